@@ -1,0 +1,1 @@
+"""Agents that learn segmentation from scores, their labelled references, and the command line."""

@@ -1,0 +1,79 @@
+"""What the commands share: the arguments that name data, and errors without tracebacks."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import tyro
+
+from rss_env.datasets import SegmentationDataset, open_dataset
+from rss_env.errors import InputError
+from rss_env.registration import parse_environment_id
+
+Config = TypeVar("Config")
+
+
+@dataclass
+class DataConfig:
+    """Which data: an environment id, and where its files lie."""
+
+    env: str = "RSS/Shapes-ImageReward-v0"
+    """Environment id, RSS/<Dataset>-<PixelReward|ImageReward>-v0."""
+    root: str | None = None
+    """Folder of the data set; by default $RSS_DATA_ROOT/<Dataset>."""
+    images: str | None = None
+    """Folder: images, subfolders included."""
+    labels: str | None = None
+    """Folder: label files of the same names."""
+    classes: str | None = None
+    """Folder: file with a class name a line, or the number of classes."""
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The data set's own arguments that were given."""
+        names = ("root", "images", "labels", "classes")
+        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+    @property
+    def dataset_name(self) -> str:
+        """The data set of the environment id.
+
+        Raises:
+            InputError: If there is no such id.
+        """
+        return parse_environment_id(self.env)[0]
+
+    def open(self, split: str | None) -> SegmentationDataset:
+        """Open one split of the data.
+
+        Raises:
+            InputError: If the id is unknown or the data cannot be used.
+        """
+        return open_dataset(self.dataset_name, split=split, **self.options)
+
+
+def run_command(
+    program: str,
+    config: Callable[..., Config],
+    function: Callable[[Config], Any],
+    arguments: list[str] | None,
+) -> None:
+    """Read a configuration from the command line and act on it.
+
+    Bad input is told in one line on stderr; the process then exits with code 2.
+
+    Args:
+        program: Name to show in messages.
+        config: The configuration's dataclass.
+        function: What to do with it.
+        arguments: The command line without the program; None for the process's own.
+    """
+    parsed = tyro.cli(config, prog=program, args=arguments)
+    try:
+        function(parsed)
+    except InputError as error:
+        sys.stderr.write(f"{program}: error: {error}\n")
+        sys.exit(2)

@@ -1,0 +1,152 @@
+"""Networks: images in, logits for every pixel out.
+
+`tiny-unet` is ours, small enough to train on two CPU cores in a minute or two. Any network of
+segmentation-models-pytorch is built by name, as `<architecture>/<encoder>`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from rss_env.errors import InputError
+
+TINY_UNET = "tiny-unet"
+
+# ImageNet statistics of RGB in 0..1, as torchvision's and segmentation-models-pytorch's weights use
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    layers: list[nn.Module] = []
+    for channels in (inputs, outputs):
+        layers += [
+            nn.Conv2d(channels, outputs, 3, padding=1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+        ]
+    return nn.Sequential(*layers)
+
+
+class TinyUNet(nn.Module):
+    """A U-Net (Ronneberger et al., 2015) of about 0.24 M parameters with batch normalisation."""
+
+    def __init__(self, num_classes: int, widths: tuple[int, ...] = (16, 32, 64, 64)):
+        """Lay out the layers.
+
+        Args:
+            num_classes: C, channels of the output.
+            widths: Channels of each level, the first at full resolution.
+        """
+        super().__init__()
+        self.down = nn.ModuleList(
+            _block(i, o) for i, o in zip((3, *widths[:-1]), widths, strict=True)
+        )
+        self.up = nn.ModuleList(
+            _block(deep + skip, skip)
+            for deep, skip in zip(widths[:0:-1], widths[-2::-1], strict=True)
+        )
+        self.head = nn.Conv2d(widths[0], num_classes, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Logits (B, C, H, W) of normalised images (B, 3, H, W), any H and W from 8."""
+        skips = []
+        for level, block in enumerate(self.down):
+            x = block(x if level == 0 else F.max_pool2d(x, 2))
+            skips.append(x)
+        for block, skip in zip(self.up, reversed(skips[:-1]), strict=True):
+            x = F.interpolate(x, size=skip.shape[-2:], mode="nearest")
+            x = block(torch.cat([x, skip], 1))
+        return self.head(x)
+
+
+class SegmentationNetwork(nn.Module):
+    """A network behind the observation format: uint8 images in, logits of their pixels out."""
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+    def __init__(self, body: nn.Module):
+        """Wrap a module that maps normalised (B, 3, H, W) to logits (B, C, H, W)."""
+        super().__init__()
+        self.body = body
+        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (B, C, H, W) float32 of images (B, H, W, 3) uint8."""
+        x = images.permute(0, 3, 1, 2)  # the memory is channels-last already
+        return self.body((x.float() / 255.0 - self.mean) / self.std)
+
+
+def _build_smp(name: str, num_classes: int, pretrained: bool) -> nn.Module:
+    import segmentation_models_pytorch as smp  # heavy, and most runs do without
+
+    architectures = {a.__name__.lower(): a for a in smp.MODEL_ARCHITECTURES_MAPPING.values()}
+    architecture, _, encoder = name.partition("/")
+    if architecture.lower() not in architectures:
+        raise InputError(
+            f"unknown network {name!r}; valid: {TINY_UNET}, or <architecture>/<encoder> with "
+            f"architecture among {', '.join(sorted(architectures))} and an encoder of "
+            "segmentation-models-pytorch, for example unet/resnet18"
+        )
+    try:
+        return smp.create_model(
+            architecture.lower(),
+            encoder_name=encoder,
+            encoder_weights="imagenet" if pretrained else None,
+            classes=num_classes,
+        )
+    except (KeyError, ValueError, RuntimeError) as error:
+        encoders = ", ".join(sorted(smp.encoders.get_encoder_names()))
+        raise InputError(
+            f"network {name!r} cannot be built with encoder {encoder!r}: "
+            f"{str(error).strip(chr(39))[:200]}; valid encoders: {encoders}, or tu-<timm model>"
+        ) from None
+
+
+def build_network(
+    name: str,
+    num_classes: int,
+    image_size: tuple[int, int],
+    *,
+    pretrained: bool = False,
+    device: torch.device | str = "cpu",
+) -> SegmentationNetwork:
+    """Build a network by name, and check that it takes images of this size.
+
+    Args:
+        name: `tiny-unet`, or `<architecture>/<encoder>` of segmentation-models-pytorch.
+        num_classes: C.
+        image_size: (H, W) of the images it will see.
+        pretrained: Whether the encoder starts from ImageNet weights (downloads them once).
+        device: Where the network lives.
+
+    Returns:
+        A network from uint8 (B, H, W, 3) to logits (B, C, H, W).
+
+    Raises:
+        InputError: If the name is unknown, the weights cannot be had, or the size does not fit.
+    """
+    if name == TINY_UNET:
+        if pretrained:
+            raise InputError(f"there are no pretrained weights for {TINY_UNET}")
+        body: Any = TinyUNet(num_classes)
+    else:
+        body = _build_smp(name, num_classes, pretrained)
+    network = SegmentationNetwork(body).to(device)
+    probe = torch.zeros(1, *image_size, 3, dtype=torch.uint8, device=device)
+    try:
+        with torch.no_grad():
+            output = network.eval()(probe)
+    except (RuntimeError, ValueError) as error:
+        height, width = image_size
+        raise InputError(
+            f"network {name!r} does not take {height}x{width} images: {str(error)[:200]}"
+        ) from None
+    if tuple(output.shape) != (1, num_classes, *image_size):
+        raise InputError(f"network {name!r} gives logits of shape {tuple(output.shape)}")
+    return network.train()

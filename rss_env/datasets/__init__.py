@@ -1,0 +1,47 @@
+"""Data sets: one file each, one base class, and the table of names."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from rss_env.datasets.base import SegmentationDataset
+from rss_env.datasets.cityscapes import Cityscapes
+from rss_env.datasets.folder import Folder
+from rss_env.datasets.shapes import Shapes
+from rss_env.datasets.voc import VOC
+from rss_env.errors import InputError, check_choice
+
+DATASETS: dict[str, type[SegmentationDataset]] = {
+    "Shapes": Shapes,
+    "VOC": VOC,
+    "Cityscapes": Cityscapes,
+    "Folder": Folder,
+}
+
+DEFAULT_IMAGE_SIZE = {"Shapes": (64, 64), "Cityscapes": (128, 256)}
+OTHER_IMAGE_SIZE = (128, 128)
+
+
+def default_image_size(name: str) -> tuple[int, int]:
+    """The (H, W) a data set is resized to unless told otherwise."""
+    return DEFAULT_IMAGE_SIZE.get(name, OTHER_IMAGE_SIZE)
+
+
+def open_dataset(name: str, **options: Any) -> SegmentationDataset:
+    """Open a data set by name.
+
+    Args:
+        name: A key of `DATASETS`.
+        **options: Its own arguments (`root`, `split`, ...); None means its default.
+
+    Raises:
+        InputError: If the name or an option is unknown, or the data cannot be used.
+    """
+    dataset = DATASETS[check_choice("data set", name, DATASETS)]
+    given = {key: value for key, value in options.items() if value is not None}
+    valid = list(inspect.signature(dataset).parameters)
+    unknown = [key for key in given if key not in valid]
+    if unknown:
+        raise InputError(f"{name} takes no argument {unknown[0]!r}; valid: {', '.join(valid)}")
+    return dataset(**given)

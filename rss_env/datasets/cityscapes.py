@@ -1,0 +1,78 @@
+"""Cityscapes fine annotations in their official layout: 19 training classes, the rest void.
+
+Class names, colours and the mapping from label ids to training ids are torchvision's.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from torchvision.datasets import Cityscapes as TorchvisionCityscapes
+
+from rss_env.datasets.base import FileDataset, LabelRule, is_list_file, read_split, resolve_root
+from rss_env.errors import DatasetError, check_choice
+from rss_env.kernels.label_table import VOID
+
+LAYOUT = "{leftImg8bit,gtFine}/<split>/<city>/*_{leftImg8bit,gtFine_labelIds}.png"
+HOW = (
+    "Get leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from "
+    "https://www.cityscapes-dataset.com (free login)."
+)
+
+_TRAINING_CLASSES = sorted(
+    (c for c in TorchvisionCityscapes.classes if 0 <= c.train_id < VOID), key=lambda c: c.train_id
+)
+
+
+def _label_rule() -> LabelRule:
+    table = np.full(256, -1, np.int16)
+    for c in TorchvisionCityscapes.classes:
+        table[c.id % 256] = c.train_id if 0 <= c.train_id < VOID else VOID  # licence plate: -1
+    return LabelRule(table)
+
+
+class Cityscapes(FileDataset):
+    """Cityscapes, or any data set in its layout with its label ids."""
+
+    def __init__(self, root: str | None = None, split: str = "train"):
+        """Read one split, all cities.
+
+        Args:
+            root: Folder that holds `leftImg8bit` and `gtFine`; None for
+                `$RSS_DATA_ROOT/Cityscapes`.
+            split: `train` or `val`, or the path of a list file with one
+                `<split>/<city>/<name>` a line (the part before `_leftImg8bit.png`).
+
+        Raises:
+            DatasetError: If the root, the layout, the split or a file is not there.
+        """
+        base = resolve_root(root, "Cityscapes", LAYOUT, HOW)
+        image_folder, label_folder = base / "leftImg8bit", base / "gtFine"
+        for needed in (image_folder, label_folder):
+            if not needed.is_dir():
+                raise DatasetError(
+                    f"Cityscapes root {base} lacks {needed}; expected layout: {LAYOUT}"
+                )
+        if is_list_file(split):
+            names = read_split(Path(split))
+        elif split == "test":
+            raise DatasetError(
+                "Cityscapes split 'test' has no public labels and cannot be scored; valid: train, "
+                "val"
+            )
+        else:
+            available = sorted(p.name for p in image_folder.iterdir() if p.is_dir())
+            check_choice("Cityscapes split", split, [s for s in available if s != "test"])
+            found = (image_folder / split).glob("*/*_leftImg8bit.png")
+            names = sorted(
+                f"{split}/{p.parent.name}/{p.name.removesuffix('_leftImg8bit.png')}" for p in found
+            )
+        super().__init__(
+            [image_folder / f"{name}_leftImg8bit.png" for name in names],
+            [label_folder / f"{name}_gtFine_labelIds.png" for name in names],
+            [c.name for c in _TRAINING_CLASSES],
+            np.array([c.color for c in _TRAINING_CLASSES], np.uint8),
+            _label_rule(),
+            f"Cityscapes split {split!r} in {image_folder}",
+        )

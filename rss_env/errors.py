@@ -1,0 +1,38 @@
+"""Errors a caller can put right: bad actions, bad data, bad settings.
+
+The command line prints them without a traceback and exits with code 2; code that
+embeds the library can catch `InputError` for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something given to the library is wrong; the message says what and what is valid."""
+
+
+class ActionError(InputError):
+    """An action has the wrong shape, dtype, range or device. The environment is unchanged."""
+
+
+class DatasetError(InputError):
+    """A data set is missing, laid out wrongly, or holds a file that cannot be used."""
+
+
+def check_choice(what: str, value: str, valid: Iterable[str]) -> str:
+    """Return `value` if it is among `valid`.
+
+    Args:
+        what: The thing being chosen, as the message should name it.
+        value: The choice made.
+        valid: The choices there are.
+
+    Raises:
+        InputError: If `value` is not one of them; the message lists them.
+    """
+    names = list(valid)
+    if value not in names:
+        raise InputError(f"unknown {what} {value!r}; valid: {', '.join(map(str, names))}")
+    return value

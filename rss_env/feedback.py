@@ -1,0 +1,169 @@
+"""What of a score the agent may see, and scores from somewhere else than labels.
+
+Real feedback is coarse and noisy: a number of stars, a noisy measurement, or only which of several
+results is better. A `Feedback` turns exact scores into such feedback. A `Scorer` replaces labels
+altogether: a reward model, a person, a downstream metric.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rss_env import counter_random
+from rss_env.errors import InputError, check_choice
+from rss_env.kernels.dispatch import assert_on_device
+
+KINDS = ("exact", "rating", "noisy", "ranking")
+_DEFAULT_AMOUNT = {"rating": 5.0, "noisy": 0.05}
+
+
+class Scorer(Protocol):
+    """Anything that scores action maps. Called once per scale and step with the whole batch."""
+
+    def __call__(self, images: Any, action_maps: Any) -> Any:
+        """Score K maps of each image.
+
+        Args:
+            images: (G, H, W, 3) uint8; arrays or tensors, as the environment's `array` says.
+            action_maps: (G, K, H, W) uint8 class indices, painted onto the pixels.
+
+        Returns:
+            (G, K) scores in [0, 1].
+        """
+        ...
+
+
+def load_scorer(scorer: Scorer | str | None) -> Scorer | None:
+    """Resolve a scorer given as `module:function`; a callable is returned as it is.
+
+    Raises:
+        InputError: If the name cannot be imported or is not callable.
+    """
+    if not isinstance(scorer, str):
+        if scorer is not None and not callable(scorer):
+            raise InputError(f"scorer must be callable or 'module:function', got {scorer!r}")
+        return scorer
+    module, _, name = scorer.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InputError(f"scorer {scorer!r} is not 'module:function': {error}") from None
+    if not callable(function):
+        raise InputError(f"scorer {scorer!r} is not callable")
+    return function
+
+
+def call_scorer(
+    scorer: Scorer, images: torch.Tensor, action_maps: torch.Tensor, *, numpy: bool
+) -> torch.Tensor:
+    """Ask a scorer, and check its answer.
+
+    Args:
+        scorer: What to ask.
+        images: (G, H, W, 3) uint8.
+        action_maps: (G, K, H, W) uint8.
+        numpy: Whether the scorer is given NumPy arrays rather than tensors.
+
+    Returns:
+        (G, K) float32 in [0, 1] on the images' device.
+
+    Raises:
+        InputError: If the answer has another shape, or a value that is not in [0, 1].
+    """
+    given = (images.numpy(), action_maps.numpy()) if numpy else (images, action_maps)
+    answer = scorer(*given)
+    scores = torch.as_tensor(answer, dtype=torch.float32, device=images.device)
+    expected = tuple(action_maps.shape[:2])
+    if tuple(scores.shape) != expected:
+        raise InputError(f"scorer must return shape {expected}, got {tuple(scores.shape)}")
+    legal = (scores >= 0) & (scores <= 1)  # false for NaN
+    if scores.device.type == "cpu":
+        if not legal.all():
+            raise InputError(f"scorer must return scores in [0, 1], got {scores[~legal][0]}")
+    else:
+        assert_on_device(legal.all(), "scorer must return scores in [0, 1]")
+    return scores
+
+
+def rank_within_group(scores: torch.Tensor) -> torch.Tensor:
+    """Ranks of (G, K, ...) scores along K, from 0 (worst) to 1 (best); ties share their mean."""
+    higher = scores.unsqueeze(1)  # (G, 1, K, ...) against (G, K, 1, ...)
+    own = scores.unsqueeze(2)
+    below = (higher < own).sum(2)
+    ties = (higher == own).sum(2) - 1
+    return (below + 0.5 * ties).float() / (scores.shape[1] - 1)
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """A kind of feedback, written `exact`, `rating`, `noisy` or `ranking`.
+
+    `rating:n` quantises to n steps (n + 1 values, default 5 stars); `noisy:sigma` adds Gaussian
+    noise of that deviation (default 0.05); `ranking` keeps the order within each group.
+    """
+
+    kind: str
+    amount: float = 0.0
+
+    @classmethod
+    def parse(cls, text: str, group_size: int) -> Feedback:
+        """Read `kind` or `kind:amount`.
+
+        Raises:
+            InputError: If the kind or the amount is invalid, or ranking has nothing to rank.
+        """
+        if not isinstance(text, str):
+            raise InputError(f"feedback must be a string such as 'rating:5', got {text!r}")
+        kind, colon, amount_text = text.partition(":")
+        check_choice("feedback", kind, KINDS)
+        if kind == "ranking" and group_size < 2:
+            raise InputError("feedback 'ranking' needs group_size > 1: it ranks a group's maps")
+        if not colon:
+            return cls(kind, _DEFAULT_AMOUNT.get(kind, 0.0))
+        try:
+            amount = float(amount_text)
+        except ValueError:
+            amount = -1.0
+        whole = kind == "rating" and amount >= 1 and amount.is_integer()
+        if not (whole or (kind == "noisy" and 0 <= amount < float("inf"))):
+            raise InputError(
+                f"feedback {text!r} is invalid; valid: exact, ranking, rating:<whole number of "
+                f"stars>, noisy:<standard deviation>"
+            )
+        return cls(kind, amount)
+
+    def apply(
+        self, scores: torch.Tensor, seeds: npt.ArrayLike, episodes: npt.ArrayLike
+    ) -> torch.Tensor:
+        """What is seen of exact scores.
+
+        Args:
+            scores: (G, K, X) float32, X scores (scales or cells) of each map.
+            seeds: (G,) seed of each group.
+            episodes: (G,) episode number of each group.
+
+        Returns:
+            (G, K, X) float32. Noise is a function of seed, episode, member and column alone.
+        """
+        if self.kind == "rating":
+            return (scores * self.amount).round() / self.amount
+        if self.kind == "noisy":
+            noise = counter_random.normal(
+                np.asarray(seeds)[:, None, None],
+                np.asarray(episodes)[:, None, None],
+                counter_random.NOISE_STREAM,
+                np.arange(scores.shape[1])[None, :, None],
+                np.arange(scores.shape[2])[None, None, :],
+            )
+            return scores + torch.from_numpy((self.amount * noise).astype(np.float32)).to(
+                scores.device
+            )
+        if self.kind == "ranking":
+            return rank_within_group(scores)
+        return scores

@@ -1,0 +1,163 @@
+"""From action maps to what the agent is told: rewards, and a score per scale or per cell.
+
+The judge is the only part of a training environment that touches labels. What leaves it is the
+feedback asked for and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rss_env.action_maps import ActionMapGeometry
+from rss_env.errors import InputError, check_choice
+from rss_env.feedback import Feedback, Scorer, call_scorer
+from rss_env.kernels.cell_rewards import cell_rewards
+from rss_env.kernels.class_counts import class_counts
+from rss_env.rewards import METRICS, score_counts
+from rss_env.scenes import SceneBatch, Scenes
+
+LEVELS = ("PixelReward", "ImageReward")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is told of a batch of N = G * K actions.
+
+    Attributes:
+        rewards: (N,) float32.
+        info_name: `scale_scores` or `pixel_rewards`.
+        info: (N, S) or (N, cells) float32.
+    """
+
+    rewards: torch.Tensor
+    info_name: str
+    info: torch.Tensor
+
+
+def check_weights(weights: Sequence[float] | None, num_scales: int) -> npt.NDArray[np.float32]:
+    """Weights of the scales, divided by their sum; equal if None.
+
+    Raises:
+        InputError: If they are not one finite non-negative number per scale, some positive.
+    """
+    values = np.ones(num_scales) if weights is None else np.asarray(weights, np.float64)
+    if (
+        values.shape != (num_scales,)
+        or not np.isfinite(values).all()
+        or (values < 0).any()
+        or values.sum() <= 0
+    ):
+        raise InputError(
+            f"scale_weights must be {num_scales} non-negative numbers with a positive sum, "
+            f"got {weights}"
+        )
+    return (values / values.sum()).astype(np.float32)
+
+
+class Judge:
+    """Scores action maps on the scenes they were made for."""
+
+    def __init__(
+        self,
+        scenes: Scenes,
+        geometry: ActionMapGeometry,
+        *,
+        level: str,
+        metric: str,
+        feedback: Feedback,
+        scorer: Scorer | None,
+        scale_weights: Sequence[float] | None,
+        class_balanced: bool,
+        numpy: bool,
+    ):
+        """Check the settings and build what scoring needs.
+
+        Raises:
+            InputError: If settings are unknown or contradict each other.
+        """
+        self._pixel_level = check_choice("level", level, LEVELS) == "PixelReward"
+        self._metric = check_choice("metric", metric, METRICS)
+        self._scenes, self._geometry, self._feedback = scenes, geometry, feedback
+        self._scorer, self._numpy = scorer, numpy
+        self._scale_weights = check_weights(scale_weights, len(geometry.scales)).tolist()
+        if scorer is not None and self._pixel_level:
+            raise InputError("a scorer gives one score per map; use it with the ImageReward level")
+        if class_balanced and not self._pixel_level:
+            raise InputError(
+                "class_balanced is for the PixelReward level; valid metrics at the image level "
+                f"that count classes alike: {', '.join(m for m in METRICS if m[0] == 'm')}"
+            )
+        self._tables = [scenes.label_table(s) for s in geometry.scales] if scorer is None else []
+        weights = np.ones(scenes.num_classes)
+        if class_balanced:
+            # Inverse frequency over the data set, so that a right pixel is worth 1 on average.
+            frequencies = scenes.class_frequencies()
+            occurring = max(int((frequencies > 0).sum()), 1)
+            weights = np.divide(
+                1.0 / occurring, frequencies, out=np.zeros_like(weights), where=frequencies > 0
+            )
+        self._class_weights = torch.from_numpy(weights.astype(np.float32)).to(scenes.images.device)
+
+    def __call__(
+        self,
+        actions: torch.Tensor,
+        batch: SceneBatch,
+        seeds: npt.NDArray[np.int64],
+        episodes: npt.NDArray[np.int64],
+    ) -> Verdict:
+        """Judge a batch.
+
+        Args:
+            actions: (G, K, cells) uint8, K flat actions for each of G scenes.
+            batch: The scenes.
+            seeds: (G,) seed of each group, for the feedback's noise.
+            episodes: (G,) episode of each group, likewise.
+        """
+        parts = self._geometry.split(actions)
+        if self._pixel_level:
+            exact = torch.cat(self._cell_rewards(parts, batch), -1)
+        else:
+            exact = torch.stack(self._scale_scores(parts, batch), -1)
+        seen = self._feedback.apply(exact, seeds, episodes).flatten(0, 1)
+        if self._pixel_level:
+            scores = [part.mean(-1) for part in self._geometry.split(seen)]
+        else:
+            scores = list(seen.unbind(-1))
+        rewards = torch.zeros_like(scores[0])
+        for weight, score in zip(self._scale_weights, scores, strict=True):
+            rewards += weight * score
+        return Verdict(rewards, "pixel_rewards" if self._pixel_level else "scale_scores", seen)
+
+    def _cell_rewards(self, parts: list[torch.Tensor], batch: SceneBatch) -> list[torch.Tensor]:
+        return [
+            cell_rewards(part, table, batch.index, batch.mirrored, columns, self._class_weights)
+            for part, table, (_, columns) in zip(
+                parts, self._tables, self._geometry.grids, strict=True
+            )
+        ]
+
+    def _scale_scores(self, parts: list[torch.Tensor], batch: SceneBatch) -> list[torch.Tensor]:
+        if self._scorer is not None:
+            images = self._scenes.observe(batch)
+            return [
+                call_scorer(
+                    self._scorer, images, self._geometry.upsample(part, s), numpy=self._numpy
+                )
+                for s, part in enumerate(parts)
+            ]
+        assert self._scenes.class_pixels is not None
+        labelled = self._scenes.class_pixels[batch.index][:, None]
+        scores = []
+        for part, table, (_, columns) in zip(
+            parts, self._tables, self._geometry.grids, strict=True
+        ):
+            counts = class_counts(
+                part, table, batch.index, batch.mirrored, columns, self._scenes.num_classes
+            )
+            scores.append(score_counts(self._metric, counts[:, :, 0], counts[:, :, 1], labelled))
+        return scores

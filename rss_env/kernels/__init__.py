@@ -1,0 +1,5 @@
+"""One operation per file: an obvious reference in plain torch, a numba face for the CPU.
+
+Each file ends in one public function that picks the face by device (`implementation="auto"`);
+naming a face overrides the choice. The names are those of `choose`.
+"""

@@ -1,0 +1,74 @@
+"""The current images of a batch: chosen, flipped where wanted, repeated for each group member."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import torch
+
+from rss_env.kernels.dispatch import choose, compile_both
+
+
+def gather_images_reference(
+    images: torch.Tensor, index: torch.Tensor, mirrored: torch.Tensor, repeats: int
+) -> torch.Tensor:
+    """The batch by indexing, flipping and repeating."""
+    chosen = images[index]
+    shape = (-1,) + (1,) * (chosen.ndim - 1)
+    chosen = torch.where(mirrored.view(shape), chosen.flip(2), chosen)
+    return chosen.repeat_interleave(repeats, 0)
+
+
+def _copy_images(
+    images,  # (M, H, W, D) uint8
+    index,  # (G,) int64
+    mirrored,  # (G,) bool
+    repeats,
+    batch,  # (G * repeats, H, W, D) uint8; written
+):
+    _, height, width, depth = images.shape
+    for n in numba.prange(batch.shape[0]):
+        m, flip = index[n // repeats], mirrored[n // repeats]
+        for y in range(height):
+            for x in range(width):
+                source = width - 1 - x if flip else x
+                for d in range(depth):
+                    batch[n, y, x, d] = images[m, y, source, d]
+
+
+_copy_images_serial, _copy_images_parallel = compile_both(_copy_images)
+
+
+def gather_images(
+    images: torch.Tensor,
+    index: torch.Tensor,
+    mirrored: torch.Tensor,
+    repeats: int = 1,
+    *,
+    implementation: str = "auto",
+) -> torch.Tensor:
+    """Copy out a batch of images (or label maps).
+
+    Args:
+        images: (M, H, W, D) or (M, H, W), uint8.
+        index: (G,) int64, which images.
+        mirrored: (G,) bool, which of them to flip horizontally.
+        repeats: How often each is repeated, neighbours in the batch.
+        implementation: `auto`, `reference` or `numba`.
+
+    Returns:
+        (G * repeats, H, W, ...) uint8, freshly allocated.
+    """
+    if choose(implementation, images) == "reference":
+        return gather_images_reference(images, index, mirrored, repeats)
+    batch = torch.empty(len(index) * repeats, *images.shape[1:], dtype=torch.uint8)
+    loop = _copy_images_serial if len(batch) == 1 else _copy_images_parallel
+    shape = (*images.shape[:3], -1)
+    loop(
+        np.ascontiguousarray(images.reshape(shape).numpy()),
+        np.ascontiguousarray(index.numpy()),
+        np.ascontiguousarray(mirrored.numpy()),
+        repeats,
+        batch.view(len(batch), *batch.shape[1:3], -1).numpy(),
+    )
+    return batch

@@ -1,0 +1,98 @@
+"""What each cell of a grid is labelled: the table that scores are looked up in.
+
+A coarse cell covers many pixels, so its row holds how many of them have each class, and last how
+many are valid (not void). A cell of one pixel is its label. With the table, scoring a map costs
+one lookup per cell; nothing is upsampled and no confusion matrix is built.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import torch
+
+from rss_env.kernels.dispatch import choose, compile_both
+
+VOID = 255
+
+
+def count_dtype(scale: int) -> torch.dtype:
+    """The smallest signed type that holds the number of pixels in a cell."""
+    return torch.int16 if scale * scale <= torch.iinfo(torch.int16).max else torch.int32
+
+
+def label_table_reference(labels: torch.Tensor, num_classes: int, scale: int) -> torch.Tensor:
+    """The table of coarse cells, by pooling one class at a time."""
+    count, height, width = labels.shape
+    blocks = labels.view(count, height // scale, scale, width // scale, scale)
+    counts = [(blocks == c).sum((2, 4)) for c in range(num_classes)]
+    counts.append((blocks != VOID).sum((2, 4)))
+    return torch.stack(counts, -1).flatten(1, 2).to(count_dtype(scale))
+
+
+def _count_labels(
+    labels,  # (M, H, W) uint8
+    scale,
+    table,  # (M, cells, C + 1) int16 or int32, zeros; written
+):
+    count, height, width = labels.shape
+    columns = width // scale
+    last = table.shape[2] - 1
+    for m in numba.prange(count):
+        for y in range(height):
+            for x in range(width):
+                label = labels[m, y, x]
+                if label < last:
+                    cell = (y // scale) * columns + x // scale
+                    table[m, cell, label] += 1
+                    table[m, cell, last] += 1
+
+
+_count_labels_serial, _count_labels_parallel = compile_both(_count_labels)
+
+
+def label_table(
+    labels: torch.Tensor, num_classes: int, scale: int, *, implementation: str = "auto"
+) -> torch.Tensor:
+    """Count the labels inside every cell of one grid.
+
+    Args:
+        labels: (M, H, W) uint8, classes 0..C-1 or 255 for void; `scale` divides H and W.
+        num_classes: C.
+        scale: Cell size in pixels.
+        implementation: `auto`, `reference` or `numba`.
+
+    Returns:
+        For `scale` 1 the labels as (M, cells) uint8. Otherwise (M, cells, C + 1) int16 (int32 for
+        cells of more than 32,767 pixels): pixels of each class, then valid pixels.
+    """
+    if scale == 1:
+        return labels.flatten(1)
+    if choose(implementation, labels) == "reference":
+        return label_table_reference(labels, num_classes, scale)
+    count, height, width = labels.shape
+    cells = (height // scale) * (width // scale)
+    table = torch.zeros(count, cells, num_classes + 1, dtype=count_dtype(scale))
+    loop = _count_labels_serial if count == 1 else _count_labels_parallel
+    loop(np.ascontiguousarray(labels.numpy()), scale, table.numpy())
+    return table
+
+
+def select_rows(
+    table: torch.Tensor, index: torch.Tensor, mirrored: torch.Tensor, columns: int
+) -> torch.Tensor:
+    """Rows of the chosen images, cells of mirrored images right to left (plain torch).
+
+    Args:
+        table: (M, cells, ...) from `label_table`.
+        index: (G,) int64, which images.
+        mirrored: (G,) bool, which of them are flipped horizontally.
+        columns: Cells in a row of the grid.
+
+    Returns:
+        (G, cells, ...) in the table's dtype.
+    """
+    rows = table[index]
+    grid = rows.unflatten(1, (-1, columns))
+    shape = (-1,) + (1,) * (grid.ndim - 1)
+    return torch.where(mirrored.view(shape), grid.flip(2), grid).flatten(1, 2)

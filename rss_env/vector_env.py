@@ -1,0 +1,333 @@
+"""The environment: a batch of images in, multi-scale action maps back, scores out.
+
+The only implementation of the dynamics. An episode is one step: see an image, act once, get the
+score. The single environment is a view of this one with one sub-environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from rss_env.action_maps import ActionMapGeometry, default_scales
+from rss_env.arguments import (
+    check_autoreset_mode,
+    check_device,
+    check_image_size,
+    mask_of_groups,
+    seeds_of_groups,
+)
+from rss_env.datasets import default_image_size, open_dataset
+from rss_env.errors import InputError, check_choice
+from rss_env.feedback import Feedback, Scorer, load_scorer
+from rss_env.judge import Judge
+from rss_env.rendering import overlay
+from rss_env.scenes import SceneBatch, SceneStream, load_scenes
+
+ARRAYS = ("numpy", "torch")
+RENDER_MODES = ("rgb_array",)
+
+
+class RSSVectorEnv(VectorEnv[Any, Any, Any]):
+    """Semantic segmentation of N images at a time, rewarded by scores.
+
+    Attributes:
+        geometry: The action maps' grids and offsets.
+        class_names: C names.
+        autoreset_mode: Gymnasium's autoreset mode.
+        group_size: K; sub-environments gK .. gK + K - 1 see the same image at the same time.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 2}  # noqa: RUF012
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        *,
+        dataset: str,
+        level: str,
+        split: str | None = None,
+        image_size: int | Sequence[int] | None = None,
+        scales: Sequence[int] | None = None,
+        scale_weights: Sequence[float] | None = None,
+        action_format: str = "flat",
+        metric: str = "miou",
+        feedback: str = "exact",
+        scorer: Scorer | str | None = None,
+        class_balanced: bool = False,
+        horizontal_flip: bool = False,
+        group_size: int = 1,
+        autoreset_mode: str | AutoresetMode = "SameStep",
+        array: str = "numpy",
+        device: str | torch.device = "cpu",
+        validate_actions: bool = True,
+        render_mode: str | None = None,
+        **dataset_options: Any,
+    ):
+        """Open the data set and lay out the spaces.
+
+        Args:
+            num_envs: N, a multiple of `group_size`.
+            dataset: `Shapes`, `VOC`, `Cityscapes` or `Folder`.
+            level: `ImageReward`, one score per map; `PixelReward`, one reward per cell.
+            split: A split's name or a list file; None for the data set's training split.
+            image_size: Side or (H, W) to resize to; None for the data set's default.
+            scales: Cell sizes in pixels, coarse to fine; None for (8, 4, 2, 1) up to 64 pixels
+                and (32, 16, 8, 4) above.
+            scale_weights: Weight of each scale in the reward; None for equal.
+            action_format: `flat`, one MultiDiscrete; `maps`, a Dict of one grid per scale.
+            metric: `miou`, `pixel_accuracy`, `mean_accuracy` or `dice`.
+            feedback: `exact`, `rating[:stars]`, `noisy[:deviation]` or `ranking`.
+            scorer: A callable, or its `module:function`, that scores maps in place of labels.
+            class_balanced: At pixel level, weight classes by inverse frequency.
+            horizontal_flip: Whether images are mirrored at random.
+            group_size: K, how many neighbouring sub-environments share an image.
+            autoreset_mode: `SameStep`, `NextStep` or `Disabled`, in any case.
+            array: `numpy` or `torch`: what comes back.
+            device: Where tensors live.
+            validate_actions: Whether to check the range of actions.
+            render_mode: None or `rgb_array`.
+            **dataset_options: `root`, or the data set's own arguments.
+
+        Raises:
+            InputError: If an argument is invalid or the data cannot be used.
+        """
+        self._arguments = {
+            key: value
+            for key, value in locals().items()
+            if key not in ("self", "dataset_options", "__class__")
+        } | dataset_options
+        if not isinstance(num_envs, int) or not isinstance(group_size, int) or group_size < 1:
+            raise InputError(
+                f"num_envs and group_size must be positive integers, got {num_envs!r} and "
+                f"{group_size!r}"
+            )
+        if num_envs < 1 or num_envs % group_size:
+            raise InputError(
+                f"num_envs must be a positive multiple of group_size={group_size}, got {num_envs}"
+            )
+        check_choice("array", array, ARRAYS)
+        if render_mode is not None:
+            check_choice("render_mode", render_mode, RENDER_MODES)
+        self.num_envs, self.group_size, self.render_mode = num_envs, group_size, render_mode
+        self.autoreset_mode = check_autoreset_mode(autoreset_mode)
+        self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
+        self.device = check_device(device)
+        self._numpy = array == "numpy"
+        if self._numpy and self.device.type != "cpu":
+            raise InputError(f"array='numpy' lives on the CPU; use array='torch' with {device!r}")
+        judged_by = load_scorer(scorer)
+        seen = Feedback.parse(feedback, group_size)
+        size = check_image_size(default_image_size(dataset) if image_size is None else image_size)
+
+        data = open_dataset(dataset, split=split, **dataset_options)
+        self.geometry = ActionMapGeometry(
+            size, default_scales(size) if scales is None else scales, data.num_classes
+        )
+        if not data.has_labels and judged_by is None:
+            raise InputError(f"{dataset} is given without labels; give labels=... or scorer=...")
+        self.single_action_space = self.geometry.action_space(action_format)
+        self._action_format, self._validate_actions = action_format, validate_actions
+        self._scenes = load_scenes(data, size, self.device)
+        self.class_names, self.palette = data.class_names, data.palette
+        self._judge = Judge(
+            self._scenes,
+            self.geometry,
+            level=level,
+            metric=metric,
+            feedback=seen,
+            scorer=judged_by,
+            scale_weights=scale_weights,
+            class_balanced=class_balanced,
+            numpy=self._numpy,
+        )
+        self.single_observation_space = spaces.Box(0, 255, (*size, 3), np.uint8)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        num_groups = num_envs // group_size
+        self._stream = SceneStream(num_groups, len(self._scenes), mirror=horizontal_flip)
+        self._done = np.zeros(num_groups, np.bool_)
+        self._look_up()
+
+    # --- Gymnasium's interface ---
+
+    def reset(
+        self,
+        *,
+        seed: int | Sequence[int | None] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> tuple[Any, dict[str, Any]]:
+        """Start the next episode of every sub-environment, or of those in a mask.
+
+        Args:
+            seed: Seed s gives sub-environment i the seed s + i // group_size; a list names each
+                (alike within a group). None continues the streams.
+            options: May hold `reset_mask`, a boolean array (num_envs,) of whole groups.
+
+        Returns:
+            Observations (N, H, W, 3) uint8 and an empty info.
+
+        Raises:
+            InputError: If a seed or the mask is invalid; nothing has changed then.
+            ResetNeeded: If the first reset is a partial one.
+        """
+        self._require_open()
+        mask = (options or {}).get("reset_mask")
+        groups = mask_of_groups(mask, self.num_envs, self.group_size)
+        if (self._stream.episodes[~groups] < 0).any():
+            raise ResetNeeded("the first reset must reset every sub-environment")
+        for group, new_seed in enumerate(seeds_of_groups(seed, self.num_envs, self.group_size)):
+            if groups[group] and new_seed is not None:
+                self._stream.seed(group, new_seed)
+        self._begin_episodes(groups)
+        return self.observe(), {}
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Score one action per sub-environment; every live episode ends.
+
+        Args:
+            actions: (N, cells) integers, or a dict of (N, H/s, W/s) per scale.
+
+        Returns:
+            Observations (N, H, W, 3) uint8; rewards (N,), float64 arrays or float32 tensors;
+            terminated and truncated (N,) bool; infos. Under SAME_STEP the scores are in
+            `infos["final_info"]`, otherwise at the top level: `scale_scores` (N, S) or
+            `pixel_rewards` (N, cells), float32.
+
+        Raises:
+            ActionError: If the actions are invalid; nothing has changed then.
+            ResetNeeded: If an episode is over and autoreset is disabled.
+        """
+        self._require_open()
+        if (self._stream.episodes < 0).any():
+            raise ResetNeeded("call reset before step")
+        if self.autoreset_mode == AutoresetMode.DISABLED and self._done.any():
+            over = np.flatnonzero(np.repeat(self._done, self.group_size))
+            raise ResetNeeded(f"episodes of sub-environments {over.tolist()} are over; reset them")
+        parsed = self.geometry.parse(
+            actions,
+            self.num_envs,
+            self._action_format,
+            device=self.device,
+            check_range=self._validate_actions,
+        )
+        dead = self._done  # under NEXT_STEP these reset now, and their actions are ignored
+        infos: dict[str, Any] = {}
+        shown = None
+        rewards = torch.zeros(self.num_envs, device=self.device)
+        alive = self._mask(~dead)
+        if not dead.all():
+            grouped = parsed.view(-1, self.group_size, self.geometry.num_cells)
+            verdict = self._judge(grouped, self._batch, self._stream.seeds, self._stream.episodes)
+            rewards = torch.where(alive, verdict.rewards, 0.0)
+            scores = torch.where(alive[:, None], verdict.info, 0.0)
+            infos = {
+                verdict.info_name: self._export(scores),
+                f"_{verdict.info_name}": self._export(alive.clone()),
+            }
+            shown = (self._batch, parsed)
+        if self.autoreset_mode == AutoresetMode.SAME_STEP:
+            infos = {
+                "final_obs": self.observe(),
+                "_final_obs": self._export(alive.clone()),
+                "final_info": infos,
+                "_final_info": self._export(alive.clone()),
+            }
+            self._begin_episodes(np.ones_like(dead))
+        else:
+            self._begin_episodes(dead)
+            self._done = ~dead
+        if shown is not None and self.render_mode is not None:
+            self._shown = shown  # the episode that ended: a new one has no map to show yet
+        if self._numpy:
+            rewards = rewards.double()  # Gymnasium's dtype
+        return (
+            self.observe(),
+            self._export(rewards),
+            self._export(alive),
+            self._export(torch.zeros_like(alive)),
+            infos,
+        )
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """The last judged image of each sub-environment under its finest action map.
+
+        Returns:
+            N frames (H, W, 3) uint8; images alone before the first step; None without a mode.
+        """
+        self._require_open()
+        if self.render_mode is None:
+            return None
+        batch, actions = self._shown
+        images = self._scenes.observe(batch, self.group_size).cpu().numpy()
+        if actions is None:
+            return tuple(images)
+        finest = len(self.geometry.scales) - 1
+        maps = self.geometry.upsample(self.geometry.split(actions)[finest], finest).cpu().numpy()
+        return tuple(overlay(i, m, self.palette) for i, m in zip(images, maps, strict=True))
+
+    # --- beyond Gymnasium's interface ---
+
+    def observe(self) -> Any:
+        """The current observations (N, H, W, 3) uint8, freshly copied."""
+        return self._export(self._scenes.observe(self._batch, self.group_size))
+
+    def get_state(self) -> dict[str, list[int]]:
+        """Everything that decides what comes next, as lists of integers (JSON-able)."""
+        return {**self._stream.get_state(), "done": self._done.astype(int).tolist()}
+
+    def set_state(self, state: dict[str, list[int]]) -> None:
+        """Continue exactly from a state of `get_state`; `observe` then gives the images.
+
+        Raises:
+            InputError: If the state belongs to another number of sub-environments.
+        """
+        self._require_open()
+        self._stream.set_state(state)
+        self._done = np.array(state["done"], np.bool_)
+        self._look_up()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            "arguments": self._arguments,
+            "spec": self.spec,
+            "closed": self.closed,
+            "state": self.get_state(),
+        }
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        self.__init__(**saved["arguments"])
+        self.set_state(saved["state"])
+        self.spec, self.closed = saved["spec"], saved["closed"]
+
+    # --- details ---
+
+    def _require_open(self) -> None:
+        if self.closed:
+            raise ClosedEnvironmentError("the environment is closed")
+
+    def _export(self, tensor: torch.Tensor) -> Any:
+        return tensor.numpy() if self._numpy else tensor
+
+    def _mask(self, groups: np.ndarray) -> torch.Tensor:
+        """A mask of groups (G,) as one of sub-environments (N,) on the device."""
+        per_env = torch.from_numpy(np.repeat(groups, self.group_size))
+        return per_env.to(self.device, non_blocking=True)
+
+    def _begin_episodes(self, groups: np.ndarray) -> None:
+        """Move the groups in a (G,) mask to their next episode."""
+        self._stream.advance(groups)
+        self._done = self._done & ~groups
+        self._look_up()
+
+    def _look_up(self) -> None:
+        """Fetch the scenes that the stream's state means."""
+        self._batch = self._stream.batch(self.device)
+        self._shown: tuple[SceneBatch, torch.Tensor | None] = (self._batch, None)

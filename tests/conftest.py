@@ -1,0 +1,105 @@
+"""Fixtures: small data sets in the official layouts, generated; real ones where they exist."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import rss_env  # noqa: F401  (registers the ids)
+
+torch.set_num_threads(2)
+
+REAL_DATA = Path(
+    os.environ.get("RSS_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
+)
+
+
+def write_sample(image: Path, label: Path | None, values: np.ndarray, seed: int = 0) -> None:
+    """Write a random image, and a palette label of the given values (H, W)."""
+    random = np.random.default_rng(seed)
+    image.parent.mkdir(parents=True, exist_ok=True)
+    pixels = random.integers(0, 256, (*values.shape, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(image)
+    if label is not None:
+        label.parent.mkdir(parents=True, exist_ok=True)
+        picture = Image.fromarray(values.astype(np.uint8), mode="L")
+        picture.putpalette(list(range(256)) * 3)
+        picture.save(label)
+
+
+def random_labels(seed: int, values: list[int], shape: tuple[int, int] = (48, 64)) -> np.ndarray:
+    random = np.random.default_rng(seed)
+    blocks = random.choice(values, (shape[0] // 8, shape[1] // 8))
+    return blocks.repeat(8, 0).repeat(8, 1)
+
+
+@pytest.fixture(scope="session")
+def voc_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("voc")
+    folder = root / "VOCdevkit" / "VOC2012"
+    names = [f"2007_{i:06d}" for i in range(6)]
+    for i, name in enumerate(names):
+        write_sample(
+            folder / "JPEGImages" / f"{name}.jpg",
+            folder / "SegmentationClass" / f"{name}.png",
+            random_labels(i, [0, 1, 15, 20, 255]),
+            i,
+        )
+    lists = folder / "ImageSets" / "Segmentation"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("\n".join(names[:4]) + "\n")
+    (lists / "val.txt").write_text("\n".join(names[4:]) + "\n")
+    (lists / "trainval.txt").write_text("\n".join(names) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
+def cityscapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("cityscapes")
+    for split, city, count in (("train", "aachen", 3), ("train", "bochum", 1), ("val", "ulm", 2)):
+        for i in range(count):
+            stem = f"{city}_{i:06d}_000019"
+            write_sample(
+                root / "leftImg8bit" / split / city / f"{stem}_leftImg8bit.png",
+                root / "gtFine" / split / city / f"{stem}_gtFine_labelIds.png",
+                random_labels(i, [0, 7, 11, 26, 33]),
+                i,
+            )
+    return root
+
+
+@pytest.fixture(scope="session")
+def folder_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Arguments of a `Folder` data set with three classes."""
+    root = tmp_path_factory.mktemp("folder")
+    for i in range(5):
+        write_sample(
+            root / "images" / f"photo {i}.png",
+            root / "labels" / f"photo {i}.png",
+            random_labels(i, [0, 1, 2, 255]),
+            i,
+        )
+    (root / "classes.txt").write_text("ground\ntree\nhouse\n")
+    return {
+        "images": str(root / "images"),
+        "labels": str(root / "labels"),
+        "classes": str(root / "classes.txt"),
+    }
+
+
+@pytest.fixture
+def data_options(
+    voc_root: Path, cityscapes_root: Path, folder_data: dict[str, str]
+) -> dict[str, dict]:
+    """Small data for every data set: arguments of `gym.make`."""
+    return {
+        "Shapes": {"num_scenes": 12},
+        "VOC": {"root": str(voc_root)},
+        "Cityscapes": {"root": str(cityscapes_root)},
+        "Folder": dict(folder_data),
+    }

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from rss_env import counter_random
+from rss_env.errors import InputError
+from rss_env.feedback import Feedback, call_scorer, load_scorer, rank_within_group
+
+SEEDS, EPISODES = np.array([3, 4]), np.array([0, 7])
+
+
+def test_exact_changes_nothing():
+    scores = torch.rand(2, 3, 4)
+    assert Feedback.parse("exact", 3).apply(scores, SEEDS, EPISODES) is scores
+
+
+def test_rating_rounds_to_stars():
+    scores = torch.tensor([0.0, 0.09, 0.11, 0.5, 0.71, 1.0]).view(2, 3, 1)
+    seen = Feedback.parse("rating", 3).apply(scores, SEEDS, EPISODES).flatten()
+    torch.testing.assert_close(seen, torch.tensor([0.0, 0.0, 0.2, 0.4, 0.8, 1.0]))
+    seen = Feedback.parse("rating:1", 3).apply(scores, SEEDS, EPISODES)
+    assert set(seen.flatten().tolist()) <= {0.0, 1.0}
+
+
+def test_ranking_by_hand():
+    scores = torch.tensor([[0.3, 0.9, 0.3, 0.5], [0.1, 0.1, 0.1, 0.1]])[..., None]
+    seen = Feedback.parse("ranking", 4).apply(scores, SEEDS, EPISODES)[..., 0]
+    expected = torch.tensor([[0.5, 3.0, 0.5, 2.0], [1.5, 1.5, 1.5, 1.5]]) / 3
+    torch.testing.assert_close(seen, expected)
+    torch.testing.assert_close(rank_within_group(scores)[..., 0], expected)
+
+
+def test_noise_has_its_deviation_and_is_a_function_of_the_counters():
+    feedback = Feedback.parse("noisy:0.1", 50)
+    scores = torch.full((2, 50, 40), 0.5)
+    seen = feedback.apply(scores, SEEDS, EPISODES)
+    noise = (seen - scores).numpy()
+    assert abs(noise.mean()) < 0.01
+    assert abs(noise.std() - 0.1) < 0.005
+    assert len(np.unique(noise)) > 3900
+    torch.testing.assert_close(feedback.apply(scores, SEEDS, EPISODES), seen, rtol=0, atol=0)
+    other = feedback.apply(scores, SEEDS, EPISODES + 1)
+    assert not np.isclose(other, seen).any(axis=(1, 2)).all()
+    alone = feedback.apply(scores[1:], SEEDS[1:], EPISODES[1:])
+    torch.testing.assert_close(alone[0], seen[1], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "group_size", "message"),
+    [
+        ("stars", 2, "unknown feedback 'stars'; valid: exact, rating, noisy, ranking"),
+        ("rating:2.5", 2, "rating:<whole number"),
+        ("rating:0", 2, "rating:<whole number"),
+        ("noisy:-1", 2, "noisy:<standard deviation>"),
+        ("noisy:nan", 2, "noisy:<standard deviation>"),
+        ("noisy:inf", 2, "noisy:<standard deviation>"),
+        ("exact:3", 2, "is invalid"),
+        ("ranking", 1, "group_size > 1"),
+        (None, 1, "must be a string"),
+    ],
+)
+def test_bad_feedback_is_refused(text, group_size, message):
+    with pytest.raises(InputError, match=message):
+        Feedback.parse(text, group_size)
+
+
+def test_scorers_are_checked():
+    images = torch.zeros(2, 4, 4, 3, dtype=torch.uint8)
+    maps = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
+    kinds = []
+
+    def fair(images, action_maps):
+        kinds.append(type(images))
+        return np.full(action_maps.shape[:2], 0.25)
+
+    assert call_scorer(fair, images, maps, numpy=True).tolist() == [[0.25] * 3] * 2
+    assert call_scorer(fair, images, maps, numpy=False).dtype == torch.float32
+    assert kinds == [np.ndarray, torch.Tensor]
+    with pytest.raises(InputError, match=r"shape \(2, 3\), got \(2,\)"):
+        call_scorer(lambda i, a: np.zeros(2), images, maps, numpy=True)
+    for wrong in (np.nan, 1.5, -0.1):
+        with pytest.raises(InputError, match=r"in \[0, 1\]"):
+            call_scorer(lambda i, a, w=wrong: np.full((2, 3), w), images, maps, numpy=True)
+
+
+def test_scorers_load_by_name():
+    assert load_scorer("math:sqrt").__name__ == "sqrt"
+    assert load_scorer(None) is None
+    for wrong in ("math", "math:nothing", "no_such_module:f", ":", "math:pi"):
+        with pytest.raises(InputError, match="scorer"):
+            load_scorer(wrong)
+    with pytest.raises(InputError, match="callable"):
+        load_scorer(3)  # pyright: ignore[reportArgumentType]
+
+
+def test_counter_random_is_uniform_and_independent():
+    seeds = np.arange(1000)
+    draws = counter_random.uniform(seeds[:, None], np.arange(20)[None])
+    assert draws.shape == (1000, 20)
+    assert abs(draws.mean() - 0.5) < 0.01
+    assert abs(draws.var() - 1 / 12) < 0.002
+    correlation = np.corrcoef(draws, rowvar=False) - np.eye(20)
+    assert abs(correlation).max() < 0.15
+    assert len(np.unique(draws)) == draws.size
+    np.testing.assert_array_equal(counter_random.uniform(5, 3), draws[5, 3])
+    integers = counter_random.integers(7, seeds)
+    assert set(integers.tolist()) == set(range(7))
+    normal = counter_random.normal(seeds)
+    assert abs(normal.mean()) < 0.12
+    assert abs(normal.std() - 1) < 0.1
+
+
+def test_keys_are_not_interchangeable():
+    assert counter_random.hash_counters(1, 2) != counter_random.hash_counters(2, 1)
+    assert counter_random.hash_counters(0) != counter_random.hash_counters(0, 0)

@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import json
+import pickle
+import warnings
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.error import ClosedEnvironmentError, ResetNeeded
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
+
+from rss_env import RSSEnv, environment_ids
+from rss_env.errors import ActionError, InputError
+from rss_env.registration import parse_environment_id
+
+
+def options_for(environment_id: str, data_options: dict) -> dict:
+    return data_options[parse_environment_id(environment_id)[0]]
+
+
+@pytest.mark.parametrize("action_format", ["flat", "maps"])
+@pytest.mark.parametrize("environment_id", environment_ids())
+def test_gymnasium_checker_finds_nothing(environment_id, action_format, data_options):
+    options = options_for(environment_id, data_options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        env = gym.make(environment_id, action_format=action_format, **options)
+        check_env(env.unwrapped)
+
+
+@pytest.mark.parametrize("environment_id", environment_ids())
+def test_sb3_checker_finds_nothing(environment_id, data_options):
+    options = options_for(environment_id, data_options)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_env_for_sb3(gym.make(environment_id, **options).unwrapped)
+
+
+@pytest.mark.parametrize("environment_id", environment_ids())
+def test_specs_survive_json(environment_id, data_options):
+    options = {**options_for(environment_id, data_options), "autoreset_mode": "SameStep"}
+    spec = gym.make(environment_id, **options).spec
+    assert spec is not None
+    rebuilt = gym.make(gym.envs.registration.EnvSpec.from_json(spec.to_json()))
+    first, _ = gym.make(environment_id, **options).reset(seed=1)
+    np.testing.assert_array_equal(rebuilt.reset(seed=1)[0], first)
+
+
+def test_module_prefix_and_every_vectorisation_mode():
+    gym.make("rss_env:RSS/Shapes-ImageReward-v0", num_scenes=2).close()
+    for mode in ("vector_entry_point", "sync", "async"):
+        env = gym.make_vec(
+            "RSS/Shapes-ImageReward-v0", num_envs=2, vectorization_mode=mode, num_scenes=3
+        )
+        first, _ = env.reset(seed=0)
+        results = env.step(env.action_space.sample())
+        assert first.shape == results[0].shape == (2, 64, 64, 3)
+        env.close()
+
+
+def test_async_workers_survive_threads_in_the_parent():
+    """The parent has run parallel kernels before it forks; the workers must not hang or die."""
+    busy = gym.make_vec("RSS/Shapes-ImageReward-v0", num_envs=16, num_scenes=8)
+    busy.reset(seed=0)
+    busy.step(np.zeros((16, 5440), np.int64))
+    env = gym.make_vec(
+        "RSS/Shapes-ImageReward-v0", num_envs=2, vectorization_mode="async", num_scenes=8
+    )
+    observations, _ = env.reset(seed=0)
+    np.testing.assert_array_equal(observations, busy.reset(seed=0)[0][:2])
+    env.step(np.zeros((2, 5440), np.int64))
+    env.close()
+
+
+def test_one_episode():
+    env = gym.make("RSS/Shapes-ImageReward-v0", num_scenes=4)
+    first, info = env.reset(seed=0)
+    assert info == {}
+    observation, reward, terminated, truncated, info = env.step(np.zeros(5440, np.int64))
+    np.testing.assert_array_equal(observation, first)
+    assert observation is not first
+    assert isinstance(reward, float)
+    assert terminated is True
+    assert truncated is False
+    assert set(info) == {"scale_scores"}
+    assert info["scale_scores"].shape == (4,)
+    with pytest.raises(ResetNeeded):
+        env.unwrapped.step(np.zeros(5440, np.int64))
+
+
+def test_bad_actions_are_refused():
+    env = gym.make("RSS/Shapes-ImageReward-v0", num_scenes=4).unwrapped
+    env.reset(seed=0)
+    for bad in (np.zeros(5439, np.int64), np.zeros(5440), np.full(5440, 6), [[1], [1, 2]], None):
+        with pytest.raises(ActionError):
+            env.step(bad)
+    env.step(np.zeros(5440, np.int64))
+
+
+def test_groups_need_a_vector_environment():
+    with pytest.raises(InputError, match="use gym.make_vec"):
+        gym.make("RSS/Shapes-ImageReward-v0", group_size=2)
+    with pytest.raises(InputError, match="autoreset_mode"):
+        gym.make("RSS/Shapes-ImageReward-v0", autoreset_mode="sometimes")
+
+
+def test_state_pickle_close():
+    env = gym.make("RSS/Shapes-ImageReward-v0", num_scenes=9).unwrapped
+    assert isinstance(env, RSSEnv)
+    env.reset(seed=3)
+    state = json.loads(json.dumps(env.get_state()))
+    twin = pickle.loads(pickle.dumps(env))
+    expected = env.reset()[0]
+    np.testing.assert_array_equal(twin.reset()[0], expected)
+    twin.set_state(state)
+    np.testing.assert_array_equal(twin.reset()[0], expected)
+    env.close()
+    env.close()
+    with pytest.raises(ClosedEnvironmentError):
+        env.reset()
+
+
+def test_rendering():
+    env = gym.make("RSS/Shapes-ImageReward-v0", num_scenes=4, render_mode="rgb_array")
+    first, _ = env.reset(seed=0)
+    np.testing.assert_array_equal(env.render(), first)
+    env.step(np.full(5440, 1))
+    frame = env.render()
+    assert frame.shape == (64, 64, 3)
+    assert (frame != first).any()
+
+
+def test_unknown_ids_are_gymnasiums_to_refuse():
+    with pytest.raises(gym.error.NameNotFound):
+        gym.make("RSS/Shape-ImageReward-v0")
+    with pytest.raises(InputError, match="valid: RSS/Shapes-PixelReward-v0"):
+        parse_environment_id("RSS/Shape-ImageReward-v0")
