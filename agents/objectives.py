@@ -1,6 +1,6 @@
 """The loss of one scale, as pure functions of logits, maps and scores.
 
-Shapes: B images, K maps of each, C classes, P cells of the scale.
+Shapes: B images, V groups of K maps of each, C classes, P cells of the scale.
 """
 
 from __future__ import annotations
@@ -10,22 +10,13 @@ import torch
 from agents.advantages import leave_one_out, pairwise_spatial_difference, synchronised_deviation
 
 
-def action_probabilities(
-    logits: torch.Tensor, temperature: float, exploration: float
-) -> torch.Tensor:
-    """Softmax at a temperature, mixed with the uniform distribution.
+def mix_with_uniform(probabilities: torch.Tensor, exploration: float) -> torch.Tensor:
+    """Give every class of (B, C, P) probabilities at least `exploration` / C.
 
-    Args:
-        logits: (B, C, P).
-        temperature: Divides the logits; positive.
-        exploration: Share of the uniform distribution, 0..1. It keeps every class alive: a policy
-            gradient shrinks with a class's own probability, so a class once rare is lost.
-
-    Returns:
-        (B, C, P) probabilities over C.
+    It keeps classes alive: what is learned of a class shrinks with its own probability, so a class
+    once rare would be lost.
     """
-    softmax = (logits / temperature).softmax(1)
-    return (1.0 - exploration) * softmax + exploration / logits.shape[1]
+    return (1.0 - exploration) * probabilities + exploration / probabilities.shape[1]
 
 
 def sample_maps(
@@ -50,59 +41,51 @@ def sample_maps(
 
 
 def relative_regression(
-    logits: torch.Tensor,
-    maps: torch.Tensor,
+    predicted: torch.Tensor,
     scores: torch.Tensor,
+    deviation: torch.Tensor,
     *,
     psd: bool = True,
-    syncan: bool = True,
+    valid: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Regress differences in score between maps on differences between their logits.
+    """Regress differences in score between the maps of a group on predicted differences.
 
-    The logits are in units of reward: a map's predicted score is the mean of its cells' logits.
-    With PSD the loss is the mean over ordered pairs k != j of
-    (mean_p [l_p(a_k) - l_p(a_j)] - (R_k - R_j))^2, in which cells where the two maps agree cancel;
-    it is computed as the equal sum of squared deviations from the group's mean. Without PSD each
-    score is regressed by itself. With SyncAN the loss is in units of the scores' variance over the
-    global batch; without, it is weighted by the number of cells.
+    The loss is the mean over ordered pairs k != j of ((f_k - f_j) - (R_k - R_j))^2 in units of the
+    deviation squared, computed as the equal sum of squared deviations from the group's mean. What
+    two maps have in common cancels: only cells in which they differ are held to account (PSD, in
+    regression form).
 
     Args:
-        logits: (B, C, P).
-        maps: (B, K, P) uint8.
-        scores: (B, K), or (B, K, P) rewards of cells, which are then regressed cell by cell.
-        psd: Whether to regress differences.
-        syncan: Whether to normalise by the scores' deviation.
+        predicted: (B, V, K) predicted scores of V groups of K maps, or (B, V, K, P) of cells.
+        scores: Scores of the same shape.
+        deviation: (B, V), what residuals are measured in.
+        psd: Whether to regress differences; otherwise each score by itself.
+        valid: (B, V) bool, which groups there are; all of them if None.
 
     Returns:
         A scalar.
 
     Source: relative-reward regression is REBEL (Gao et al., arXiv 2404.16767), here with a uniform
-    reference policy; the sum over cells is value decomposition (Sunehag et al., arXiv 1706.05296).
+    reference policy.
     """
-    members = maps.shape[1]
-    predicted = logits.gather(1, maps.long())  # (B, K, P)
-    if scores.ndim == 2:
-        predicted = predicted.mean(-1)
     residual = predicted - scores
     if psd:
-        centred = residual - residual.mean(1, keepdim=True)
-        loss = 2.0 / (members - 1) * centred.square().sum(1).mean()
+        residual = residual - residual.mean(2, keepdim=True)
+        pairs = 2.0 * scores.shape[2] / (scores.shape[2] - 1)
     else:
-        loss = residual.square().mean()
-    if syncan:
-        spread = scores - scores.mean(1, keepdim=True)
-        return loss / synchronised_deviation(spread).square()
-    return loss * (maps.shape[2] if scores.ndim == 2 else 1)
+        pairs = 1.0
+    per_group = pairs * residual.square().flatten(2).mean(2) / deviation.square()
+    if valid is None:
+        return per_group.mean()
+    return (per_group * valid).sum() / valid.sum().clamp(min=1)
 
 
 def policy_gradient(
-    logits: torch.Tensor,
+    probabilities: torch.Tensor,
     maps: torch.Tensor,
     scores: torch.Tensor,
-    *,
-    temperature: float,
-    exploration: float,
     entropy: float,
+    *,
     psd: bool = True,
     syncan: bool = True,
 ) -> torch.Tensor:
@@ -113,11 +96,9 @@ def policy_gradient(
     balance between them stays while the policy sharpens.
 
     Args:
-        logits: (B, C, P).
-        maps: (B, K, P) uint8, drawn from `action_probabilities` of the same logits.
+        probabilities: (B, C, P), differentiable.
+        maps: (B, K, P) uint8, drawn from them.
         scores: (B, K), or (B, K, P) rewards of cells, which get a leave-one-out baseline each.
-        temperature: As in `action_probabilities`.
-        exploration: As in `action_probabilities`.
         entropy: Coefficient of the mean entropy of a cell, in reward per cell.
         psd: Whether pairs of maps share their difference among the cells where they differ;
             otherwise every cell of a map gets the map's leave-one-out advantage.
@@ -132,11 +113,9 @@ def policy_gradient(
         advantages = pairwise_spatial_difference(scores, maps) * maps.shape[2]
     else:
         advantages = leave_one_out(scores)[..., None].expand(maps.shape) * maps.shape[2]
-    log_probabilities = (
-        action_probabilities(logits, temperature, exploration).clamp(min=1e-12).log()
-    )
+    log_probabilities = probabilities.clamp(min=1e-12).log()
     chosen = log_probabilities.gather(1, maps.long())
-    cell_entropy = -(log_probabilities.exp() * log_probabilities).sum(1)
+    cell_entropy = -(probabilities * log_probabilities).sum(1)
     objective = (advantages * chosen).mean() + entropy * cell_entropy.mean()
     if syncan:
         objective = objective / synchronised_deviation(advantages, advantages != 0)

@@ -15,12 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from agents.objectives import (
-    action_probabilities,
-    policy_gradient,
-    relative_regression,
-    sample_maps,
-)
+from agents.advantages import synchronised_deviation
+from agents.objectives import mix_with_uniform, policy_gradient, relative_regression, sample_maps
+from agents.replay import ReplayMemory
+from agents.score_models import linear_prediction, metric_prediction
 from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
 
@@ -31,25 +29,26 @@ class RSSConfig:
 
     objective: Literal["relative_regression", "policy_gradient"] = "relative_regression"
     """What is made of the scores."""
+    score_model: Literal["auto", "metric", "linear"] = "auto"
+    """Regression: how maps turn into scores. metric: by the environment's formula, with the
+    network's probabilities for the label; linear: each cell adds its logit. auto: metric where
+    the score is one, linear for rankings, scorers and pixel rewards."""
     psr: bool = True
     """Act and be scored at several scales; otherwise at the finest only."""
     psd: bool = True
     """Compare maps in pairs, cell by cell where they differ."""
     syncan: bool = True
     """Normalise by the deviation over the whole batch, on all ranks."""
+    replay: int = 4
+    """Regression of image scores: batches of scored maps remembered of each image."""
     temperature: float | None = None
-    """Of the policy's softmax; None for the objective's own: 0.05 (logits are rewards), or 1."""
-    exploration: float = 0.1
-    """Share of uniformly random classes."""
+    """Of the policy's softmax; None: 0.05 for the linear model, whose logits are rewards, or 1."""
+    exploration: float = 0.2
+    """Share of uniformly random classes at the start."""
+    final_exploration: float = 0.02
+    """The same at the end; in between it falls linearly."""
     entropy: float = 0.5
     """Policy gradient: coefficient of the entropy, in reward per cell."""
-
-    @property
-    def policy_temperature(self) -> float:
-        """The temperature in force."""
-        if self.temperature is not None:
-            return self.temperature
-        return 0.05 if self.objective == "relative_regression" else 1.0
 
     def check(self) -> None:
         """Refuse values that make no policy.
@@ -57,29 +56,32 @@ class RSSConfig:
         Raises:
             InputError: Naming the field, its value and the valid range.
         """
-        if not self.policy_temperature > 0:
+        if self.temperature is not None and not 0 < self.temperature < float("inf"):
             raise InputError(f"temperature must be positive, got {self.temperature}")
-        if not 0 <= self.exploration < 1:
-            raise InputError(f"exploration must be in 0..1 (below 1), got {self.exploration}")
-        if not self.entropy >= 0:
+        for name in ("exploration", "final_exploration"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} must be in 0..1 (below 1), got {getattr(self, name)}")
+        if not 0 <= self.entropy < float("inf"):
             raise InputError(f"entropy must be at least 0, got {self.entropy}")
+        if self.replay < 0:
+            raise InputError(f"replay must be at least 0, got {self.replay}")
 
 
-def pool_logits(logits: torch.Tensor, scales: Sequence[int]) -> list[torch.Tensor]:
-    """Logits of every scale's cells: the mean over each cell's pixels.
+def pool_cells(values: torch.Tensor, scales: Sequence[int]) -> list[torch.Tensor]:
+    """Values of every scale's cells: the mean over each cell's pixels.
 
     Args:
-        logits: (B, C, H, W).
+        values: (B, C, H, W).
         scales: Cell sizes, coarse to fine.
 
     Returns:
         (B, C, cells_s) for each scale.
     """
     pooled: list[torch.Tensor] = []
-    finer, finer_scale = logits, 1
+    finer, finer_scale = values, 1
     for scale in reversed(scales):  # fine to coarse: each from the one before where it divides
         if scale % finer_scale:
-            finer, finer_scale = logits, 1
+            finer, finer_scale = values, 1
         finer = F.avg_pool2d(finer, scale // finer_scale) if scale != finer_scale else finer
         finer_scale = scale
         pooled.insert(0, finer.flatten(2))
@@ -105,54 +107,122 @@ class RSSLearner:
         if env.group_size < 2:
             raise InputError("learning from scores compares maps: group_size must be at least 2")
         self.network, self.env, self.config = network, env, config
+        self.regresses = config.objective == "relative_regression"
+        self.uses_metric = self.regresses and self._choose_metric_model()
+        temperature = 0.05 if self.regresses and not self.uses_metric else 1.0
+        self.temperature = temperature if config.temperature is None else config.temperature
+        self.memory: ReplayMemory | None = None
+        if self.regresses and config.psd and config.replay and not env.pixel_level:
+            self.memory = ReplayMemory(env.geometry, env.group_size, config.replay)
         self.generator = torch.Generator(env.device).manual_seed(seed)
         self.observations, _ = env.reset(seed=seed)
         self.queries_per_update = env.num_envs * len(env.geometry.scales)
 
-    def loss(self) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def _choose_metric_model(self) -> bool:
+        env, chosen = self.env, self.config.score_model
+        fits = env.metric is not None and not env.pixel_level and env.feedback.kind != "ranking"
+        if chosen == "metric" and not fits:
+            raise InputError(
+                "score_model 'metric' needs scores of a known metric: image level, no scorer, no "
+                "ranking; valid here: auto, linear"
+            )
+        return fits and chosen != "linear"
+
+    def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """One batch: act, be scored, and say what to minimise.
+
+        Args:
+            progress: Share of the training done, 0..1; exploration falls with it.
 
         Returns:
             The loss, and tensors to log: `score` (mean reward) and the mean score of each scale.
         """
         config, geometry, members = self.config, self.env.geometry, self.env.group_size
         images = self.observations[::members]  # a group's images are alike
-        logits = pool_logits(self.network(images), geometry.scales)
-        with torch.no_grad():
-            maps = [
-                sample_maps(
-                    action_probabilities(part, config.policy_temperature, config.exploration),
-                    members,
-                    self.generator,
-                )
-                for part in logits
-            ]
-        actions = torch.cat(maps, -1).flatten(0, 1)
-        self.observations, rewards, _, _, infos = self.env.step(actions)
-        told = infos["final_info"]
-        if "pixel_rewards" in told:
-            per_scale = geometry.split(told["pixel_rewards"].unflatten(0, (-1, members)))
+        logits = self.network(images)
+        exploration = config.exploration + progress * (
+            config.final_exploration - config.exploration
+        )
+        if self.uses_metric:
+            beliefs = pool_cells((logits / self.temperature).softmax(1), geometry.scales)
+            policy = [mix_with_uniform(part, exploration) for part in beliefs]
         else:
-            per_scale = list(told["scale_scores"].unflatten(0, (-1, members)).unbind(-1))
-        terms = [self._scale_loss(*part) for part in zip(logits, maps, per_scale, strict=True)]
+            beliefs = pool_cells(logits, geometry.scales)
+            policy = [
+                mix_with_uniform((part / self.temperature).softmax(1), exploration)
+                for part in beliefs
+            ]
+        maps = [sample_maps(part.detach(), members, self.generator) for part in policy]
+        self.observations, rewards, _, _, infos = self.env.step(torch.cat(maps, -1).flatten(0, 1))
+        told = infos["final_info"]
+        if self.env.pixel_level:
+            scores = geometry.split(told["pixel_rewards"].unflatten(0, (-1, members)))
+        else:
+            scores = list(told["scale_scores"].unflatten(0, (-1, members)).unbind(-1))
+        if self.regresses:
+            terms = self._regress(images, beliefs, maps, scores)
+        else:
+            terms = [
+                policy_gradient(*part, config.entropy, psd=config.psd, syncan=config.syncan)
+                for part in zip(policy, maps, scores, strict=True)
+            ]
         metrics = {"score": rewards.mean()}
-        for scale, scores in zip(geometry.scales, per_scale, strict=True):
-            metrics[f"score_scale_{scale}"] = scores.mean()
+        for scale, part in zip(geometry.scales, scores, strict=True):
+            metrics[f"score_scale_{scale}"] = part.mean()
         return torch.stack(terms).mean(), metrics
 
-    def _scale_loss(
-        self, logits: torch.Tensor, maps: torch.Tensor, scores: torch.Tensor
-    ) -> torch.Tensor:
-        config = self.config
-        if config.objective == "relative_regression":
-            return relative_regression(logits, maps, scores, psd=config.psd, syncan=config.syncan)
-        return policy_gradient(
-            logits,
-            maps,
-            scores,
-            temperature=config.policy_temperature,
-            exploration=config.exploration,
-            entropy=config.entropy,
-            psd=config.psd,
-            syncan=config.syncan,
-        )
+    def _regress(
+        self,
+        images: torch.Tensor,  # (B, H, W, 3) uint8
+        beliefs: list[torch.Tensor],  # (B, C, P) of each scale
+        maps: list[torch.Tensor],  # (B, K, P) uint8 of each scale
+        scores: list[torch.Tensor],  # (B, K) or (B, K, P) of each scale
+    ) -> list[torch.Tensor]:
+        """The regression loss of each scale, over this batch's maps and the remembered ones."""
+        deviations = [self._deviation(part, maps[s].shape[2]) for s, part in enumerate(scores)]
+        # Of each scale, (B, V, K, ...): V is 1 group of maps so far, this batch's.
+        groups = [
+            (part[:, None], told[:, None], deviation.expand(len(images), 1))
+            for part, told, deviation in zip(maps, scores, deviations, strict=True)
+        ]
+        valid = None
+        if self.memory is not None:
+            keys, mirrored = self.memory.recognise(images)
+            old = self.memory.recall(keys, mirrored)
+            joint = (torch.cat(maps, -1), torch.stack(scores, -1), torch.stack(deviations))
+            self.memory.remember(keys, mirrored, *joint)
+            remembered = zip(
+                self.env.geometry.split(old.maps),
+                old.scores.unbind(-1),
+                old.deviations.unbind(-1),
+                strict=True,
+            )
+            groups = [
+                (torch.cat([m, old_m], 1), torch.cat([r, old_r], 1), torch.cat([d, old_d], 1))
+                for (m, r, d), (old_m, old_r, old_d) in zip(groups, remembered, strict=True)
+            ]
+            valid = F.pad(old.valid, (1, 0), value=True)
+        terms = []
+        for belief, (group_maps, group_scores, deviation) in zip(beliefs, groups, strict=True):
+            predicted = self._predict(belief, group_maps.flatten(1, 2))
+            predicted = predicted.unflatten(1, group_maps.shape[1:3])
+            terms.append(
+                relative_regression(
+                    predicted, group_scores, deviation, psd=self.config.psd, valid=valid
+                )
+            )
+        return terms
+
+    def _predict(self, belief: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
+        """Predicted scores (B, N) of maps (B, N, P), or rewards of their cells (B, N, P)."""
+        if self.uses_metric:
+            assert self.env.metric is not None
+            return metric_prediction(belief, maps, self.env.metric)
+        cells = linear_prediction(belief, maps)
+        return cells if self.env.pixel_level else cells.mean(-1)
+
+    def _deviation(self, scores: torch.Tensor, cells: int) -> torch.Tensor:
+        """What residuals of a scale are measured in: SyncAN, or else a constant of the scale."""
+        if self.config.syncan:
+            return synchronised_deviation(scores - scores.mean(1, keepdim=True))
+        return scores.new_tensor(1.0 if self.env.pixel_level else cells**-0.5)

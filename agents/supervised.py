@@ -32,8 +32,12 @@ class SupervisedLearner:
         for group in range(num_images):
             self.stream.seed(group, seed + group)
 
-    def loss(self) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """One batch: the cross-entropy, and the pixel accuracy to log as `score`."""
+    def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """One batch: the cross-entropy, and the pixel accuracy to log as `score`.
+
+        Args:
+            progress: Share of the training done, 0..1; nothing here depends on it.
+        """
         self.stream.advance(self.stream.episodes >= -1)
         batch = self.stream.batch(self.scenes.images.device)
         labels = self.scenes.labels_of(batch).long()

@@ -200,8 +200,9 @@ def _update(
     learner: RSSLearner | SupervisedLearner,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
+    progress: float,
 ) -> dict[str, torch.Tensor]:
-    loss, metrics = learner.loss()
+    loss, metrics = learner.loss(progress)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
@@ -235,7 +236,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     bar = tqdm(total=config.updates, desc=config.algo, unit="update")
     with stop_signal() as stop:
         while update < config.updates and not stop:
-            metrics = _update(learner, optimizer, schedule)
+            metrics = _update(learner, optimizer, schedule, update / config.updates)
             update += 1
             bar.update()
             if update % config.eval_every == 0 or update == config.updates:

@@ -99,6 +99,15 @@ class ActionMapGeometry:
         grid = part.reshape(*part.shape[:-1], *self.grids[scale_index])
         return grid.repeat_interleave(scale, -2).repeat_interleave(scale, -1)
 
+    def mirror(self, flat: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
+        """Flip flat actions (B, ..., cells) horizontally where `mirrored` (B,) is true."""
+        parts = []
+        for part, grid in zip(self.split(flat), self.grids, strict=True):
+            cells = part.unflatten(-1, grid)
+            where = mirrored.view(-1, *[1] * (cells.ndim - 1))
+            parts.append(torch.where(where, cells.flip(-1), cells).flatten(-2))
+        return torch.cat(parts, -1)
+
     def action_space(self, action_format: str) -> spaces.Space[Any]:
         """The space of one environment's action: `MultiDiscrete`, or a `Dict` of them.
 

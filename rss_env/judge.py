@@ -67,7 +67,7 @@ class Judge:
         scenes: Scenes,
         geometry: ActionMapGeometry,
         *,
-        level: str,
+        pixel_level: bool,
         metric: str,
         feedback: Feedback,
         scorer: Scorer | None,
@@ -80,7 +80,7 @@ class Judge:
         Raises:
             InputError: If settings are unknown or contradict each other.
         """
-        self._pixel_level = check_choice("level", level, LEVELS) == "PixelReward"
+        self._pixel_level = pixel_level
         self._metric = check_choice("metric", metric, METRICS)
         self._scenes, self._geometry, self._feedback = scenes, geometry, feedback
         self._scorer, self._numpy = scorer, numpy

@@ -27,7 +27,7 @@ from rss_env.arguments import (
 from rss_env.datasets import default_image_size, open_dataset
 from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, load_scorer
-from rss_env.judge import Judge
+from rss_env.judge import LEVELS, Judge
 from rss_env.rendering import overlay
 from rss_env.scenes import SceneBatch, SceneStream, load_scenes
 
@@ -41,6 +41,9 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
     Attributes:
         geometry: The action maps' grids and offsets.
         class_names: C names.
+        metric: Name of the metric that scores maps; None with a scorer.
+        feedback: What of a score is seen.
+        pixel_level: Whether there is a reward per cell rather than a score per map.
         autoreset_mode: Gymnasium's autoreset mode.
         group_size: K; sub-environments gK .. gK + K - 1 see the same image at the same time.
     """
@@ -124,7 +127,9 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         if self._numpy and self.device.type != "cpu":
             raise InputError(f"array='numpy' lives on the CPU; use array='torch' with {device!r}")
         judged_by = load_scorer(scorer)
-        seen = Feedback.parse(feedback, group_size)
+        self.metric = metric if judged_by is None else None
+        self.feedback = Feedback.parse(feedback, group_size)
+        self.pixel_level = check_choice("level", level, LEVELS) == "PixelReward"
         size = check_image_size(default_image_size(dataset) if image_size is None else image_size)
 
         data = open_dataset(dataset, split=split, **dataset_options)
@@ -140,9 +145,9 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         self._judge = Judge(
             self._scenes,
             self.geometry,
-            level=level,
+            pixel_level=self.pixel_level,
             metric=metric,
-            feedback=seen,
+            feedback=self.feedback,
             scorer=judged_by,
             scale_weights=scale_weights,
             class_balanced=class_balanced,

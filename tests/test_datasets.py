@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,6 +72,7 @@ def test_cityscapes_maps_label_ids_to_training_ids(cityscapes_root):
     assert dataset.class_names[0] == "road"
     assert len(dataset) == 4  # both cities
     _, label = dataset.read(0)
+    assert label is not None
     raw = random_labels(0, [0, 7, 11, 26, 33])
     for label_id, train_id in ((0, 255), (7, 0), (11, 2), (26, 13), (33, 18)):
         assert (label[raw == label_id] == train_id).all()
@@ -100,7 +102,8 @@ def test_folder_without_labels(folder_data):
 
 
 def test_shapes_are_a_function_of_seed_split_and_index():
-    first, second = open_dataset("Shapes"), open_dataset("Shapes")
+    first: Any = open_dataset("Shapes")
+    second: Any = open_dataset("Shapes")
     for a, b in zip(first.read(7), second.read(7), strict=True):
         np.testing.assert_array_equal(a, b)
     assert (first.read(7)[0] != first.read(8)[0]).any()
@@ -109,14 +112,14 @@ def test_shapes_are_a_function_of_seed_split_and_index():
 
 
 def test_shapes_hold_every_class():
-    dataset = open_dataset("Shapes", num_scenes=60)
-    counts = sum(np.bincount(dataset.read(i)[1].ravel(), minlength=6) for i in range(60))
+    dataset: Any = open_dataset("Shapes", num_scenes=60)
+    counts = np.sum([np.bincount(dataset.read(i)[1].ravel(), minlength=6) for i in range(60)], 0)
     assert (counts / counts.sum() > 0.01).all()
 
 
 def _hue_spread(color_cue: float) -> float:
     """Mean distance of disc colours from their own mean, over scenes."""
-    dataset = open_dataset("Shapes", num_scenes=150, color_cue=color_cue)
+    dataset: Any = open_dataset("Shapes", num_scenes=150, color_cue=color_cue)
     colours = []
     for i in range(150):
         image, label = dataset.read(i)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -66,6 +68,11 @@ def test_bad_feedback_is_refused(text, group_size, message):
         Feedback.parse(text, group_size)
 
 
+def constant(value: float):
+    """A scorer that always answers the same."""
+    return lambda images, action_maps: np.full(action_maps.shape[:2], value)
+
+
 def test_scorers_are_checked():
     images = torch.zeros(2, 4, 4, 3, dtype=torch.uint8)
     maps = torch.zeros(2, 3, 4, 4, dtype=torch.uint8)
@@ -79,14 +86,15 @@ def test_scorers_are_checked():
     assert call_scorer(fair, images, maps, numpy=False).dtype == torch.float32
     assert kinds == [np.ndarray, torch.Tensor]
     with pytest.raises(InputError, match=r"shape \(2, 3\), got \(2,\)"):
-        call_scorer(lambda i, a: np.zeros(2), images, maps, numpy=True)
+        call_scorer(lambda images, action_maps: np.zeros(2), images, maps, numpy=True)
     for wrong in (np.nan, 1.5, -0.1):
         with pytest.raises(InputError, match=r"in \[0, 1\]"):
-            call_scorer(lambda i, a, w=wrong: np.full((2, 3), w), images, maps, numpy=True)
+            call_scorer(constant(wrong), images, maps, numpy=True)
 
 
 def test_scorers_load_by_name():
-    assert load_scorer("math:sqrt").__name__ == "sqrt"
+    loaded: Any = load_scorer("math:sqrt")
+    assert loaded.__name__ == "sqrt"
     assert load_scorer(None) is None
     for wrong in ("math", "math:nothing", "no_such_module:f", ":", "math:pi"):
         with pytest.raises(InputError, match="scorer"):

@@ -133,7 +133,7 @@ def test_cell_rewards_by_hand():
 
 
 def test_unchecked_classes_count_for_nothing():
-    labels, maps, index, mirrored = problem(1, 1, 2, 4, 4, 2, 3, 0.0)
+    labels, _, index, mirrored = problem(1, 1, 2, 4, 4, 2, 3, 0.0)
     for scale, cells in ((2, 16), (1, 64)):
         table = label_table(labels, 3, scale)
         wild = torch.full((1, 2, cells), 200, dtype=torch.uint8)

@@ -3,10 +3,12 @@ from __future__ import annotations
 import json
 import pickle
 import warnings
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
@@ -43,7 +45,7 @@ def test_specs_survive_json(environment_id, data_options):
     options = {**options_for(environment_id, data_options), "autoreset_mode": "SameStep"}
     spec = gym.make(environment_id, **options).spec
     assert spec is not None
-    rebuilt = gym.make(gym.envs.registration.EnvSpec.from_json(spec.to_json()))
+    rebuilt = gym.make(EnvSpec.from_json(spec.to_json()))
     first, _ = gym.make(environment_id, **options).reset(seed=1)
     np.testing.assert_array_equal(rebuilt.reset(seed=1)[0], first)
 
@@ -127,7 +129,7 @@ def test_rendering():
     first, _ = env.reset(seed=0)
     np.testing.assert_array_equal(env.render(), first)
     env.step(np.full(5440, 1))
-    frame = env.render()
+    frame: Any = env.render()
     assert frame.shape == (64, 64, 3)
     assert (frame != first).any()
 

@@ -7,6 +7,7 @@ import json
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -23,7 +24,7 @@ SMALL = {"image_size": (16, 24), "scales": (8, 4, 1)}
 MODES = ["SameStep", "NextStep", "Disabled"]
 
 
-def make(environment_id: str = "RSS/Shapes-ImageReward-v0", num_envs: int = 4, **options):
+def make(environment_id: str = "RSS/Shapes-ImageReward-v0", num_envs: int = 4, **options) -> Any:
     options = {**SMALL, "num_scenes": 12, **options}
     return gym.make_vec(environment_id, num_envs=num_envs, **options)
 
@@ -31,8 +32,7 @@ def make(environment_id: str = "RSS/Shapes-ImageReward-v0", num_envs: int = 4, *
 def actions_for(env, seed: int):
     """Random actions; the batched space cannot be sampled in torch mode."""
     shape = (env.unwrapped.num_envs, env.unwrapped.geometry.num_cells)
-    actions = np.random.default_rng(seed).integers(0, env.unwrapped.geometry.num_classes, shape)
-    return actions
+    return np.random.default_rng(seed).integers(0, env.unwrapped.geometry.num_classes, shape)
 
 
 def assert_same(a, b, where: str = "") -> None:
@@ -64,8 +64,8 @@ def test_native_equals_sync_vector_env(environment_id, mode, action_format, data
         "horizontal_flip": True,
         "feedback": "noisy:0.1",
     }
-    native = gym.make_vec(environment_id, num_envs=3, autoreset_mode=mode, **options)
-    sync = gym.make_vec(
+    native: Any = gym.make_vec(environment_id, num_envs=3, autoreset_mode=mode, **options)
+    sync: Any = gym.make_vec(
         environment_id,
         num_envs=3,
         vectorization_mode="sync",
@@ -341,7 +341,7 @@ def test_a_scorer_replaces_labels(folder_data):
     with pytest.raises(InputError, match=r"give labels=... or scorer=..."):
         gym.make_vec("RSS/Folder-ImageReward-v0", num_envs=2, **SMALL, **unlabelled)
     for scorer in (share_of_class_one, "test_vector_env:share_of_class_one"):
-        env = gym.make_vec(
+        env: Any = gym.make_vec(
             "RSS/Folder-ImageReward-v0", num_envs=4, group_size=2, scorer=scorer, **SMALL,
             **unlabelled,
         )  # fmt: skip
@@ -529,7 +529,7 @@ def test_first_reset_must_be_whole():
 
 
 def test_void_only_image_scores_zero(folder_data):
-    env = gym.make_vec(
+    env: Any = gym.make_vec(
         "RSS/Folder-ImageReward-v0", num_envs=2, **SMALL, **folder_data, array="torch"
     )
     env = env.unwrapped

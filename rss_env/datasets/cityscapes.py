@@ -5,10 +5,11 @@ Class names, colours and the mapping from label ids to training ids are torchvis
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from torchvision.datasets import Cityscapes as TorchvisionCityscapes
 
 from rss_env.datasets.base import FileDataset, LabelRule, is_list_file, read_split, resolve_root
 from rss_env.errors import DatasetError, check_choice
@@ -20,15 +21,22 @@ HOW = (
     "https://www.cityscapes-dataset.com (free login)."
 )
 
-_TRAINING_CLASSES = sorted(
-    (c for c in TorchvisionCityscapes.classes if 0 <= c.train_id < VOID), key=lambda c: c.train_id
-)
+
+def _is_trained(label_class: Any) -> bool:
+    return 0 <= label_class.train_id < VOID
+
+
+@functools.cache
+def _label_classes() -> list[Any]:
+    from torchvision.datasets import Cityscapes as Torchvision  # slow to import, and only for this
+
+    return sorted(Torchvision.classes, key=lambda c: c.train_id)
 
 
 def _label_rule() -> LabelRule:
     table = np.full(256, -1, np.int16)
-    for c in TorchvisionCityscapes.classes:
-        table[c.id % 256] = c.train_id if 0 <= c.train_id < VOID else VOID  # licence plate: -1
+    for c in _label_classes():
+        table[c.id % 256] = c.train_id if _is_trained(c) else VOID  # a licence plate is id -1
     return LabelRule(table)
 
 
@@ -68,11 +76,12 @@ class Cityscapes(FileDataset):
             names = sorted(
                 f"{split}/{p.parent.name}/{p.name.removesuffix('_leftImg8bit.png')}" for p in found
             )
+        trained = [c for c in _label_classes() if _is_trained(c)]
         super().__init__(
             [image_folder / f"{name}_leftImg8bit.png" for name in names],
             [label_folder / f"{name}_gtFine_labelIds.png" for name in names],
-            [c.name for c in _TRAINING_CLASSES],
-            np.array([c.color for c in _TRAINING_CLASSES], np.uint8),
+            [c.name for c in trained],
+            np.array([c.color for c in trained], np.uint8),
             _label_rule(),
             f"Cityscapes split {split!r} in {image_folder}",
         )

@@ -1,0 +1,86 @@
+"""Segment a folder of images with a trained network: `rss-predict`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from tqdm import tqdm
+
+from agents.checkpoint import load_checkpoint
+from agents.command_line import run_command
+from agents.policies import SegmentationNetwork
+from rss_env.arguments import check_device
+from rss_env.datasets.base import ByteArray, read_image
+from rss_env.datasets.folder import find_images
+from rss_env.errors import InputError
+from rss_env.rendering import overlay, palette_image
+
+
+@dataclass
+class PredictConfig:
+    """Write a palette PNG and an overlay for every image of a folder, at the image's own size."""
+
+    checkpoint: Path
+    """Folder that rss-train wrote."""
+    images: Path
+    """Folder of images, subfolders included."""
+    out: Path
+    """Folder for NAME.png (class indices) and NAME_overlay.png."""
+    device: str = "cpu"
+    """Where to run: cpu, cuda, cuda:1, ..."""
+
+
+@torch.no_grad()
+def predict(
+    network: SegmentationNetwork, image: Image.Image, image_size: tuple[int, int]
+) -> ByteArray:
+    """The most likely class of every pixel of an RGB image, (H, W) uint8 at its own size.
+
+    Args:
+        network: A trained network, in evaluation mode.
+        image: Any size.
+        image_size: (H, W) the network was trained at; the logits are upsampled from it.
+    """
+    resized = image.resize((image_size[1], image_size[0]), Image.Resampling.BILINEAR)
+    device = next(network.parameters()).device
+    logits = network(torch.from_numpy(np.array(resized)).to(device)[None])
+    size = (image.height, image.width)
+    logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+    return logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
+
+
+def predict_folder(config: PredictConfig) -> int:
+    """Segment every image; returns how many.
+
+    Raises:
+        InputError: If the checkpoint, the device, the folder or an image cannot be used. Images
+            before the bad one have been written.
+    """
+    network, description = load_checkpoint(config.checkpoint, check_device(config.device))
+    files = find_images(config.images)
+    if config.out.exists() and not config.out.is_dir():
+        raise InputError(f"{config.out} is not a folder")
+    for name, path in tqdm(files.items(), "segmenting", unit="image"):
+        image = read_image(path)
+        class_map = predict(network, image, description.image_size)
+        target = config.out / f"{name}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        palette = description.palette_array
+        palette_image(class_map, palette).save(target)
+        blended = overlay(np.array(image), class_map, palette)
+        Image.fromarray(blended).save(target.with_name(f"{target.stem}_overlay.png"))
+    return len(files)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `rss-predict`."""
+    run_command("rss-predict", PredictConfig, predict_folder, arguments)
+
+
+if __name__ == "__main__":
+    main()

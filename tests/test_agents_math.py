@@ -1,0 +1,313 @@
+"""The agent's mathematics against hand-computed cases, loops and enumeration."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from agents.advantages import (
+    leave_one_out,
+    pairwise_spatial_difference,
+    synchronised_deviation,
+)
+from agents.objectives import (
+    mix_with_uniform,
+    policy_gradient,
+    relative_regression,
+    sample_maps,
+)
+from agents.replay import ReplayMemory
+from agents.rss import pool_cells
+from agents.score_models import linear_prediction, metric_prediction
+from rss_env.action_maps import ActionMapGeometry
+from rss_env.rewards import METRICS, score_counts
+
+SCORES = torch.tensor([[1.0, 0.0, 0.5], [0.2, 0.2, 0.2]], dtype=torch.float64)
+MAPS = torch.tensor(
+    [[[0, 1, 2, 2], [0, 0, 2, 2], [1, 1, 2, 0]], [[0, 0, 0, 0], [1, 1, 1, 1], [2, 2, 2, 2]]],
+    dtype=torch.uint8,
+)
+
+
+def problem(seed: int, batch=2, classes=3, cells=5, members=4):
+    generator = torch.Generator().manual_seed(seed)
+    logits = torch.randn(batch, classes, cells, generator=generator, dtype=torch.float64)
+    shape = (batch, members, cells)
+    maps = torch.randint(0, classes, shape, generator=generator).to(torch.uint8)
+    scores = torch.rand(batch, members, generator=generator, dtype=torch.float64)
+    return logits.requires_grad_(), maps, scores
+
+
+def test_leave_one_out_by_hand():
+    expected = torch.tensor([[0.75, -0.75, 0.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
+    torch.testing.assert_close(leave_one_out(SCORES), expected)
+    torch.testing.assert_close(leave_one_out(SCORES[..., None])[..., 0], expected)
+
+
+def test_pairwise_spatial_difference_by_hand():
+    # Maps 0 and 1 differ in cell 1 (rho 1/4), 0 and 2 in cells 0 and 3, 1 and 2 in 0, 1 and 3.
+    expected = torch.tensor(
+        [
+            [0.5 / 0.5, 1.0 / 0.25, 0.0, 0.5 / 0.5],
+            [-0.5 / 0.75, -1.0 / 0.25 - 0.5 / 0.75, 0.0, -0.5 / 0.75],
+            [-0.5 / 0.5 + 0.5 / 0.75, 0.5 / 0.75, 0.0, -0.5 / 0.5 + 0.5 / 0.75],
+        ],
+        dtype=torch.float64,
+    )
+    advantages = pairwise_spatial_difference(SCORES, MAPS)
+    torch.testing.assert_close(advantages[0], expected / 2)
+    assert (advantages[1] == 0).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pairwise_spatial_difference_equals_its_definition(seed):
+    _, maps, scores = problem(seed)
+    advantages = pairwise_spatial_difference(scores, maps)
+    batch, members, cells = maps.shape
+    for b, k, p in itertools.product(range(batch), range(members), range(cells)):
+        total = 0.0
+        for j in range(members):
+            if j != k and maps[b, k, p] != maps[b, j, p]:
+                share = (maps[b, k] != maps[b, j]).double().mean()
+                total += float((scores[b, k] - scores[b, j]) / share)
+        assert advantages[b, k, p].item() == pytest.approx(total / (members - 1), abs=1e-12)
+
+
+def test_equal_maps_have_no_advantage():
+    maps = torch.ones(2, 4, 6, dtype=torch.uint8)
+    assert (pairwise_spatial_difference(torch.rand(2, 4), maps) == 0).all()
+
+
+def test_without_the_share_pairs_have_the_leave_one_out_gradient():
+    """With rho = 1, PSD's summed gradient is RLOO's: pairs that agree at a cell cancel there."""
+    logits, maps, scores = problem(5, batch=3, classes=4, cells=7, members=6)
+    log_probabilities = logits.log_softmax(1).gather(1, maps.long())
+    difference = scores[:, :, None] - scores[:, None, :]
+    differs = maps[:, :, None] != maps[:, None, :]
+    plain = (difference[..., None] * differs).sum(2) / (maps.shape[1] - 1)
+    whole = leave_one_out(scores)[..., None].expand_as(plain)
+    gradients = [
+        torch.autograd.grad((a * log_probabilities).sum(), logits, retain_graph=True)[0]
+        for a in (plain, whole)
+    ]
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-12, atol=1e-12)
+
+
+def test_synchronised_deviation():
+    values = torch.tensor([3.0, 4.0, 0.0, 0.0])
+    assert synchronised_deviation(values).item() == pytest.approx(2.5)
+    assert synchronised_deviation(values, values != 0).item() == pytest.approx(12.5**0.5)
+    assert synchronised_deviation(torch.zeros(3)).item() == pytest.approx(1e-8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_relative_regression_equals_its_pairwise_form(seed):
+    logits, maps, scores = problem(seed)
+    batch, members, _ = maps.shape
+    cells = linear_prediction(logits, maps)
+    deviation = torch.tensor([[0.5], [2.0]], dtype=torch.float64)
+    total = torch.zeros((), dtype=torch.float64)
+    for b in range(batch):
+        for k, j in itertools.permutations(range(members), 2):
+            gain = (cells[b, k] - cells[b, j]).mean() - (scores[b, k] - scores[b, j])
+            total = total + gain.square() / deviation[b, 0].square()
+    pairwise = total / (batch * members * (members - 1))
+    loss = relative_regression(cells.mean(-1)[:, None], scores[:, None], deviation)
+    torch.testing.assert_close(loss, pairwise)
+
+
+def test_relative_regression_cancels_where_maps_agree():
+    logits, maps, scores = problem(1)
+    maps[:, :, 2] = 1
+    predicted = linear_prediction(logits, maps).mean(-1)
+    loss = relative_regression(predicted[:, None], scores[:, None], torch.ones(2, 1))
+    gradient = torch.autograd.grad(loss, logits)[0]
+    assert gradient[:, :, 2].abs().max() < 1e-12
+    assert gradient[:, :, 0].abs().max() > 1e-6
+
+
+def test_relative_regression_of_cells_is_the_mean_over_cells():
+    predicted, rewards = torch.rand(2, 2, 3, 4, 5, dtype=torch.float64).unbind()
+    deviation = torch.ones(2, 3, dtype=torch.float64)
+    per_cell = [
+        relative_regression(predicted[..., p], rewards[..., p], deviation) for p in range(5)
+    ]
+    loss = relative_regression(predicted, rewards, deviation)
+    torch.testing.assert_close(loss, torch.stack(per_cell).mean())
+
+
+def test_groups_that_are_not_there_count_for_nothing():
+    predicted, scores = torch.rand(2, 2, 3, 4).unbind()
+    valid = torch.tensor([[True, False, False], [True, True, False]])
+    deviation = torch.rand(2, 3) + 0.5
+    loss = relative_regression(predicted, scores, deviation, valid=valid)
+    alone = [
+        relative_regression(predicted[b, v][None, None], scores[b, v][None, None], deviation[b, v])
+        for b, v in ((0, 0), (1, 0), (1, 1))
+    ]
+    torch.testing.assert_close(loss, torch.stack(alone).mean())
+
+
+def test_absolute_regression_is_the_ablation():
+    predicted, scores = torch.rand(2, 2, 1, 4).unbind()
+    loss = relative_regression(predicted, scores, torch.full((2, 1), 2.0), psd=False)
+    torch.testing.assert_close(loss, (predicted - scores).square().mean() / 4)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_metric_prediction_is_the_metric_when_labels_are_certain(metric):
+    """With every class in label and map, certain probabilities give the environment's score."""
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.randint(0, 3, (2, 400), generator=generator)
+    maps = torch.randint(0, 3, (2, 4, 400), generator=generator).to(torch.uint8)
+    certain = torch.nn.functional.one_hot(labels, 3).transpose(1, 2).double()
+    predicted = metric_prediction(certain, maps, metric)
+    for b, k in itertools.product(range(2), range(4)):
+        chosen = [maps[b, k] == c for c in range(3)]
+        true = [labels[b] == c for c in range(3)]
+        right = torch.stack([(p & t).sum() for p, t in zip(chosen, true, strict=True)])
+        counts = [torch.stack([mask.sum() for mask in masks]) for masks in (chosen, true)]
+        expected = score_counts(metric, right, *counts).double()
+        # The chance that a class occurs is 0.985 for a third of the image, not quite 1.
+        torch.testing.assert_close(predicted[b, k], expected, atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_metric_prediction_has_a_finite_gradient(metric):
+    logits = torch.randn(2, 4, 30, dtype=torch.float64, requires_grad=True)
+    maps = torch.randint(0, 2, (2, 3, 30), dtype=torch.uint8)  # two classes are in no map
+    assert torch.autograd.gradcheck(
+        lambda x: metric_prediction(x.softmax(1), maps, metric), (logits,)
+    )
+    logits = (logits * 1e3).detach().requires_grad_()
+    metric_prediction(logits.softmax(1), maps, metric).sum().backward()
+    assert logits.grad is not None
+    assert logits.grad.isfinite().all()
+
+
+def test_memory_recalls_what_it_was_told_in_either_orientation():
+    geometry = ActionMapGeometry((4, 6), (2, 1), 3)
+    memory = ReplayMemory(geometry, group_size=2, groups=2)
+    images = torch.randint(0, 256, (3, 4, 6, 3), dtype=torch.uint8)
+    keys, mirrored = memory.recognise(images)
+    assert len(set(keys)) == 3
+    assert memory.recall(keys, mirrored).maps.shape == (3, 0, 2, geometry.num_cells)
+    told = []
+    for round_ in range(3):  # the first round is forgotten: two groups are kept
+        maps = torch.randint(0, 3, (3, 2, geometry.num_cells), dtype=torch.uint8)
+        scores, deviations = torch.rand(3, 2, 2), torch.rand(2)
+        memory.remember(keys, mirrored, maps, scores, deviations)
+        told.append((maps, scores, deviations))
+        assert len(memory) == 3, round_
+    flipped_keys, flipped = memory.recognise(images.flip(2))
+    assert flipped_keys == keys
+    assert (flipped != mirrored).all()
+    for turned, want_turned in ((mirrored, torch.zeros(3)), (flipped, torch.ones(3))):
+        recalled = memory.recall(keys, turned)
+        assert recalled.valid.all()
+        for v, (maps, scores, deviations) in enumerate(told[1:]):
+            expected = geometry.mirror(maps, want_turned.bool())
+            torch.testing.assert_close(recalled.maps[:, v], expected, rtol=0, atol=0)
+            torch.testing.assert_close(recalled.scores[:, v], scores)
+            torch.testing.assert_close(recalled.deviations[:, v], deviations.expand(3, 2))
+    other, _ = memory.recognise(torch.zeros(1, 4, 6, 3, dtype=torch.uint8))
+    mixed = memory.recall([keys[0], *other], torch.tensor([mirrored[0], False]))
+    assert mixed.valid.tolist() == [[True, True], [False, False]]
+
+
+def test_memory_is_bounded():
+    geometry = ActionMapGeometry((2, 2), (1,), 2)
+    memory = ReplayMemory(geometry, group_size=2, groups=1, max_bytes=3 * 2 * 4)
+    for key in (1, 2, 3, 1, 4):  # 1 is seen again, so 2 is the longest unseen
+        memory.remember(
+            [key],
+            torch.tensor([False]),
+            torch.full((1, 2, 4), key, dtype=torch.uint8),
+            torch.zeros(1, 2, 1),
+            torch.ones(1),
+        )
+    found = memory.recall([1, 2, 3, 4], torch.zeros(4, dtype=torch.bool))
+    assert found.valid[:, 0].tolist() == [True, False, True, True]
+
+
+@pytest.mark.parametrize("psd", [False, True])
+def test_policy_gradient_is_unbiased_on_an_enumerable_problem(psd):
+    """Two cells, two classes: the mean over every pair of maps is the exact gradient.
+
+    With PSD the pairs' share of differing cells reweighs them, so there the check is against the
+    same sum written out over the pairs.
+    """
+    logits = torch.tensor([[[0.3, -0.5], [0.1, 0.4]]], dtype=torch.float64, requires_grad=True)
+    score_of = {(0, 0): 0.1, (0, 1): 0.9, (1, 0): 0.4, (1, 1): 0.2}
+    probabilities = mix_with_uniform(logits.softmax(1), 0.2)
+
+    def likelihood(a):
+        return probabilities[0, a[0], 0] * probabilities[0, a[1], 1]
+
+    expected_score = torch.stack([likelihood(a) * r for a, r in score_of.items()]).sum()
+    exact = torch.autograd.grad(expected_score, logits, retain_graph=True)[0]
+    total = torch.zeros_like(logits)
+    by_pairs = torch.zeros_like(logits)
+    for a, b in itertools.product(score_of, repeat=2):
+        weight = (likelihood(a) * likelihood(b)).detach()
+        loss = policy_gradient(
+            probabilities,
+            torch.tensor([[a, b]], dtype=torch.uint8),
+            torch.tensor([[score_of[a], score_of[b]]], dtype=torch.float64),
+            entropy=0.0,
+            psd=psd,
+            syncan=False,
+        )
+        total -= weight * torch.autograd.grad(loss, logits, retain_graph=True)[0]
+        share = sum(x != y for x, y in zip(a, b, strict=True)) / 2
+        for p in range(2):
+            if a[p] != b[p]:
+                gain = (score_of[a] - score_of[b]) / share
+                term = probabilities[0, a[p], p].log() - probabilities[0, b[p], p].log()
+                gradient = torch.autograd.grad(gain * term, logits, retain_graph=True)[0]
+                by_pairs += weight * gradient / 2
+    torch.testing.assert_close(total, by_pairs if psd else exact, rtol=1e-10, atol=1e-12)
+
+
+def test_policy_gradient_entropy_is_in_the_units_of_advantages():
+    """With SyncAN, scaling scores and entropy together leaves the gradient as it is."""
+    logits, maps, scores = problem(4)
+    gradients = []
+    for factor in (1.0, 7.0):
+        loss = policy_gradient(logits.softmax(1), maps, factor * scores, entropy=0.3 * factor)
+        gradients.append(torch.autograd.grad(loss, logits)[0])
+    torch.testing.assert_close(gradients[0], gradients[1])
+
+
+def test_pixel_level_policy_gradient_uses_each_cells_own_baseline():
+    logits, maps, _ = problem(6)
+    rewards = torch.rand(maps.shape, dtype=torch.float64)
+    loss = policy_gradient(logits.softmax(1), maps, rewards, entropy=0.0, syncan=False)
+    chosen = logits.log_softmax(1).gather(1, maps.long())
+    torch.testing.assert_close(loss, -(leave_one_out(rewards) * chosen).mean())
+
+
+def test_mixed_probabilities_sum_to_one():
+    probabilities = mix_with_uniform(torch.tensor([[[1.0], [0.0], [0.0]]]), 0.3)
+    torch.testing.assert_close(probabilities[0, :, 0], torch.tensor([0.8, 0.1, 0.1]))
+
+
+def test_samples_follow_their_probabilities():
+    probabilities = torch.tensor([[[0.7, 0.0], [0.1, 0.0], [0.2, 1.0]]])
+    generator = torch.Generator().manual_seed(0)
+    maps = sample_maps(probabilities, 20_000, generator)
+    assert maps.shape == (1, 20_000, 2)
+    assert maps.dtype == torch.uint8
+    share = torch.bincount(maps[0, :, 0].long(), minlength=3) / 20_000
+    torch.testing.assert_close(share, torch.tensor([0.7, 0.1, 0.2]), atol=0.01, rtol=0)
+    assert (maps[0, :, 1] == 2).all()
+
+
+@pytest.mark.parametrize("scales", [(4, 2, 1), (6, 4, 1), (12, 4), (3,)])
+def test_pooled_values_are_means_over_cells(scales):
+    logits = torch.randn(2, 3, 24, 12)
+    for scale, pooled in zip(scales, pool_cells(logits, scales), strict=True):
+        blocks = logits.view(2, 3, 24 // scale, scale, 12 // scale, scale)
+        torch.testing.assert_close(pooled, blocks.mean((3, 5)).flatten(2), rtol=1e-4, atol=1e-6)
