@@ -150,7 +150,7 @@ BAD_COMMANDS = {
     "no root": (["--env", "RSS/Cityscapes-ImageReward-v0"], "RSS_DATA_ROOT"),
     "network": (["--network", "transformer"], "valid: tiny-unet"),
     "encoder": (["--network", "unet/resnet1"], "valid encoders"),
-    "network size": (["--network", "unet/resnet18"], "does not take 16x16 images"),
+    "network size": (["--network", "fpn/resnet18"], "does not take 16x16 images"),
     "scales": (["--scales", "5"], "do not divide the image size 16x16; valid: [1, 2, 4, 8, 16]"),
     "feedback": (["--feedback", "stars"], "valid: exact, rating, noisy, ranking"),
     "device": (["--device", "cuda:77"], "device 'cuda:77' cannot be used"),
