@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from rss_env.errors import InputError
 from rss_env.kernels.cell_rewards import cell_rewards
-from rss_env.kernels.class_counts import class_counts
-from rss_env.kernels.gather_images import gather_images
+from rss_env.kernels.class_counts import _count_pixels, class_counts
+from rss_env.kernels.gather_images import _copy_images, gather_images
 from rss_env.kernels.label_table import count_dtype, label_table
 
 # images, groups, members, rows, columns of cells, scale, classes, share of void
@@ -159,6 +159,13 @@ def test_large_cells_do_not_overflow():
     assert count_dtype(182) == torch.int32
     labels = torch.zeros(1, 256, 256, dtype=torch.uint8)
     assert label_table(labels, 2, 256)[0, 0].tolist() == [65536, 0, 65536]
+
+
+def test_serial_and_parallel_loops_do_not_share_a_cache_entry():
+    for loop in (_count_pixels, _copy_images):
+        assert loop.serial.py_func.__qualname__ != loop.parallel.py_func.__qualname__
+        assert not loop.serial.targetoptions.get("parallel", False)
+        assert loop.parallel.targetoptions["parallel"]
 
 
 def test_unknown_implementation_is_refused():

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import choose, compile_both
+from rss_env.kernels.dispatch import BatchLoop, choose
 from rss_env.kernels.label_table import select_rows
 
 
@@ -30,6 +30,7 @@ def cell_rewards_reference(
     return share * class_weights[choice]
 
 
+@BatchLoop
 def _reward_pixels(
     maps,  # (G, K, P) uint8
     labels,  # (M, P) uint8
@@ -51,6 +52,7 @@ def _reward_pixels(
                     rewards[g, k, start + x] = class_weights[choice]
 
 
+@BatchLoop
 def _reward_cells(
     maps,  # (G, K, P) uint8
     table,  # (M, P, C + 1) int16 or int32
@@ -73,10 +75,6 @@ def _reward_cells(
                 if choice < num_classes and valid > 0:
                     share = np.float32(table[m, cell, choice]) / np.float32(valid)
                     rewards[g, k, start + x] = share * class_weights[choice]
-
-
-_reward_pixels_serial, _reward_pixels_parallel = compile_both(_reward_pixels)
-_reward_cells_serial, _reward_cells_parallel = compile_both(_reward_cells)
 
 
 def cell_rewards(
@@ -107,12 +105,7 @@ def cell_rewards(
     if choose(implementation, maps) == "reference":
         return cell_rewards_reference(maps, table, index, mirrored, columns, class_weights)
     rewards = torch.zeros(maps.shape, dtype=torch.float32)
-    serial = maps.shape[0] * maps.shape[1] == 1
-    if table.ndim == 2:
-        loop = _reward_pixels_serial if serial else _reward_pixels_parallel
-    else:
-        loop = _reward_cells_serial if serial else _reward_cells_parallel
-    tensors = (maps, table, index, mirrored)
-    arrays = [np.ascontiguousarray(t.numpy()) for t in tensors]
-    loop(*arrays, columns, class_weights.numpy(), rewards.numpy())
+    loop = _reward_pixels if table.ndim == 2 else _reward_cells
+    batch = maps.shape[0] * maps.shape[1]
+    loop(batch, maps, table, index, mirrored, columns, class_weights, rewards)
     return rewards

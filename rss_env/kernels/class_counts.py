@@ -6,10 +6,9 @@ With the labelled pixels, known per image beforehand, these counts give every sc
 from __future__ import annotations
 
 import numba
-import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import choose, compile_both
+from rss_env.kernels.dispatch import BatchLoop, choose
 from rss_env.kernels.label_table import VOID, select_rows
 
 
@@ -33,6 +32,7 @@ def class_counts_reference(
     return torch.stack([right.sum(2), valid.sum(2)], 2).to(torch.int32)
 
 
+@BatchLoop
 def _count_pixels(
     maps,  # (G, K, P) uint8
     labels,  # (M, P) uint8
@@ -57,6 +57,7 @@ def _count_pixels(
                         counts[g, k, 0, choice] += 1
 
 
+@BatchLoop
 def _count_cells(
     maps,  # (G, K, P) uint8
     table,  # (M, P, C + 1) int16 or int32
@@ -77,10 +78,6 @@ def _count_cells(
                 if choice < num_classes:
                     counts[g, k, 0, choice] += table[m, cell, choice]
                     counts[g, k, 1, choice] += table[m, cell, num_classes]
-
-
-_count_pixels_serial, _count_pixels_parallel = compile_both(_count_pixels)
-_count_cells_serial, _count_cells_parallel = compile_both(_count_cells)
 
 
 def class_counts(
@@ -111,12 +108,6 @@ def class_counts(
         return class_counts_reference(maps, table, index, mirrored, columns, num_classes)
     groups, members, _ = maps.shape
     counts = torch.zeros(groups, members, 2, num_classes, dtype=torch.int32)
-    serial = groups * members == 1
-    if table.ndim == 2:
-        loop = _count_pixels_serial if serial else _count_pixels_parallel
-    else:
-        loop = _count_cells_serial if serial else _count_cells_parallel
-    # One compiled signature: the loops see C-contiguous arrays only.
-    arrays = [np.ascontiguousarray(t.numpy()) for t in (maps, table, index, mirrored)]
-    loop(*arrays, columns, counts.numpy())
+    loop = _count_pixels if table.ndim == 2 else _count_cells
+    loop(groups * members, maps, table, index, mirrored, columns, counts)
     return counts

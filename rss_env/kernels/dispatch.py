@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import types
 
 import numba
+import numpy as np
 import torch
 
 from rss_env.errors import check_choice
@@ -28,12 +29,33 @@ def assert_on_device(condition: torch.Tensor, message: str) -> None:
     torch._assert_async(condition, message)  # pyright: ignore[reportPrivateImportUsage]
 
 
-def compile_both(function: Callable[..., None]) -> tuple[Callable[..., None], Callable[..., None]]:
-    """Compile a `numba.prange` loop twice: (serial, parallel).
+class BatchLoop:
+    """A `numba.prange` loop over a batch, compiled twice: serial and parallel.
 
     A batch of one takes the serial loop: threads would not pay, and numba's thread pools neither
     survive a fork (`AsyncVectorEnv`) nor always allow two calling threads.
     """
-    serial = numba.njit(cache=True)(function)
-    parallel = numba.njit(parallel=True, cache=True)(function)
-    return serial, parallel
+
+    def __init__(self, function: types.FunctionType):
+        """Compile a function of arrays and integers (as a decorator); both are cached on disk."""
+        # numba's cache tells functions apart by name, not by option: without a name of its own
+        # the serial loop would be answered with the parallel one's code.
+        alone = types.FunctionType(function.__code__, function.__globals__)
+        alone.__qualname__ = f"{function.__qualname__}_serial"
+        self.serial = numba.njit(cache=True)(alone)
+        self.parallel = numba.njit(parallel=True, cache=True)(function)
+
+    def __call__(self, batch: int, *arguments: torch.Tensor | int) -> None:
+        """Run over a batch; tensors are passed as C-contiguous arrays, one compiled signature.
+
+        Args:
+            batch: Number of iterations of the parallel loop.
+            *arguments: Of the function. Tensors it writes to must be contiguous.
+        """
+        loop = self.serial if batch == 1 else self.parallel
+        loop(
+            *(
+                np.ascontiguousarray(a.numpy()) if isinstance(a, torch.Tensor) else a
+                for a in arguments
+            )
+        )

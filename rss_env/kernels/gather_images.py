@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import numba
-import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import choose, compile_both
+from rss_env.kernels.dispatch import BatchLoop, choose
 
 
 def gather_images_reference(
@@ -19,6 +18,7 @@ def gather_images_reference(
     return chosen.repeat_interleave(repeats, 0)
 
 
+@BatchLoop
 def _copy_images(
     images,  # (M, H, W, D) uint8
     index,  # (G,) int64
@@ -34,9 +34,6 @@ def _copy_images(
                 source = width - 1 - x if flip else x
                 for d in range(depth):
                     batch[n, y, x, d] = images[m, y, source, d]
-
-
-_copy_images_serial, _copy_images_parallel = compile_both(_copy_images)
 
 
 def gather_images(
@@ -62,13 +59,6 @@ def gather_images(
     if choose(implementation, images) == "reference":
         return gather_images_reference(images, index, mirrored, repeats)
     batch = torch.empty(len(index) * repeats, *images.shape[1:], dtype=torch.uint8)
-    loop = _copy_images_serial if len(batch) == 1 else _copy_images_parallel
-    shape = (*images.shape[:3], -1)
-    loop(
-        np.ascontiguousarray(images.reshape(shape).numpy()),
-        np.ascontiguousarray(index.numpy()),
-        np.ascontiguousarray(mirrored.numpy()),
-        repeats,
-        batch.view(len(batch), *batch.shape[1:3], -1).numpy(),
-    )
+    with_depth = images.reshape(*images.shape[:3], -1)
+    _copy_images(len(batch), with_depth, index, mirrored, repeats, batch.view(*batch.shape[:3], -1))
     return batch

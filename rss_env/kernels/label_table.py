@@ -8,10 +8,9 @@ one lookup per cell; nothing is upsampled and no confusion matrix is built.
 from __future__ import annotations
 
 import numba
-import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import choose, compile_both
+from rss_env.kernels.dispatch import BatchLoop, choose
 
 VOID = 255
 
@@ -30,6 +29,7 @@ def label_table_reference(labels: torch.Tensor, num_classes: int, scale: int) ->
     return torch.stack(counts, -1).flatten(1, 2).to(count_dtype(scale))
 
 
+@BatchLoop
 def _count_labels(
     labels,  # (M, H, W) uint8
     scale,
@@ -46,9 +46,6 @@ def _count_labels(
                     cell = (y // scale) * columns + x // scale
                     table[m, cell, label] += 1
                     table[m, cell, last] += 1
-
-
-_count_labels_serial, _count_labels_parallel = compile_both(_count_labels)
 
 
 def label_table(
@@ -73,8 +70,7 @@ def label_table(
     count, height, width = labels.shape
     cells = (height // scale) * (width // scale)
     table = torch.zeros(count, cells, num_classes + 1, dtype=count_dtype(scale))
-    loop = _count_labels_serial if count == 1 else _count_labels_parallel
-    loop(np.ascontiguousarray(labels.numpy()), scale, table.numpy())
+    _count_labels(count, labels, scale, table)
     return table
 
 
