@@ -14,6 +14,7 @@ import torch
 
 from agents.distributed import sum_over_ranks
 
+_ROUNDING = 1e-7  # of float32 scores in 0..1
 
 def leave_one_out(scores: torch.Tensor) -> torch.Tensor:
     """Each score minus the mean of the other K - 1.
@@ -67,9 +68,12 @@ def synchronised_deviation(
         active: Which values count; all of them if None.
 
     Returns:
-        A scalar tensor, at least 1e-8. One all-reduce of (count, sum of squares) over the ranks.
+        A positive scalar tensor; infinite if the values are zero to rounding (1e-7), so that a
+        batch whose maps all score alike weighs nothing. One all-reduce of (count, sum of squares)
+        over the ranks.
     """
     counted = torch.ones_like(values) if active is None else active.to(values.dtype)
     moments = torch.stack([counted.sum(), (values.square() * counted).sum()]).double()
     count, squares = sum_over_ranks(moments).unbind()
-    return (squares / count.clamp(min=1)).sqrt().clamp(min=1e-8).to(values.dtype)
+    deviation = (squares / count.clamp(min=1)).sqrt().to(values.dtype)
+    return torch.where(deviation > _ROUNDING, deviation, torch.inf)

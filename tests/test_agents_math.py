@@ -99,7 +99,7 @@ def test_synchronised_deviation():
     values = torch.tensor([3.0, 4.0, 0.0, 0.0])
     assert synchronised_deviation(values).item() == pytest.approx(2.5)
     assert synchronised_deviation(values, values != 0).item() == pytest.approx(12.5**0.5)
-    assert synchronised_deviation(torch.zeros(3)).item() == pytest.approx(1e-8)
+    assert synchronised_deviation(torch.full((3,), 1e-8)).item() == float("inf")
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -148,6 +148,20 @@ def test_groups_that_are_not_there_count_for_nothing():
         for b, v in ((0, 0), (1, 0), (1, 1))
     ]
     torch.testing.assert_close(loss, torch.stack(alone).mean())
+
+
+def test_maps_that_all_score_alike_teach_nothing():
+    logits, maps, _ = problem(7)
+    scores = torch.full((2, 4), 0.4, dtype=torch.float64)
+    deviation = synchronised_deviation(scores - scores.mean(1, keepdim=True))
+    predicted = linear_prediction(logits, maps).mean(-1)
+    losses = [
+        relative_regression(predicted[:, None], scores[:, None], deviation.expand(2, 1)),
+        policy_gradient(logits.softmax(1), maps, scores, entropy=0.5),
+    ]
+    for loss in losses:
+        assert loss == 0
+        assert (torch.autograd.grad(loss, logits, retain_graph=True)[0] == 0).all()
 
 
 def test_absolute_regression_is_the_ablation():
