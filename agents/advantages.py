@@ -16,6 +16,7 @@ from agents.distributed import sum_over_ranks
 
 _ROUNDING = 1e-7  # of float32 scores in 0..1
 
+
 def leave_one_out(scores: torch.Tensor) -> torch.Tensor:
     """Each score minus the mean of the other K - 1.
 

@@ -77,3 +77,6 @@ def run_command(
     except InputError as error:
         sys.stderr.write(f"{program}: error: {error}\n")
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{program}: interrupted\n")
+        sys.exit(130)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import signal
 import sys
 import time
@@ -230,28 +231,31 @@ def train(config: TrainConfig) -> dict[str, Any]:
     )
     config.out.mkdir(parents=True, exist_ok=True)
     (config.out / "result.json").unlink(missing_ok=True)
+    shutil.rmtree(config.out / "tensorboard", ignore_errors=True)
     write_json(config.out / "config.json", dataclasses.asdict(config) | {"out": str(config.out)})
     log = MetricsLog(config.out)
     start, update, validated = time.perf_counter(), 0, None
-    bar = tqdm(total=config.updates, desc=config.algo, unit="update")
+    log_every = max(1, config.eval_every // 10)
+    bar, shown = tqdm(total=config.updates, desc=config.algo, unit="update"), {}
     with stop_signal() as stop:
         while update < config.updates and not stop:
             metrics = _update(learner, optimizer, schedule, update / config.updates)
             update += 1
             bar.update()
-            if update % config.eval_every == 0 or update == config.updates:
-                values = {name: float(value) for name, value in metrics.items()}
-                values["learning_rate"] = float(schedule.get_last_lr()[0])
+            validates = update % config.eval_every == 0 or update == config.updates
+            if not (validates or update % log_every == 0):
+                continue
+            values = {name: float(value) for name, value in metrics.items()}
+            values["learning_rate"] = float(schedule.get_last_lr()[0])
+            if validates:
                 if run.can_validate:
                     validated = evaluate(network, run.validation)
-                    values |= {
-                        "miou": validated.miou,
-                        "pixel_accuracy": validated.pixel_accuracy,
-                    }
-                log.add(update, update * learner.queries_per_update, values)
-                shown = {name: values[name] for name in ("score", "miou") if name in values}
-                bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()})
+                    values["miou"] = validated.miou
+                    values["pixel_accuracy"] = validated.pixel_accuracy
                 save_checkpoint(config.out, network, run.description)
+            log.add(update, update * learner.queries_per_update, values)
+            shown |= {name: f"{values[name]:.3f}" for name in ("score", "miou") if name in values}
+            bar.set_postfix(shown)
         if stop:
             save_checkpoint(config.out, network, run.description)
     bar.close()

@@ -68,7 +68,8 @@ def test_a_run_writes_everything(tmp_path, arguments):
         "result.json", "tensorboard",
     }  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
-    assert [row["update"] for row in rows] == [2, 4]
+    assert [row["update"] for row in rows] == [1, 2, 3, 4]
+    assert [row["update"] for row in rows if "miou" in row] == [2, 4]
     assert rows[-1]["miou"] == result["miou"]
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["updates"] == 4
