@@ -39,7 +39,7 @@ class RSSConfig:
     """Compare maps in pairs, cell by cell where they differ."""
     syncan: bool = True
     """Normalise by the deviation over the whole batch, on all ranks."""
-    replay: int = 4
+    replay: int = 8
     """Regression of image scores: batches of scored maps remembered of each image."""
     temperature: float | None = None
     """Of the policy's softmax; None: 0.05 for the linear model, whose logits are rewards, or 1."""
