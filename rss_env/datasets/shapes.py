@@ -17,7 +17,7 @@ from rss_env.errors import InputError, check_choice
 
 CLASS_NAMES = ("background", "disc", "square", "triangle", "cross", "ring")
 NATIVE_SIZE = (64, 64)
-SPLITS = {"train": (0, 1000), "val": (1, 200), "test": (2, 200)}  # name -> stream, scenes
+SPLITS = {"train": (0, 500), "val": (1, 200), "test": (2, 200)}  # name -> stream, scenes
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -53,7 +53,7 @@ class Shapes(SegmentationDataset):
         """Describe the scenes; nothing is generated yet.
 
         Args:
-            split: `train` (1,000 scenes), `val` (200) or `test` (200).
+            split: `train` (500 scenes), `val` (200) or `test` (200).
             color_cue: How far the hue gives the class away, 0 (not at all) to 1.
             scene_seed: Another seed gives other scenes.
             num_scenes: Number of scenes in place of the split's own.
@@ -103,7 +103,7 @@ class Shapes(SegmentationDataset):
         label = np.zeros((height, width), np.uint8)
         for _ in range(random.integers(2, 5)):
             figure = int(random.integers(1, len(CLASS_NAMES)))
-            radius = random.uniform(0.13, 0.22)
+            radius = random.uniform(0.15, 0.26)
             (cx, cy), angle = random.uniform(0.1, 0.9, 2), random.uniform(0, 2 * np.pi)
             u = ((x - cx) * np.cos(angle) + (y - cy) * np.sin(angle)) / radius
             v = ((y - cy) * np.cos(angle) - (x - cx) * np.sin(angle)) / radius
