@@ -55,6 +55,8 @@ def test_the_file_tree_is_the_tree(package):
     assert named == there
 
 
-def test_pictures_exist():
-    for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", README):
+def test_linked_files_exist():
+    links = re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README)
+    assert any(path.endswith(".png") for path in links)
+    for path in links:
         assert (ROOT / path).is_file(), path
