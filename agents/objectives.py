@@ -5,9 +5,33 @@ Shapes: B images, V groups of K maps of each, C classes, P cells of the scale.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
+import torch.nn.functional as F
 
 from agents.advantages import leave_one_out, pairwise_spatial_difference, synchronised_deviation
+
+
+def pool_cells(values: torch.Tensor, scales: Sequence[int]) -> list[torch.Tensor]:
+    """Values of every scale's cells: the mean over each cell's pixels.
+
+    Args:
+        values: (B, C, H, W).
+        scales: Cell sizes, coarse to fine.
+
+    Returns:
+        (B, C, cells_s) for each scale.
+    """
+    pooled: list[torch.Tensor] = []
+    finer, finer_scale = values, 1
+    for scale in reversed(scales):  # fine to coarse: each from the one before where it divides
+        if scale % finer_scale:
+            finer, finer_scale = values, 1
+        finer = F.avg_pool2d(finer, scale // finer_scale) if scale != finer_scale else finer
+        finer_scale = scale
+        pooled.insert(0, finer.flatten(2))
+    return pooled
 
 
 def mix_with_uniform(probabilities: torch.Tensor, exploration: float) -> torch.Tensor:

@@ -7,7 +7,6 @@ sees images and scores, never a label.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +15,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from agents.advantages import synchronised_deviation
-from agents.objectives import mix_with_uniform, policy_gradient, relative_regression, sample_maps
+from agents.learner import Learner
+from agents.objectives import (
+    mix_with_uniform,
+    policy_gradient,
+    pool_cells,
+    relative_regression,
+    sample_maps,
+)
 from agents.replay import ReplayMemory
 from agents.score_models import linear_prediction, metric_prediction
 from rss_env.errors import InputError
@@ -67,28 +73,7 @@ class RSSConfig:
             raise InputError(f"replay must be at least 0, got {self.replay}")
 
 
-def pool_cells(values: torch.Tensor, scales: Sequence[int]) -> list[torch.Tensor]:
-    """Values of every scale's cells: the mean over each cell's pixels.
-
-    Args:
-        values: (B, C, H, W).
-        scales: Cell sizes, coarse to fine.
-
-    Returns:
-        (B, C, cells_s) for each scale.
-    """
-    pooled: list[torch.Tensor] = []
-    finer, finer_scale = values, 1
-    for scale in reversed(scales):  # fine to coarse: each from the one before where it divides
-        if scale % finer_scale:
-            finer, finer_scale = values, 1
-        finer = F.avg_pool2d(finer, scale // finer_scale) if scale != finer_scale else finer
-        finer_scale = scale
-        pooled.insert(0, finer.flatten(2))
-    return pooled
-
-
-class RSSLearner:
+class RSSLearner(Learner):
     """Draws maps, has them scored, and turns the scores into a loss."""
 
     def __init__(self, network: nn.Module, env: RSSVectorEnv, config: RSSConfig, seed: int):

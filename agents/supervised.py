@@ -1,19 +1,23 @@
-"""The labelled reference: the same network on the same images, told every pixel's class."""
+"""The labelled references: the same network on the same images, told what the label is."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
+from segmentation_models_pytorch.losses import DiceLoss
 from torch import nn
 
+from agents.learner import Learner
+from agents.objectives import pool_cells
 from rss_env.kernels.label_table import VOID
 from rss_env.scenes import Scenes, SceneStream
 
 
-class SupervisedLearner:
-    """Cross-entropy on label maps (`psl`, pixel-level supervised learning)."""
-
-    queries_per_update = 0
+class LabelledLearner(Learner):
+    """Draws images with their labels, as the environment draws them; subclasses add the loss."""
 
     def __init__(
         self, network: nn.Module, scenes: Scenes, num_images: int, seed: int, *, mirror: bool
@@ -32,12 +36,12 @@ class SupervisedLearner:
         for group in range(num_images):
             self.stream.seed(group, seed + group)
 
-    def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """One batch: the cross-entropy, and the pixel accuracy to log as `score`.
+    @abstractmethod
+    def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss of logits (B, C, H, W) for labels (B, H, W) int64, 255 for void."""
 
-        Args:
-            progress: Share of the training done, 0..1; nothing here depends on it.
-        """
+    def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """One batch: the loss, and the pixel accuracy to log as `score`."""
         self.stream.advance(self.stream.episodes >= -1)
         batch = self.stream.batch(self.scenes.images.device)
         labels = self.scenes.labels_of(batch).long()
@@ -45,6 +49,55 @@ class SupervisedLearner:
         with torch.no_grad():
             valid = labels != VOID
             right = ((logits.argmax(1) == labels) & valid).sum() / valid.sum().clamp(min=1)
-        # The mean over valid pixels, and zero instead of NaN for a batch that has none.
+        return self.loss_of(logits, labels), {"score": right}
+
+
+class CrossEntropyLearner(LabelledLearner):
+    """Cross-entropy of every pixel (`psl`, pixel-level supervised learning)."""
+
+    def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean over valid pixels, and zero instead of NaN for a batch that has none."""
         total = F.cross_entropy(logits, labels, ignore_index=VOID, reduction="sum")
-        return total / valid.sum().clamp(min=1), {"score": right}
+        return total / (labels != VOID).sum().clamp(min=1)
+
+
+class DiceLearner(CrossEntropyLearner):
+    """Cross-entropy plus soft Dice (`psl-dice`): the reference that aims at overlap, as mIoU does.
+
+    Source: Milletari et al., V-Net, arXiv 1606.04797; over the classes of the batch.
+    """
+
+    _dice = DiceLoss("multiclass", ignore_index=VOID)
+
+    def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The sum of both."""
+        return super().loss_of(logits, labels) + self._dice(logits, labels)
+
+
+class MultiScaleLearner(LabelledLearner):
+    """Cross-entropy of every scale's cells (`psl-multiscale`): the scores' scales, with labels."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        scenes: Scenes,
+        num_images: int,
+        seed: int,
+        *,
+        mirror: bool,
+        scales: Sequence[int],
+    ):
+        """As the parent, with cell sizes, coarse to fine."""
+        super().__init__(network, scenes, num_images, seed, mirror=mirror)
+        self.scales = scales
+
+    def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean over scales of the cross-entropy with the share of each class in a cell."""
+        valid = (labels != VOID).float()
+        targets = F.one_hot(labels.where(labels != VOID, 0), logits.shape[1]).permute(0, 3, 1, 2)
+        shares = pool_cells(targets * valid[:, None], self.scales)  # sum to the valid share
+        terms = [
+            -(share * pooled.log_softmax(1)).sum() / share.sum().clamp(min=1e-6)
+            for share, pooled in zip(shares, pool_cells(logits, self.scales), strict=True)
+        ]
+        return torch.stack(terms).mean()

@@ -24,13 +24,15 @@ import torch
 import tyro
 from tqdm import tqdm
 
+from agents.algorithms import Algorithm, acts_at_one_scale, build_learner
+from agents.baselines import BaselineConfig
 from agents.checkpoint import NetworkDescription, save_checkpoint
 from agents.command_line import DataConfig, run_command
 from agents.evaluate import SplitMetrics, evaluate
+from agents.learner import Learner
 from agents.policies import SegmentationNetwork, build_network
 from agents.report import MetricsLog, draw_curve, draw_overlay, versions, write_json
-from agents.rss import RSSConfig, RSSLearner
-from agents.supervised import SupervisedLearner
+from agents.rss import RSSConfig
 from rss_env.arguments import check_device
 from rss_env.errors import InputError
 from rss_env.scenes import Scenes, load_scenes
@@ -46,9 +48,11 @@ class TrainConfig:
     out: Path
     """Folder for the results; must be new unless --overwrite."""
     data: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
-    algo: Literal["rss", "psl"] = "rss"
-    """Learn from scores (rss), or from labels by cross-entropy (psl)."""
+    algo: Algorithm = "rss"
+    """From scores: rss, or plain reinforce, rloo, grpo, ppo. From labels, for comparison: psl
+    (cross-entropy), psl-dice, psl-multiscale; from image tags: wsss-cam."""
     agent: tyro.conf.OmitArgPrefixes[RSSConfig] = field(default_factory=RSSConfig)
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
     updates: int = 600
     """Number of updates."""
     seed: int = 0
@@ -94,7 +98,7 @@ class Run:
     """Everything a training run needs, opened and checked."""
 
     network: SegmentationNetwork
-    learner: RSSLearner | SupervisedLearner
+    learner: Learner
     validation: Scenes
     description: NetworkDescription
 
@@ -150,7 +154,7 @@ def open_run(config: TrainConfig) -> Run:
     device = check_device(config.device)
     env = _make_env(config)
     geometry = env.geometry
-    if config.algo == "rss" and not config.agent.psr and len(geometry.scales) > 1:
+    if acts_at_one_scale(config.algo, config.agent) and len(geometry.scales) > 1:
         env.close()
         env = _make_env(dataclasses.replace(config, scales=geometry.scales[-1:]))
     val_split = config.val_split or DEFAULT_VAL_SPLIT.get(name, "val")
@@ -166,13 +170,17 @@ def open_run(config: TrainConfig) -> Run:
         pretrained=config.pretrained,
         device=device,
     )
-    if config.algo == "psl":
-        training = load_scenes(config.data.open(config.split), geometry.image_size, device)
-        learner = SupervisedLearner(
-            network, training, config.num_images, config.seed, mirror=config.horizontal_flip
-        )
-    else:
-        learner = RSSLearner(network, env, config.agent, config.seed)
+    learner = build_learner(
+        config.algo,
+        network,
+        env,
+        lambda: load_scenes(config.data.open(config.split), geometry.image_size, device),
+        agent=config.agent,
+        baseline=config.baseline,
+        num_images=config.num_images,
+        seed=config.seed,
+        mirror=config.horizontal_flip,
+    )
     description = NetworkDescription.of(
         config.network, geometry.image_size, env.class_names, env.palette
     )
@@ -198,17 +206,19 @@ def stop_signal() -> Iterator[list[str]]:
 
 
 def _update(
-    learner: RSSLearner | SupervisedLearner,
+    learner: Learner,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     progress: float,
 ) -> dict[str, torch.Tensor]:
-    loss, metrics = learner.loss(progress)
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    optimizer.step()
+    logged: dict[str, torch.Tensor] = {}
+    for loss, metrics in learner.losses(progress):
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        logged = {"loss": loss.detach(), **metrics}
     schedule.step()
-    return {"loss": loss.detach(), **metrics}
+    return logged
 
 
 def train(config: TrainConfig) -> dict[str, Any]:
@@ -276,13 +286,13 @@ def _result(
     config: TrainConfig,
     updates: int,
     seconds: float,
-    learner: RSSLearner | SupervisedLearner,
+    learner: Learner,
     validated: SplitMetrics | None,
 ) -> dict[str, Any]:
     return {
         "env": config.data.env,
         "algo": config.algo,
-        "objective": config.agent.objective if config.algo == "rss" else "cross_entropy",
+        "objective": config.agent.objective if config.algo == "rss" else None,
         "seed": config.seed,
         "updates": updates,
         "seconds": round(seconds, 2),

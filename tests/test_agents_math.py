@@ -15,11 +15,11 @@ from agents.advantages import (
 from agents.objectives import (
     mix_with_uniform,
     policy_gradient,
+    pool_cells,
     relative_regression,
     sample_maps,
 )
 from agents.replay import ReplayMemory
-from agents.rss import pool_cells
 from agents.score_models import linear_prediction, metric_prediction
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.rewards import METRICS, score_counts

@@ -1,0 +1,72 @@
+"""Every way to train that the commands know, by name: ours and its references, one flag apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from torch import nn
+
+from agents.baselines import METHODS, BaselineConfig, BaselineLearner
+from agents.learner import Learner
+from agents.rss import RSSConfig, RSSLearner
+from agents.supervised import CrossEntropyLearner, DiceLearner, MultiScaleLearner
+from agents.weakly_supervised import ImageTagLearner
+from rss_env.scenes import Scenes
+from rss_env.vector_env import RSSVectorEnv
+
+Algorithm = Literal[
+    "rss",
+    "psl",
+    "psl-dice",
+    "psl-multiscale",
+    "wsss-cam",
+    "reinforce",
+    "rloo",
+    "grpo",
+    "ppo",
+]
+_LABELLED = {"psl": CrossEntropyLearner, "psl-dice": DiceLearner, "wsss-cam": ImageTagLearner}
+
+
+def acts_at_one_scale(algo: Algorithm, agent: RSSConfig) -> bool:
+    """Whether the algorithm's maps are of the finest scale alone."""
+    return algo in METHODS or (algo == "rss" and not agent.psr)
+
+
+def build_learner(
+    algo: Algorithm,
+    network: nn.Module,
+    env: RSSVectorEnv,
+    open_training: Callable[[], Scenes],
+    *,
+    agent: RSSConfig,
+    baseline: BaselineConfig,
+    num_images: int,
+    seed: int,
+    mirror: bool,
+) -> Learner:
+    """Bind a network to what the algorithm learns from.
+
+    Args:
+        algo: Its name.
+        network: uint8 (B, H, W, 3) to logits (B, C, H, W).
+        env: Scores of maps.
+        open_training: Opens the images with labels; called by the labelled references alone.
+        agent: Configures `rss`.
+        baseline: Configures the plain policy gradients.
+        num_images: B.
+        seed: Of the images and of the maps drawn.
+        mirror: Whether the labelled references flip images horizontally at random.
+
+    Raises:
+        InputError: If the environment or a configuration does not fit.
+    """
+    if algo == "rss":
+        return RSSLearner(network, env, agent, seed)
+    if algo in METHODS:
+        return BaselineLearner(algo, network, env, baseline, seed)
+    labelled = (network, open_training(), num_images, seed)
+    if algo == "psl-multiscale":
+        return MultiScaleLearner(*labelled, mirror=mirror, scales=env.geometry.scales)
+    return _LABELLED[algo](*labelled, mirror=mirror)

@@ -1,0 +1,32 @@
+"""What the training loop asks of a learner, whatever it learns from."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+
+import torch
+
+
+class Learner(ABC):
+    """Holds data and turns it into losses.
+
+    Attributes:
+        queries_per_update: Scores asked for in one update; 0 for learning from labels.
+    """
+
+    queries_per_update: int = 0
+
+    @abstractmethod
+    def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """One batch's loss, to be minimised, and scalar tensors to log, `score` among them.
+
+        Args:
+            progress: Share of the training done, 0..1.
+        """
+
+    def losses(
+        self, progress: float = 0.0
+    ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+        """The losses of one update, each to be minimised by a step before the next is asked for."""
+        yield self.loss(progress)
