@@ -60,7 +60,7 @@ def metrics_from_counts(
 def count_maps(
     maps: torch.Tensor, labels: torch.Tensor, num_classes: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """True positives and predicted pixels (C,) int64 of maps (B, H, W) against labels."""
+    """True positives and predicted pixels (B, C) int64 of maps (B, H, W) against labels."""
     index = torch.arange(len(maps), device=maps.device)
     counts = class_counts(
         maps.flatten(1)[:, None],
@@ -70,22 +70,33 @@ def count_maps(
         maps.shape[2],
         num_classes,
     )
-    right, predicted = counts.long().sum((0, 1))
+    right, predicted = counts[:, 0].long().unbind(1)
     return right, predicted
+
+
+def count_split(
+    scenes: Scenes, predict: Callable[[torch.Tensor], torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Counts of every scene under a function from images (B, H, W, 3) to class maps (B, H, W).
+
+    Returns:
+        True positives, predicted and labelled pixels, each (M, C) int64 for M scenes.
+    """
+    device = scenes.images.device
+    parts = []
+    for indices in torch.arange(len(scenes), device=device).split(_BATCH):
+        batch = SceneBatch(indices, torch.zeros_like(indices, dtype=torch.bool))
+        maps = predict(scenes.observe(batch)).to(torch.uint8)
+        parts.append(count_maps(maps, scenes.labels_of(batch), scenes.num_classes))
+    right, predicted = (torch.cat(part) for part in zip(*parts, strict=True))
+    assert scenes.class_pixels is not None
+    return right, predicted, scenes.class_pixels.long()
 
 
 def evaluate_maps(scenes: Scenes, predict: Callable[[torch.Tensor], torch.Tensor]) -> SplitMetrics:
     """Metrics over all scenes of a function from images (B, H, W, 3) to class maps (B, H, W)."""
-    device = scenes.images.device
-    right = torch.zeros(scenes.num_classes, dtype=torch.int64, device=device)
-    predicted = torch.zeros_like(right)
-    for indices in torch.arange(len(scenes), device=device).split(_BATCH):
-        batch = SceneBatch(indices, torch.zeros_like(indices, dtype=torch.bool))
-        maps = predict(scenes.observe(batch)).to(torch.uint8)
-        counts = count_maps(maps, scenes.labels_of(batch), scenes.num_classes)
-        right, predicted = right + counts[0], predicted + counts[1]
-    assert scenes.class_pixels is not None
-    return metrics_from_counts(right, predicted, scenes.class_pixels.sum(0))
+    right, predicted, labelled = count_split(scenes, predict)
+    return metrics_from_counts(right.sum(0), predicted.sum(0), labelled.sum(0))
 
 
 @torch.no_grad()
@@ -119,7 +130,7 @@ def evaluate_full_resolution(
             logits.argmax(1).to(torch.uint8).cpu(), labels, dataset.num_classes
         )
         labelled = torch.bincount(labels.flatten(), minlength=256)[: dataset.num_classes]
-        totals += torch.stack([right, predicted, labelled])
+        totals += torch.stack([right[0], predicted[0], labelled])
     return metrics_from_counts(*totals.unbind())
 
 

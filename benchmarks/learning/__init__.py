@@ -1,0 +1,1 @@
+"""How well does each way of learning do on the same network, data and number of updates?"""

@@ -1,0 +1,132 @@
+"""Compare ways to learn on one data set.
+
+    python -m benchmarks.learning --suite shapes --algos headline --seeds 0 1 2 --jobs 2
+
+Runs what has no result yet (a comparison that was interrupted goes on), and writes a tidy CSV, a
+table, curves and a grid of predictions.
+"""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from agents.command_line import run_command
+from agents.evaluate import SplitMetrics
+from benchmarks.learning.bootstrap import image_counts, paired_ratio_interval
+from benchmarks.learning.report import draw_curves, draw_grid, machine, table, write_csv
+from benchmarks.learning.runs import Run, run_missing
+from benchmarks.learning.suites import GROUPS, SUITES, VARIANTS, expand
+from benchmarks.learning.untrained import untrained_rows
+from rss_env.action_maps import default_scales
+from rss_env.errors import InputError, check_choice
+from rss_env.scenes import Scenes, load_scenes
+
+
+@dataclass
+class LearningConfig:
+    """Compare ways to learn on one data set: a CSV, a table, curves and a grid of predictions."""
+
+    suite: str = "shapes"
+    """shapes, horses, coco128 or camvid."""
+    algos: tuple[str, ...] = ("headline",)
+    """Ways to learn, or groups of them; --list shows both."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """Of the runs."""
+    updates: int = 600
+    """Number of updates of each run."""
+    jobs: int = 1
+    """Runs at a time."""
+    data_root: Path | None = None
+    """Folder of the data sets; by default $RSS_DATA_ROOT."""
+    runs: Path = Path("runs/learning")
+    """Folder of the runs."""
+    out: Path = Path("runs/learning-report")
+    """Folder of the report."""
+    name: str | None = None
+    """Of the report's files; by default the suite's name."""
+    extra: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """One further argument of every run; may be repeated: --extra=--group-size --extra=4."""
+    list: bool = False
+    """Show the ways to learn and their arguments, and stop."""
+
+
+def _print_variants() -> None:
+    for name, variant in VARIANTS.items():
+        level = "" if variant.level == "Image" else f"{variant.level}Reward "
+        print(f"{name:32}{level}{' '.join(variant.arguments)}")
+    for name, members in GROUPS.items():
+        print(f"{name:32}= {' '.join(members)}")
+
+
+def _open(config: LearningConfig) -> tuple[Scenes, Scenes]:
+    """The training and the validation scenes."""
+    suite = SUITES[config.suite]
+    data, size = suite.data(config.data_root), (suite.image_size, suite.image_size)
+    return load_scenes(data.open(None), size), load_scenes(data.open("val"), size)
+
+
+def _report(config: LearningConfig, runs: dict[str, list[Run]], scenes: Scenes, text: str) -> None:
+    config.out.mkdir(parents=True, exist_ok=True)
+    stem = config.name or config.suite
+    write_csv(config.out / f"{stem}.csv", [run for seeds in runs.values() for run in seeds])
+    draw_curves(config.out / f"{stem}-curves.png", runs, f"{config.suite}, {scenes.image_size}")
+    columns = draw_grid(config.out / f"{stem}-predictions.png", runs, scenes)
+    text += f"\n\nColumns of {stem}-predictions.png: {', '.join(columns)}.\n"
+    (config.out / f"{stem}.md").write_text(text)
+    print(text)
+
+
+def _interval(runs: dict[str, list[Run]], scenes: Scenes) -> str:
+    """The ratio of `rss` to `psl` with its bootstrap interval."""
+    counts = {name: [image_counts(run, scenes) for run in runs[name]] for name in ("rss", "psl")}
+    low, high = paired_ratio_interval(counts["rss"], counts["psl"])
+    return (
+        f"\n\n`rss` / `psl`, paired bootstrap over the {len(scenes)} validation images, 95%: "
+        f"{low:.3f} to {high:.3f}."
+    )
+
+
+def compare(config: LearningConfig) -> None:
+    """Run what is missing and write the report.
+
+    Raises:
+        InputError: If a name is unknown, data is missing, or a run failed; the runs that did not
+            fail are kept.
+    """
+    if config.list:
+        _print_variants()
+        return
+    check_choice("suite", config.suite, SUITES)
+    training, validation = _open(config)
+    runs = {
+        name: [
+            Run(config.suite, name, s, config.updates, config.runs, config.data_root, config.extra)
+            for s in config.seeds
+        ]
+        for name in expand(config.algos)
+    }
+    failures = run_missing([run for seeds in runs.values() for run in seeds], config.jobs)
+    if failures:
+        raise InputError("\n".join(failures))
+    untrained: dict[str, SplitMetrics] = untrained_rows(
+        training, validation, default_scales(validation.image_size)
+    )
+    command = shlex.join([Path(sys.executable).name, "-m", "benchmarks.learning", *sys.argv[1:]])
+    text = (
+        f"# {config.suite}: {config.updates} updates, {validation.image_size[0]} pixels, "
+        f"seeds {' '.join(map(str, config.seeds))}\n\n"
+        f"    {command}\n\n{time.strftime('%Y-%m-%d')}, {machine()}\n\n{table(runs, untrained)}"
+    )
+    if {"rss", "psl"} <= runs.keys():
+        text += _interval(runs, validation)
+    _report(config, runs, validation, text)
+
+
+if __name__ == "__main__":
+    run_command("benchmarks.learning", LearningConfig, compare, None)

@@ -1,0 +1,123 @@
+"""A comparison's figures: a tidy CSV, a table, learning curves and a grid of predictions."""
+
+from __future__ import annotations
+
+import csv
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import torch
+from PIL import Image
+
+from agents.checkpoint import load_checkpoint
+from agents.evaluate import SplitMetrics
+from agents.report import versions
+from benchmarks.learning.runs import Run
+from rss_env.rendering import colourise, panel_grid
+from rss_env.scenes import SceneBatch, Scenes
+
+_MEASURED = ("update", "score_queries", "miou", "pixel_accuracy")
+_GRID_ROWS = 5
+
+RunsByAlgorithm = Mapping[str, Sequence[Run]]  # of one suite, one run a seed
+
+
+def write_csv(path: Path, runs: Sequence[Run]) -> None:
+    """One line for every validation of every run."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(("suite", "algo", "seed", *_MEASURED))
+        for run in runs:
+            for row in run.rows():
+                values = [round(row[column], 5) for column in _MEASURED]
+                writer.writerow((run.suite, run.variant, run.seed, *values))
+
+
+def _spread(values: Sequence[float]) -> str:
+    mean = f"{statistics.mean(values):.3f}"
+    return f"{mean} ± {statistics.stdev(values):.3f}" if len(values) > 1 else mean
+
+
+def table(runs: RunsByAlgorithm, untrained: Mapping[str, SplitMetrics]) -> str:
+    """A Markdown table: mean and standard deviation over the seeds, and the ratio to `psl`."""
+    results = {name: [run.result() for run in seeds] for name, seeds in runs.items()}
+    lines = [
+        "| algorithm | mIoU by seed | mIoU | of psl | pixel accuracy | score queries | seconds |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    ceiling = (
+        statistics.mean(result["miou"] for result in results["psl"]) if "psl" in results else None
+    )
+
+    def ratio(miou: float) -> str:
+        return "" if ceiling is None else f"{miou / ceiling:.2f}"
+
+    for name, found in results.items():
+        mious = [result["miou"] for result in found]
+        lines.append(
+            f"| {name} | {' '.join(f'{m:.3f}' for m in mious)} | {_spread(mious)} "
+            f"| {ratio(statistics.mean(mious))} "
+            f"| {_spread([result['pixel_accuracy'] for result in found])} "
+            f"| {found[0]['score_queries']:,} "
+            f"| {statistics.mean(result['seconds'] for result in found):.0f} |"
+        )
+    for name, metrics in untrained.items():
+        lines.append(
+            f"| {name} | | {metrics.miou:.3f} | {ratio(metrics.miou)} "
+            f"| {metrics.pixel_accuracy:.3f} | | |"
+        )
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """The machine and the versions, in one line each."""
+    known = ", ".join(f"{name} {version}" for name, version in versions().items())
+    return f"{platform.machine()}, {os.cpu_count()} cores\n{known}"
+
+
+def draw_curves(path: Path, runs: RunsByAlgorithm, title: str) -> None:
+    """Validation mIoU against updates and against score queries; bands span the seeds."""
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
+    colours = plt.get_cmap("tab20")
+    for number, (name, seeds) in enumerate(runs.items()):
+        histories = [run.rows() for run in seeds]
+        mious = torch.tensor([[row["miou"] for row in rows] for rows in histories])
+        for axis, column in zip(axes, ("update", "score_queries"), strict=True):
+            x = [row[column] for row in histories[0]]
+            if not x[-1]:
+                continue  # labels ask for no scores
+            axis.plot(x, mious.mean(0), color=colours(number), label=name, marker=".")
+            axis.fill_between(x, mious.amin(0), mious.amax(0), color=colours(number), alpha=0.15)
+    axes[0].set(xlabel="updates", ylabel="validation mIoU", title=title)
+    axes[1].set(xlabel="score queries", xscale="log")
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    axes[0].legend(fontsize="small")
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+@torch.no_grad()
+def draw_grid(path: Path, runs: RunsByAlgorithm, scenes: Scenes) -> list[str]:
+    """Draw image | label | each algorithm's prediction, of its first seed; names the columns."""
+    index = torch.linspace(0, len(scenes) - 1, min(_GRID_ROWS, len(scenes))).long()
+    batch = SceneBatch(index, torch.zeros_like(index, dtype=torch.bool))
+    images = scenes.observe(batch)
+    columns = [list(images.numpy())]
+    maps = [scenes.labels_of(batch)]
+    for seeds in runs.values():
+        network, _ = load_checkpoint(seeds[0].folder)
+        maps.append(network(images).argmax(1).to(torch.uint8))
+    columns += [[colourise(m, scenes.palette) for m in part.numpy()] for part in maps]
+    grid = Image.fromarray(panel_grid(list(zip(*columns, strict=True))))
+    enlarge = max(1, 128 // images.shape[2])
+    grid = grid.resize((grid.width * enlarge, grid.height * enlarge), Image.Resampling.NEAREST)
+    grid.save(path)
+    return ["image", "label", *runs]

@@ -1,0 +1,118 @@
+"""Training runs as processes: those that are missing are run, several at a time."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from agents.command_line import DataConfig
+from benchmarks.learning.suites import SUITES, VARIANTS
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run of a comparison.
+
+    Attributes:
+        suite, variant: Names.
+        seed: Of the weights, the images and the maps drawn.
+        updates: Number of updates.
+        runs: Folder of all runs.
+        data_root: Folder of the data sets.
+        extra: Further arguments of `rss-train`, the same for all.
+    """
+
+    suite: str
+    variant: str
+    seed: int
+    updates: int
+    runs: Path
+    data_root: Path | None
+    extra: tuple[str, ...] = ()
+
+    @property
+    def folder(self) -> Path:
+        """Where it is written."""
+        return self.runs / self.suite / f"{self.updates}" / self.variant / f"seed{self.seed}"
+
+    @property
+    def data(self) -> DataConfig:
+        """Its data."""
+        return SUITES[self.suite].data(self.data_root, VARIANTS[self.variant].level)
+
+    @property
+    def arguments(self) -> list[str]:
+        """The arguments of `rss-train`, without the output folder."""
+        data = self.data
+        root = [] if data.root is None else ["--root", data.root]
+        size = str(SUITES[self.suite].image_size)
+        return [
+            *("--env", data.env, *root, "--image-size", size),
+            *VARIANTS[self.variant].arguments,
+            *("--seed", str(self.seed), "--updates", str(self.updates)),
+            *self.extra,
+        ]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether its result is there, of these very arguments."""
+        recorded = self.folder / "arguments.json"
+        return (
+            (self.folder / "result.json").exists()
+            and recorded.exists()
+            and json.loads(recorded.read_text()) == self.arguments
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What was measured after every validation."""
+        lines = (self.folder / "metrics.jsonl").read_text().splitlines()
+        return [row for row in map(json.loads, lines) if "miou" in row]
+
+    def result(self) -> dict[str, Any]:
+        """The content of its `result.json`."""
+        return json.loads((self.folder / "result.json").read_text())
+
+
+def _train(run: Run, threads: int) -> str | None:
+    """Train in a process of its own; the last line it said if it failed."""
+    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / "arguments.json").unlink(missing_ok=True)
+    command = [sys.executable, "-m", "agents.train", *run.arguments]
+    command += ["--out", str(run.folder), "--overwrite"]
+    limits = {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
+    with (run.folder / "log.txt").open("w") as log:
+        code = subprocess.run(command, stdout=log, stderr=log, env=os.environ | limits).returncode
+    if code:
+        return (run.folder / "log.txt").read_text().strip().splitlines()[-1]
+    (run.folder / "arguments.json").write_text(json.dumps(run.arguments))
+    return None
+
+
+def run_missing(runs: Sequence[Run], jobs: int) -> list[str]:
+    """Train what has no result yet; a failure stops none of the others.
+
+    Args:
+        runs: What is wanted.
+        jobs: Processes at a time; the cores are shared evenly among them.
+
+    Returns:
+        A line about each failure.
+    """
+    missing = [run for run in runs if not run.is_done]
+    threads = max(1, (os.cpu_count() or 1) // jobs)
+    failures: list[str] = []
+    with ThreadPoolExecutor(jobs) as pool:
+        outcomes = pool.map(lambda run: (run, _train(run, threads)), missing)
+        for run, failure in tqdm(outcomes, total=len(missing), desc="runs", unit="run"):
+            if failure is not None:
+                failures.append(f"{run.suite} {run.variant} seed {run.seed}: {failure}")
+    return failures

@@ -1,0 +1,118 @@
+"""What is compared: data sets by name, and ways to learn by name, as arguments of `rss-train`."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from agents.command_line import DataConfig
+from rss_env.errors import InputError, check_choice
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A data set at a size.
+
+    Attributes:
+        dataset: As in environment ids.
+        folder: Under the data root; None for data that is generated.
+        image_size: Side in pixels.
+    """
+
+    dataset: str
+    folder: str | None = None
+    image_size: int = 64
+
+    def data(self, data_root: Path | None, level: str = "Image") -> DataConfig:
+        """The data arguments.
+
+        Raises:
+            InputError: If the suite needs files and no data root is known.
+        """
+        env = f"RSS/{self.dataset}-{level}Reward-v0"
+        if self.folder is None:
+            return DataConfig(env)
+        root = data_root or os.environ.get("RSS_DATA_ROOT")
+        if root is None:
+            raise InputError(f"{self.folder} is needed: give --data-root, or set RSS_DATA_ROOT")
+        return DataConfig(env, root=str(Path(root) / self.folder))
+
+
+SUITES = {
+    "shapes": Suite("Shapes"),
+    "horses": Suite("VOC", "weizmann-horses-voc"),
+    "coco128": Suite("VOC", "coco128-voc21"),
+    "camvid": Suite("Cityscapes", "camvid-cityscapes"),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to learn.
+
+    Attributes:
+        arguments: Of `rss-train`, beside the data, the seed and the number of updates.
+        level: Whether the environment scores whole maps or their cells.
+    """
+
+    arguments: tuple[str, ...] = ()
+    level: Literal["Image", "Pixel"] = "Image"
+
+
+_POLICY_GRADIENT = ("--objective", "policy_gradient")
+_PARTS = ("psr", "psd", "syncan")
+
+VARIANTS = {
+    "rss": Variant(),
+    "rss-pixel": Variant(level="Pixel"),
+    "rss-policy-gradient": Variant(_POLICY_GRADIENT),
+    "rss-linear": Variant(("--score-model", "linear")),
+    "rss-no-replay": Variant(("--replay", "0")),
+    **{f"rss-no-{part}": Variant((f"--no-{part}",)) for part in _PARTS},
+    **{
+        f"rss-policy-gradient-no-{part}": Variant((*_POLICY_GRADIENT, f"--no-{part}"))
+        for part in _PARTS
+    },
+    **{f"rss-k{members}": Variant(("--group-size", str(members))) for members in (2, 4, 16)},
+    "rss-rating-5": Variant(("--feedback", "rating:5")),
+    "rss-ranking": Variant(("--feedback", "ranking")),
+    "rss-noisy-0.05": Variant(("--feedback", "noisy:0.05")),
+    "rss-noisy-0.1": Variant(("--feedback", "noisy:0.1")),
+    **{
+        name: Variant(("--algo", name))
+        for name in (
+            "psl",
+            "psl-dice",
+            "psl-multiscale",
+            "wsss-cam",
+            "reinforce",
+            "rloo",
+            "grpo",
+            "ppo",
+        )
+    },
+}
+
+GROUPS = {
+    "headline": ["psl", "rss", "rss-pixel"],
+    "supervised": ["psl", "psl-dice", "psl-multiscale"],
+    "plain": ["reinforce", "rloo", "grpo", "ppo"],
+    "feedback": ["rss-rating-5", "rss-ranking", "rss-noisy-0.05", "rss-noisy-0.1"],
+    "ablations": [name for name in VARIANTS if name.startswith("rss")],
+    "all": list(VARIANTS),
+}
+
+
+def expand(names: tuple[str, ...]) -> list[str]:
+    """Names of variants, with groups replaced by their members; each once, in order.
+
+    Raises:
+        InputError: If a name is neither.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        check_choice("algos", name, [*VARIANTS, *GROUPS])
+        found |= dict.fromkeys(GROUPS.get(name, [name]))
+    return list(found)

@@ -1,0 +1,46 @@
+"""Rows that nobody has to train for: chance, the most frequent class, and the best map there is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from agents.evaluate import SplitMetrics, count_maps, evaluate_majority_class, metrics_from_counts
+from rss_env.scenes import Scenes
+
+
+def _metrics_of(maps: torch.Tensor, scenes: Scenes) -> SplitMetrics:
+    """Metrics of class maps (M, H, W) of all scenes."""
+    assert scenes.labels is not None
+    assert scenes.class_pixels is not None
+    right, predicted = count_maps(maps.to(torch.uint8), scenes.labels, scenes.num_classes)
+    return metrics_from_counts(right.sum(0), predicted.sum(0), scenes.class_pixels.sum(0))
+
+
+def oracle_maps(scenes: Scenes, scale: int) -> torch.Tensor:
+    """The most frequent class of every cell, painted onto its pixels: (M, H, W) uint8."""
+    table = scenes.label_table(scale)
+    if table.ndim == 2:  # pixels: the label itself
+        assert scenes.labels is not None
+        return scenes.labels
+    height, width = scenes.image_size
+    cells = table[..., :-1].argmax(2).unflatten(1, (height // scale, width // scale))
+    return cells.repeat_interleave(scale, 1).repeat_interleave(scale, 2).to(torch.uint8)
+
+
+def untrained_rows(
+    training: Scenes, validation: Scenes, scales: Sequence[int]
+) -> dict[str, SplitMetrics]:
+    """Metrics on the validation scenes, by name of the row."""
+    generator = torch.Generator().manual_seed(0)
+    shape = (len(validation), *validation.image_size)
+    rows = {
+        "random": _metrics_of(
+            torch.randint(0, validation.num_classes, shape, generator=generator), validation
+        ),
+        "majority": evaluate_majority_class(training, validation),
+    }
+    for scale in reversed(scales):
+        rows[f"oracle, scale {scale}"] = _metrics_of(oracle_maps(validation, scale), validation)
+    return rows
