@@ -104,6 +104,59 @@ def relative_regression(
     return (per_group * valid).sum() / valid.sum().clamp(min=1)
 
 
+def centred_in_groups(covariance: torch.Tensor, members: int) -> torch.Tensor:
+    """The covariance (B, V * K, V * K) of scores less the mean score of their group of K."""
+    groups = covariance.shape[1] // members
+    parts = covariance.view(-1, groups, members, groups, members)
+    parts = parts - parts.mean(2, keepdim=True)
+    parts = parts - parts.mean(4, keepdim=True)
+    return parts.reshape(covariance.shape)
+
+
+def whitened_regression(
+    predicted: torch.Tensor,
+    scores: torch.Tensor,
+    covariance: torch.Tensor,
+    noise: torch.Tensor,
+    *,
+    psd: bool = True,
+    valid: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Regress scores on predictions that err together: generalised least squares.
+
+    The loss is r' (G + N)^-1 r per score, with r the residuals of an image's scores, less their
+    group's mean if `psd`, G the covariance that the network's own beliefs give them, and N the
+    diagonal noise. Its gradient moves the beliefs to where they would be after hearing all of an
+    image's scores (to first order), instead of once for each score by itself.
+
+    Args:
+        predicted: (B, V, K) predicted scores of V groups of K maps, differentiable.
+        scores: (B, V, K).
+        covariance: (B, V * K, V * K) of the predictions; already centred in groups if `psd`.
+        noise: (B, V) variance of a group's scores that no belief explains; positive.
+        psd: Whether to regress differences within groups; otherwise each score by itself.
+        valid: (B, V) bool, which groups there are; all of them if None.
+
+    Returns:
+        A scalar.
+
+    Source: generalised least squares (Aitken, 1936).
+    """
+    residual = predicted - scores
+    if psd:
+        residual = residual - residual.mean(2, keepdim=True)
+    residual = residual.flatten(1)
+    present = torch.ones_like(residual)
+    if valid is not None:
+        present = valid.repeat_interleave(scores.shape[2], 1).to(residual.dtype)
+        residual = residual * present
+        covariance = covariance * present[:, :, None] * present[:, None]
+    total = covariance + torch.diag_embed(noise.repeat_interleave(scores.shape[2], 1))
+    factor = torch.linalg.cholesky(total)
+    whitened = torch.cholesky_solve(residual.detach()[..., None], factor)[..., 0]
+    return (whitened * residual).sum() / present.sum().clamp(min=1)
+
+
 def policy_gradient(
     probabilities: torch.Tensor,
     maps: torch.Tensor,

@@ -17,16 +17,27 @@ from torch import nn
 from agents.advantages import synchronised_deviation
 from agents.learner import Learner
 from agents.objectives import (
+    centred_in_groups,
     mix_with_uniform,
     policy_gradient,
     pool_cells,
     relative_regression,
     sample_maps,
+    whitened_regression,
 )
 from agents.replay import ReplayMemory
-from agents.score_models import linear_prediction, metric_prediction
+from agents.score_models import (
+    linear_prediction,
+    metric_covariance,
+    metric_prediction,
+    scores_from_order,
+)
 from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
+
+# Variance of a score that the metric model's covariance does not explain, as a share of the mean
+# variance it gives the image's scores; and one to keep the sum positive.
+_UNEXPLAINED, _TINY = 0.1, 1e-8
 
 
 @dataclass(frozen=True)
@@ -38,13 +49,14 @@ class RSSConfig:
     score_model: Literal["auto", "metric", "linear"] = "auto"
     """Regression: how maps turn into scores. metric: by the environment's formula, with the
     network's probabilities for the label; linear: each cell adds its logit. auto: metric where
-    the score is one, linear for rankings, scorers and pixel rewards."""
+    the score or the ranking is by one, linear for scorers and pixel rewards."""
     psr: bool = True
     """Act and be scored at several scales; otherwise at the finest only."""
     psd: bool = True
     """Compare maps in pairs, cell by cell where they differ."""
     syncan: bool = True
-    """Normalise by the deviation over the whole batch, on all ranks."""
+    """Policy gradient, linear model: normalise by the deviation over the whole batch, on all
+    ranks. (The metric model knows the deviations of its predictions, image by image.)"""
     replay: int = 8
     """Regression of image scores: batches of scored maps remembered of each image."""
     temperature: float | None = None
@@ -97,7 +109,7 @@ class RSSLearner(Learner):
         temperature = 0.05 if self.regresses and not self.uses_metric else 1.0
         self.temperature = temperature if config.temperature is None else config.temperature
         self.memory: ReplayMemory | None = None
-        if self.regresses and config.psd and config.replay and not env.pixel_level:
+        if self.regresses and config.replay and not env.pixel_level:
             self.memory = ReplayMemory(env.geometry, env.group_size, config.replay)
         self.generator = torch.Generator(env.device).manual_seed(seed)
         self.observations, _ = env.reset(seed=seed)
@@ -105,11 +117,11 @@ class RSSLearner(Learner):
 
     def _choose_metric_model(self) -> bool:
         env, chosen = self.env, self.config.score_model
-        fits = env.metric is not None and not env.pixel_level and env.feedback.kind != "ranking"
+        fits = env.metric is not None and not env.pixel_level
         if chosen == "metric" and not fits:
             raise InputError(
-                "score_model 'metric' needs scores of a known metric: image level, no scorer, no "
-                "ranking; valid here: auto, linear"
+                "score_model 'metric' needs scores of a known metric: image level, no scorer; "
+                "valid here: auto, linear"
             )
         return fits and chosen != "linear"
 
@@ -129,7 +141,8 @@ class RSSLearner(Learner):
             config.final_exploration - config.exploration
         )
         if self.uses_metric:
-            beliefs = pool_cells((logits / self.temperature).softmax(1), geometry.scales)
+            pixels = (logits / self.temperature).softmax(1)
+            beliefs = pool_cells(pixels, geometry.scales)
             policy = [mix_with_uniform(part, exploration) for part in beliefs]
         else:
             beliefs = pool_cells(logits, geometry.scales)
@@ -170,7 +183,7 @@ class RSSLearner(Learner):
             (part[:, None], told[:, None], deviation.expand(len(images), 1))
             for part, told, deviation in zip(maps, scores, deviations, strict=True)
         ]
-        valid = None
+        valid = groups[0][1].new_ones(len(images), 1, dtype=torch.bool)
         if self.memory is not None:
             keys, mirrored = self.memory.recognise(images)
             old = self.memory.recall(keys, mirrored)
@@ -187,24 +200,48 @@ class RSSLearner(Learner):
                 for (m, r, d), (old_m, old_r, old_d) in zip(groups, remembered, strict=True)
             ]
             valid = F.pad(old.valid, (1, 0), value=True)
-        terms = []
-        for belief, (group_maps, group_scores, deviation) in zip(beliefs, groups, strict=True):
-            predicted = self._predict(belief, group_maps.flatten(1, 2))
-            predicted = predicted.unflatten(1, group_maps.shape[1:3])
-            terms.append(
-                relative_regression(
-                    predicted, group_scores, deviation, psd=self.config.psd, valid=valid
-                )
-            )
-        return terms
+        learn = self._whitened if self.uses_metric else self._relative
+        return [learn(belief, *group, valid) for belief, group in zip(beliefs, groups, strict=True)]
 
-    def _predict(self, belief: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-        """Predicted scores (B, N) of maps (B, N, P), or rewards of their cells (B, N, P)."""
-        if self.uses_metric:
-            assert self.env.metric is not None
-            return metric_prediction(belief, maps, self.env.metric)
-        cells = linear_prediction(belief, maps)
-        return cells if self.env.pixel_level else cells.mean(-1)
+    def _whitened(
+        self,
+        belief: torch.Tensor,  # (B, C, P) probabilities
+        maps: torch.Tensor,  # (B, V, K, P) uint8
+        scores: torch.Tensor,  # (B, V, K)
+        deviation: torch.Tensor,  # (B, V), of no use here: the covariance says it for each image
+        valid: torch.Tensor,  # (B, V) bool
+    ) -> torch.Tensor:
+        """The loss of a scale under the metric model."""
+        assert self.env.metric is not None
+        psd, (_, groups, members, _) = self.config.psd, maps.shape
+        flat = maps.flatten(1, 2)
+        predicted = metric_prediction(belief, flat, self.env.metric).unflatten(1, (groups, members))
+        covariance = metric_covariance(belief, flat, self.env.metric)
+        if psd:
+            covariance = centred_in_groups(covariance, members)
+        variances = covariance.diagonal(dim1=1, dim2=2).unflatten(1, (groups, members)).mean(2)
+        level = (variances * valid).sum(1) / valid.sum(1)
+        noise = (_UNEXPLAINED * level + _TINY)[:, None].expand_as(valid)
+        if self.env.feedback.kind in ("ranking", "rating"):
+            valid = valid & (scores.amax(2) > scores.amin(2))  # a group of ties says nothing
+            scores, left_open = scores_from_order(scores, predicted, variances)
+            noise = noise + left_open
+        else:
+            noise = noise + self.env.feedback.variance
+        return whitened_regression(predicted, scores, covariance, noise, psd=psd, valid=valid)
+
+    def _relative(
+        self,
+        belief: torch.Tensor,  # (B, C, P) logits in units of reward
+        maps: torch.Tensor,  # (B, V, K, P) uint8
+        scores: torch.Tensor,  # (B, V, K), or (B, V, K, P) rewards of cells
+        deviation: torch.Tensor,  # (B, V)
+        valid: torch.Tensor,  # (B, V) bool
+    ) -> torch.Tensor:
+        """The loss of a scale under the linear model."""
+        cells = linear_prediction(belief, maps.flatten(1, 2)).unflatten(1, maps.shape[1:3])
+        predicted = cells if self.env.pixel_level else cells.mean(-1)
+        return relative_regression(predicted, scores, deviation, psd=self.config.psd, valid=valid)
 
     def _deviation(self, scores: torch.Tensor, cells: int) -> torch.Tensor:
         """What residuals of a scale are measured in: SyncAN, or else a constant of the scale."""

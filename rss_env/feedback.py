@@ -138,6 +138,13 @@ class Feedback:
             )
         return cls(kind, amount)
 
+    @property
+    def variance(self) -> float:
+        """Variance of what is seen about the exact score; 0 for `exact` and for `ranking`."""
+        if self.kind == "rating":
+            return 1.0 / (12.0 * self.amount**2)  # of rounding, uniform over a step
+        return self.amount**2 if self.kind == "noisy" else 0.0
+
     def apply(
         self, scores: torch.Tensor, seeds: npt.ArrayLike, episodes: npt.ArrayLike
     ) -> torch.Tensor:

@@ -26,10 +26,10 @@ def expected_counts_reference(
 
 @BatchLoop
 def _count(
-    probabilities,  # (B, C, P) float32
+    probabilities,  # (B, C, P) floating point
     maps,  # (B, K, P) uint8
-    right,  # (B, K, C) float32, zeros; written
-    predicted,  # (B, K, C) float32, zeros; written
+    right,  # (B, K, C) floating point, zeros; written
+    predicted,  # (B, K, C) floating point, zeros; written
 ):
     images, members, cells = maps.shape
     for n in numba.prange(images * members):
@@ -42,9 +42,9 @@ def _count(
 
 @BatchLoop
 def _count_backward(
-    gradient,  # (B, K, C) float32, on `right`
+    gradient,  # (B, K, C) floating point, on `right`
     maps,  # (B, K, P) uint8
-    result,  # (B, C, P) float32, zeros; written
+    result,  # (B, C, P) floating point, zeros; written
 ):
     images, members, cells = maps.shape
     for b in numba.prange(images):
@@ -60,7 +60,7 @@ class _ExpectedCounts(torch.autograd.Function):
         ctx: Any, probabilities: torch.Tensor, maps: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         images, members, _ = maps.shape
-        right = torch.zeros(images, members, probabilities.shape[1])
+        right = probabilities.new_zeros(images, members, probabilities.shape[1])
         predicted = torch.zeros_like(right)
         _count(images * members, probabilities, maps, right, predicted)
         ctx.save_for_backward(maps)
@@ -71,7 +71,7 @@ class _ExpectedCounts(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
         (maps,) = ctx.saved_tensors
-        result = torch.zeros(ctx.shape)
+        result = gradients[0].new_zeros(ctx.shape)
         _count_backward(len(maps), gradients[0], maps, result)
         return result, None
 
@@ -82,13 +82,13 @@ def expected_counts(
     """Expected true positives, and predicted cells, of every class.
 
     Args:
-        probabilities: (B, C, P) float32 of each cell's pixels, summing to 1 over C.
+        probabilities: (B, C, P) floating point of each cell's pixels, summing to 1 over C.
         maps: (B, K, P) uint8, classes below C.
         implementation: `auto`, `reference` or `numba`.
 
     Returns:
         True positives (B, K, C), differentiable in the probabilities, and predicted (B, K, C), both
-        float32 in cells.
+        of the same type, in cells.
     """
     if choose(implementation, maps) == "reference":
         return expected_counts_reference(probabilities, maps)

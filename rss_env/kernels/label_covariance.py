@@ -31,24 +31,25 @@ def label_covariance_reference(
 
 @numba.njit(cache=True)
 def _add_cell(row, classes, roots, means, own_class, own_root, own_mean):
+    nothing = own_root * 0
     for j in range(row.size):  # without branches: the compiler makes vectors of it
-        shared = roots[j] if classes[j] == own_class else np.float32(0.0)
+        shared = roots[j] if classes[j] == own_class else nothing
         row[j] += own_root * shared - own_mean * means[j]
 
 
 @BatchLoop
 def _covariance_of_hits(
-    probabilities,  # (B, C, P) float32
+    probabilities,  # (B, C, P) floating point
     maps,  # (B, K, P) uint8
-    hit_weights,  # (B, K, C) float32
-    expected,  # (B, K, P) float32: what `class_weights` expects of each cell
-    result,  # (B, K, K) float32, zeros; written
+    hit_weights,  # (B, K, C) floating point
+    expected,  # (B, K, P) floating point: what `class_weights` expects of each cell
+    result,  # (B, K, K) floating point, zeros; written
 ):
     images, members, cells = maps.shape
     for b in numba.prange(images):
-        classes = np.empty(members, np.float32)  # as wide as what is selected by it
-        roots = np.empty(members, np.float32)
-        means = np.empty(members, np.float32)
+        classes = np.empty(members, result.dtype)  # as wide as what is selected by it
+        roots = np.empty(members, result.dtype)
+        means = np.empty(members, result.dtype)
         for p in range(cells):
             for k in range(members):
                 choice = maps[b, k, p]
@@ -74,20 +75,20 @@ def label_covariance(
     map k, plus `class_weights[k, z_p]` everywhere.
 
     Args:
-        probabilities: (B, C, P) float32, summing to 1 over C.
+        probabilities: (B, C, P) floating point, summing to 1 over C.
         maps: (B, K, P) uint8, classes below C.
-        hit_weights: (B, K, C) float32.
-        class_weights: (B, K, C) float32.
+        hit_weights: (B, K, C) floating point.
+        class_weights: (B, K, C) floating point.
         implementation: `auto`, `reference` or `numba`.
 
     Returns:
-        (B, K, K) float32, positive semi-definite up to rounding; not differentiable.
+        (B, K, K) floating point, positive semi-definite up to rounding; not differentiable.
     """
     inputs = [t.detach() for t in (probabilities, maps, hit_weights, class_weights)]
     if choose(implementation, maps) == "reference":
         return label_covariance_reference(*inputs)
     probabilities, maps, hit_weights, class_weights = inputs
-    result = torch.zeros(*maps.shape[:2], maps.shape[1])
+    result = probabilities.new_zeros(*maps.shape[:2], maps.shape[1])
     expected = torch.bmm(class_weights, probabilities)
     _covariance_of_hits(len(maps), probabilities, maps, hit_weights, expected, result)
     # What the class weights share with the hits, and among themselves, is a matter of counts.

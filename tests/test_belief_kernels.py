@@ -1,0 +1,78 @@
+"""Kernels of what is believed of labels: faces compared, and both against enumeration."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from rss_env.kernels.expected_counts import expected_counts
+from rss_env.kernels.label_covariance import label_covariance
+
+# images, members, cells, classes
+SHAPES = {
+    "one cell": (1, 1, 1, 2),
+    "odd": (3, 5, 77, 5),
+    "sixty classes": (2, 3, 35, 60),
+    "one image": (1, 7, 64, 3),
+    "most classes": (2, 2, 9, 255),
+}
+
+
+def problem(images, members, cells, classes, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    probabilities = torch.randn(images, classes, cells, generator=generator).mul(2).softmax(1)
+    maps = torch.randint(0, classes, (images, members, cells), generator=generator)
+    return probabilities, maps.to(torch.uint8)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_expected_counts_agree_forward_and_backward(name):
+    probabilities, maps = problem(*SHAPES[name])
+    upstream = torch.randn(*maps.shape[:2], probabilities.shape[1])
+    results = []
+    for implementation in ("reference", "numba"):
+        leaf = probabilities.clone().requires_grad_()
+        right, predicted = expected_counts(leaf, maps, implementation=implementation)
+        (right * upstream).sum().backward()
+        assert not predicted.requires_grad
+        results.append((right.detach(), predicted, leaf.grad))
+    for reference, found in zip(*results, strict=True):
+        torch.testing.assert_close(found, reference, rtol=1e-5, atol=1e-5)
+
+
+def test_expected_counts_of_certain_labels_are_counts():
+    labels, maps = torch.tensor([[0, 1, 1, 2]]), torch.tensor([[[0, 1, 2, 2]]], dtype=torch.uint8)
+    certain = torch.nn.functional.one_hot(labels, 3).transpose(1, 2).float()
+    right, predicted = expected_counts(certain, maps)
+    assert right.tolist() == [[[1, 1, 1]]]
+    assert predicted.tolist() == [[[1, 1, 2]]]
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_covariance_faces_agree(name):
+    probabilities, maps = problem(*SHAPES[name])
+    hit, everywhere = torch.rand(2, *maps.shape[:2], probabilities.shape[1]).unbind()
+    reference, found = (
+        label_covariance(probabilities, maps, hit, everywhere, implementation=i)
+        for i in ("reference", "numba")
+    )
+    torch.testing.assert_close(found, reference, rtol=1e-3, atol=1e-4 * float(reference.max()))
+
+
+@pytest.mark.parametrize("implementation", ["reference", "numba"])
+def test_covariance_equals_that_of_all_labels(implementation):
+    """Three cells of three classes: every label there can be, weighed by its probability."""
+    probabilities, maps = problem(1, 4, 3, 3, seed=2)
+    hit, everywhere = torch.rand(2, 1, 4, 3).unbind()
+    mean, second = torch.zeros(4), torch.zeros(4, 4)
+    for label in itertools.product(range(3), repeat=3):
+        chance = torch.stack([probabilities[0, z, p] for p, z in enumerate(label)]).prod()
+        value = torch.zeros(4)
+        for k, (p, z) in itertools.product(range(4), enumerate(label)):
+            value[k] += everywhere[0, k, z] + (hit[0, k, z] if maps[0, k, p] == z else 0.0)
+        mean += chance * value
+        second += chance * value[:, None] * value
+    found = label_covariance(probabilities, maps, hit, everywhere, implementation=implementation)
+    torch.testing.assert_close(found[0], second - mean[:, None] * mean, rtol=1e-4, atol=1e-5)
