@@ -1,55 +1,37 @@
-"""Memory of scored maps: a score bought once is learned from whenever its image comes back.
+"""Memory of what was scored: a score bought once is learned from whenever its image comes back.
 
-A score stays true of its image and map whatever the network has become, and the regression of score
-differences does not ask who drew the maps. So every image keeps its last maps and their scores.
-Images are recognised by a hash of their pixels, the same for an image and its mirror image; under
-other augmentation they are new each time, and the memory stays empty.
+A score stays true of its image and map whatever the network has become, and neither regression asks
+who drew the maps. So every image keeps its last maps and their scores, or what its cells' rewards
+have told. Images are recognised by a hash of their pixels, the same for an image and its mirror
+image; under other augmentation they are new each time, and the memory stays empty.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import torch
 
 from rss_env.action_maps import ActionMapGeometry
 
-
-@dataclass(frozen=True)
-class ScoredMaps:
-    """Groups of maps of the images of a batch, with their scores.
-
-    Attributes:
-        maps: (B, V, K, cells) uint8, V groups of K flat actions per image.
-        scores: (B, V, K, S) float32.
-        deviations: (B, V, S) float32, what the scores of the group's own batch were measured in.
-        valid: (B, V) bool, whether there is such a group.
-    """
-
-    maps: torch.Tensor
-    scores: torch.Tensor
-    deviations: torch.Tensor
-    valid: torch.Tensor
+Entry = TypeVar("Entry")
 
 
-class ReplayMemory:
-    """The last V groups of scored maps of each of the last images seen."""
+class ImageMemory(Generic[Entry]):
+    """Something about each of the last images seen."""
 
-    def __init__(
-        self, geometry: ActionMapGeometry, group_size: int, groups: int, max_bytes: int = 2**30
-    ):
+    def __init__(self, geometry: ActionMapGeometry, bytes_per_image: int, max_bytes: int = 2**30):
         """Lay out the memory; it is allocated as images come.
 
         Args:
-            geometry: Of the maps.
-            group_size: K.
-            groups: V, groups kept per image.
+            geometry: Of the images and their cells.
+            bytes_per_image: Size of an entry.
             max_bytes: Bound on the memory; the images longest unseen give way.
         """
-        self._geometry, self._group_size, self._groups = geometry, group_size, groups
-        per_image = max(groups * group_size * geometry.num_cells, 1)
-        self._max_images = max(1, max_bytes // per_image)
-        self._entries: dict[int, list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]] = {}
+        self._geometry = geometry
+        self._max_images = max(1, max_bytes // max(bytes_per_image, 1))
+        self._entries: dict[int, Entry] = {}
         height, width = geometry.image_size
         generator = torch.Generator().manual_seed(0)
         self._hash_weights = torch.randint(
@@ -74,6 +56,48 @@ class ReplayMemory:
         plain, flipped = (sides * self._hash_weights).sum(2).unbind()  # wraps modulo 2**64
         mirrored = flipped < plain
         return torch.where(mirrored, flipped, plain).tolist(), mirrored
+
+    def _keep(self, key: int, entry: Entry) -> None:
+        """Put an image's entry at the end, as the latest seen; the longest unseen may give way."""
+        self._entries.pop(key, None)
+        self._entries[key] = entry
+        while len(self._entries) > self._max_images:
+            del self._entries[next(iter(self._entries))]
+
+
+@dataclass(frozen=True)
+class ScoredMaps:
+    """Groups of maps of the images of a batch, with their scores.
+
+    Attributes:
+        maps: (B, V, K, cells) uint8, V groups of K flat actions per image.
+        scores: (B, V, K, S) float32.
+        deviations: (B, V, S) float32, what the scores of the group's own batch were measured in.
+        valid: (B, V) bool, whether there is such a group.
+    """
+
+    maps: torch.Tensor
+    scores: torch.Tensor
+    deviations: torch.Tensor
+    valid: torch.Tensor
+
+
+class ReplayMemory(ImageMemory[list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]):
+    """The last V groups of scored maps of each of the last images seen."""
+
+    def __init__(
+        self, geometry: ActionMapGeometry, group_size: int, groups: int, max_bytes: int = 2**30
+    ):
+        """Lay out the memory.
+
+        Args:
+            geometry: Of the maps.
+            group_size: K.
+            groups: V, groups kept per image.
+            max_bytes: Bound on the memory of maps.
+        """
+        super().__init__(geometry, groups * group_size * geometry.num_cells, max_bytes)
+        self._group_size, self._groups = group_size, groups
 
     def recall(self, keys: list[int], mirrored: torch.Tensor) -> ScoredMaps:
         """The remembered groups of a batch, in the batch's orientation; V is the most of any image.
@@ -115,8 +139,38 @@ class ReplayMemory:
         """
         upright = self._geometry.mirror(maps, mirrored)
         for key, image_maps, image_scores in zip(keys, upright, scores, strict=True):
-            groups = self._entries.pop(key, [])  # and back in at the end: the latest seen
+            groups = self._entries.get(key, [])
             groups.append((image_maps.clone(), image_scores.clone(), deviations))
-            self._entries[key] = groups[-self._groups :]
-        while len(self._entries) > self._max_images:
-            del self._entries[next(iter(self._entries))]
+            self._keep(key, groups[-self._groups :])
+
+
+class ShareMemory(ImageMemory[torch.Tensor]):
+    """What rewards of cells have told of each image: shares of classes in its cells."""
+
+    def __init__(self, geometry: ActionMapGeometry, max_bytes: int = 2**30):
+        """Lay out the memory of maps of a geometry, in at most so many bytes."""
+        self._shape = (geometry.num_classes, geometry.num_cells)
+        super().__init__(geometry, 2 * geometry.num_classes * geometry.num_cells, max_bytes)
+
+    def add(self, images: torch.Tensor, maps: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """Remember what is told, and say all that is known.
+
+        Args:
+            images: (B, H, W, 3) uint8.
+            maps: (B, K, cells) uint8, flat actions.
+            shares: (B, K, cells) float32 in 0..1, the share of each cell that is of its class.
+
+        Returns:
+            (B, C, cells) float32: the shares, and -1 where they are not known.
+        """
+        keys, mirrored = self.recognise(images)
+        unknown = shares.new_full(self._shape, -1.0, dtype=torch.float16)
+        known = torch.stack([self._entries.get(key, unknown) for key in keys])
+        upright, told = (
+            self._geometry.mirror(maps, mirrored),
+            self._geometry.mirror(shares, mirrored),
+        )
+        known.scatter_(1, upright.long(), told.to(known.dtype))
+        for key, entry in zip(keys, known, strict=True):
+            self._keep(key, entry.clone())
+        return self._geometry.mirror(known.float(), mirrored)

@@ -18,6 +18,7 @@ from agents.advantages import synchronised_deviation
 from agents.learner import Learner
 from agents.objectives import (
     centred_in_groups,
+    coarsened_cross_entropy,
     mix_with_uniform,
     policy_gradient,
     pool_cells,
@@ -25,7 +26,7 @@ from agents.objectives import (
     sample_maps,
     whitened_regression,
 )
-from agents.replay import ReplayMemory
+from agents.replay import ReplayMemory, ShareMemory
 from agents.score_models import (
     linear_prediction,
     metric_covariance,
@@ -109,7 +110,10 @@ class RSSLearner(Learner):
         temperature = 0.05 if self.regresses and not self.uses_metric else 1.0
         self.temperature = temperature if config.temperature is None else config.temperature
         self.memory: ReplayMemory | None = None
-        if self.regresses and config.replay and not env.pixel_level:
+        self.shares: ShareMemory | None = None
+        if self.uses_metric and env.pixel_level:
+            self.shares = ShareMemory(env.geometry)
+        elif self.regresses and config.replay and not env.pixel_level:
             self.memory = ReplayMemory(env.geometry, env.group_size, config.replay)
         self.generator = torch.Generator(env.device).manual_seed(seed)
         self.observations, _ = env.reset(seed=seed)
@@ -117,11 +121,14 @@ class RSSLearner(Learner):
 
     def _choose_metric_model(self) -> bool:
         env, chosen = self.env, self.config.score_model
-        fits = env.metric is not None and not env.pixel_level
+        if env.pixel_level:
+            fits = env.feedback.kind in ("exact", "rating") and not env.class_balanced
+        else:
+            fits = env.metric is not None
         if chosen == "metric" and not fits:
             raise InputError(
-                "score_model 'metric' needs scores of a known metric: image level, no scorer; "
-                "valid here: auto, linear"
+                "score_model 'metric' needs scores of a known metric (no scorer) or, at the pixel "
+                "level, plain rewards without noise; valid here: auto, linear"
             )
         return fits and chosen != "linear"
 
@@ -157,7 +164,13 @@ class RSSLearner(Learner):
             scores = geometry.split(told["pixel_rewards"].unflatten(0, (-1, members)))
         else:
             scores = list(told["scale_scores"].unflatten(0, (-1, members)).unbind(-1))
-        if self.regresses:
+        if self.shares is not None:
+            known = self.shares.add(images, torch.cat(maps, -1), torch.cat(scores, -1))
+            terms = [
+                coarsened_cross_entropy(*part)
+                for part in zip(beliefs, geometry.split(known), strict=True)
+            ]
+        elif self.regresses:
             terms = self._regress(images, beliefs, maps, scores)
         else:
             terms = [

@@ -128,6 +128,7 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             raise InputError(f"array='numpy' lives on the CPU; use array='torch' with {device!r}")
         judged_by = load_scorer(scorer)
         self.metric = metric if judged_by is None else None
+        self.class_balanced = class_balanced
         self.feedback = Feedback.parse(feedback, group_size)
         self.pixel_level = check_choice("level", level, LEVELS) == "PixelReward"
         size = check_image_size(default_image_size(dataset) if image_size is None else image_size)
