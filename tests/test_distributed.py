@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as multiprocessing
+from torch.multiprocessing.spawn import spawn
 
 from agents.advantages import synchronised_deviation
 from agents.objectives import policy_gradient, relative_regression
@@ -45,7 +45,7 @@ def _worker(rank: int, file: str, out: str) -> None:
 
 def test_syncan_on_two_halves_is_syncan_on_the_whole(tmp_path):
     """Halves of unequal size and spread: each alone would measure in another deviation."""
-    multiprocessing.spawn(_worker, (str(tmp_path / "store"), str(tmp_path / "rank")), nprocs=2)
+    spawn(_worker, (str(tmp_path / "store"), str(tmp_path / "rank")), nprocs=2)
     halves = [torch.load(tmp_path / f"rank{rank}") for rank in range(2)]
     for whole, first, second in zip(_gradient(slice(0, 8)), *halves, strict=True):
         torch.testing.assert_close(torch.cat([first, second]), whole, rtol=1e-5, atol=1e-7)

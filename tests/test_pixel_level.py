@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any, Literal
+
 import gymnasium as gym
 import pytest
 import torch
 import torch.nn.functional as F
 
-import rss_env
 from agents.objectives import coarsened_cross_entropy
 from agents.policies import build_network
 from agents.rss import RSSConfig, RSSLearner
 from rss_env.errors import InputError
-
-assert rss_env  # registers the ids
+from rss_env.vector_env import RSSVectorEnv
 
 
 def test_it_is_cross_entropy_where_all_is_known():
@@ -43,13 +43,14 @@ def test_a_void_cell_counts_nothing():
     assert (logits.grad[..., 1] != 0).any()
 
 
-def learner(score_model="auto", **arguments):
+def learner(score_model: Literal["auto", "metric"] = "auto", **arguments: Any):
     env = gym.make_vec(
         "RSS/Shapes-PixelReward-v0", num_envs=8, group_size=4, array="torch", **arguments
-    )
+    ).unwrapped
+    assert isinstance(env, RSSVectorEnv)
     torch.manual_seed(0)
-    network = build_network("tiny-unet", env.unwrapped.geometry.num_classes, (64, 64))
-    return RSSLearner(network, env.unwrapped, RSSConfig(score_model=score_model), seed=0)
+    network = build_network("tiny-unet", env.geometry.num_classes, (64, 64))
+    return RSSLearner(network, env, RSSConfig(score_model=score_model), seed=0)
 
 
 @pytest.mark.parametrize("feedback", ["noisy:0.1", "ranking"])
@@ -71,6 +72,7 @@ def test_what_is_known_is_the_label():
     images = agent.observations[::4]
     classes = agent.env.geometry.num_classes
     cells = agent.env.geometry.num_cells
+    known = torch.empty(0)
     for first in range(0, classes, 4):
         maps = (torch.arange(first, first + 4) % classes).to(torch.uint8).repeat(2)
         actions = maps[:, None].expand(8, cells).contiguous()
