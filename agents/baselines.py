@@ -14,7 +14,7 @@ from torch import nn
 
 from agents.advantages import leave_one_out, synchronised_deviation
 from agents.learner import Learner
-from agents.objectives import mix_with_uniform, sample_maps
+from agents.sampling import mix_with_uniform, sample_maps
 from rss_env.errors import InputError, check_choice
 from rss_env.vector_env import RSSVectorEnv
 

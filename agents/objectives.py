@@ -34,36 +34,6 @@ def pool_cells(values: torch.Tensor, scales: Sequence[int]) -> list[torch.Tensor
     return pooled
 
 
-def mix_with_uniform(probabilities: torch.Tensor, exploration: float) -> torch.Tensor:
-    """Give every class of (B, C, P) probabilities at least `exploration` / C.
-
-    It keeps classes alive: what is learned of a class shrinks with its own probability, so a class
-    once rare would be lost.
-    """
-    return (1.0 - exploration) * probabilities + exploration / probabilities.shape[1]
-
-
-def sample_maps(
-    probabilities: torch.Tensor, num_maps: int, generator: torch.Generator
-) -> torch.Tensor:
-    """Draw K independent maps by inverting the distribution function of every cell.
-
-    Args:
-        probabilities: (B, C, P).
-        num_maps: K.
-        generator: Random state, on the same device.
-
-    Returns:
-        (B, K, P) uint8.
-    """
-    batch, classes, cells = probabilities.shape
-    cumulative = probabilities.cumsum(1).transpose(1, 2).contiguous()  # (B, P, C)
-    draws = torch.rand(batch, cells, num_maps, generator=generator, device=probabilities.device)
-    choice = torch.searchsorted(cumulative, draws, right=True)
-    choice = choice.clamp_(max=classes - 1)  # the sum of probabilities may round to below 1
-    return choice.transpose(1, 2).to(torch.uint8).contiguous()
-
-
 def relative_regression(
     predicted: torch.Tensor,
     scores: torch.Tensor,
@@ -128,13 +98,16 @@ def coarsened_cross_entropy(probabilities: torch.Tensor, shares: torch.Tensor) -
     return -((told * probabilities.clamp(min=1e-8).log()).sum(1) + left * others).mean()
 
 
-def centred_in_groups(covariance: torch.Tensor, members: int) -> torch.Tensor:
-    """The covariance (B, V * K, V * K) of scores less the mean score of their group of K."""
-    groups = covariance.shape[1] // members
-    parts = covariance.view(-1, groups, members, groups, members)
-    parts = parts - parts.mean(2, keepdim=True)
-    parts = parts - parts.mean(4, keepdim=True)
-    return parts.reshape(covariance.shape)
+def group_variances(
+    covariance: torch.Tensor, groups: int, members: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Variances (B, V, K) of scores of covariance (B, V * K, V * K), and what is within groups.
+
+    The second is the mean (B, V) over a group's scores of the variance less the group's own mean.
+    """
+    blocks = covariance.view(-1, groups, members, groups, members).diagonal(dim1=1, dim2=3)
+    variances = blocks.diagonal(dim1=1, dim2=2)  # (B, V, K)
+    return variances, variances.mean(2) - blocks.mean((1, 2))
 
 
 def whitened_regression(
@@ -143,42 +116,49 @@ def whitened_regression(
     covariance: torch.Tensor,
     noise: torch.Tensor,
     *,
-    psd: bool = True,
+    offset: torch.Tensor | None = None,
     valid: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Regress scores on predictions that err together: generalised least squares.
 
-    The loss is r' (G + N)^-1 r per score, with r the residuals of an image's scores, less their
-    group's mean if `psd`, G the covariance that the network's own beliefs give them, and N the
-    diagonal noise. Its gradient moves the beliefs to where they would be after hearing all of an
-    image's scores (to first order), instead of once for each score by itself.
+    The loss is r' W r per score, with r the residuals of an image's scores and W the inverse of
+    their covariance: what the network's own beliefs give them, plus noise, plus an offset that a
+    group has in common. An offset that may be anything leaves the differences within groups (PSD,
+    in regression form). Its gradient moves the beliefs to where they would be after hearing all of
+    an image's scores (to first order), instead of once for each score by itself.
 
     Args:
         predicted: (B, V, K) predicted scores of V groups of K maps, differentiable.
         scores: (B, V, K).
-        covariance: (B, V * K, V * K) of the predictions; already centred in groups if `psd`.
-        noise: (B, V) variance of a group's scores that no belief explains; positive.
-        psd: Whether to regress differences within groups; otherwise each score by itself.
+        covariance: (B, V * K, V * K) of the predictions.
+        noise: (B, V, K) variance of a score that no belief explains; positive.
+        offset: (B,) variance of what a group's scores have in common and no belief explains,
+            infinite for anything; no offset if None.
         valid: (B, V) bool, which groups there are; all of them if None.
 
     Returns:
         A scalar.
 
-    Source: generalised least squares (Aitken, 1936).
+    Source: generalised least squares (Aitken, 1936), with random or free intercepts of groups.
     """
-    residual = predicted - scores
-    if psd:
-        residual = residual - residual.mean(2, keepdim=True)
-    residual = residual.flatten(1)
-    present = torch.ones_like(residual)
-    if valid is not None:
-        present = valid.repeat_interleave(scores.shape[2], 1).to(residual.dtype)
-        residual = residual * present
-        covariance = covariance * present[:, :, None] * present[:, None]
-    total = covariance + torch.diag_embed(noise.repeat_interleave(scores.shape[2], 1))
+    groups, members = scores.shape[1:]
+    present = scores.new_ones(scores.shape) if valid is None else valid[..., None].expand_as(scores)
+    present = present.flatten(1).double()
+    residual = (predicted - scores).flatten(1).double() * present
+    total = covariance.double() * present[:, :, None] * present[:, None]
+    # A score that is not there has residual 0, and a variance that keeps the sum positive.
+    total = total + (noise.flatten(1) * present + (1 - present)).diag_embed()
     factor = torch.linalg.cholesky(total)
-    whitened = torch.cholesky_solve(residual.detach()[..., None], factor)[..., 0]
-    return (whitened * residual).sum() / present.sum().clamp(min=1)
+    whitened = torch.cholesky_solve(residual.detach()[..., None], factor)
+    if offset is not None:
+        indicator = torch.block_diag(*present.new_ones(groups, members, 1).unbind())
+        indicator = indicator * present[..., None]
+        spread = torch.cholesky_solve(indicator, factor)
+        precision = indicator.mT @ spread
+        absent = (precision.diagonal(dim1=1, dim2=2) == 0).double()
+        precision = precision + (1 / offset.double()[:, None] + absent).diag_embed()
+        whitened = whitened - spread @ torch.linalg.solve(precision, indicator.mT @ whitened)
+    return ((whitened[..., 0] * residual).sum() / present.sum().clamp(min=1)).to(predicted.dtype)
 
 
 def policy_gradient(

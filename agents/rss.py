@@ -15,30 +15,28 @@ import torch.nn.functional as F
 from torch import nn
 
 from agents.advantages import synchronised_deviation
+from agents.coarse_feedback import scores_from_order, scores_from_ratings
 from agents.learner import Learner
 from agents.objectives import (
-    centred_in_groups,
     coarsened_cross_entropy,
-    mix_with_uniform,
+    group_variances,
     policy_gradient,
     pool_cells,
     relative_regression,
-    sample_maps,
     whitened_regression,
 )
 from agents.replay import ReplayMemory, ShareMemory
-from agents.score_models import (
-    linear_prediction,
-    metric_covariance,
-    metric_prediction,
-    scores_from_order,
-)
+from agents.sampling import mix_with_uniform, sample_maps, sample_varied_maps
+from agents.score_models import linear_prediction, metric_covariance, metric_prediction
 from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
 
 # Variance of a score that the metric model's covariance does not explain, as a share of the mean
 # variance it gives the image's scores; and one to keep the sum positive.
 _UNEXPLAINED, _TINY = 0.1, 1e-8
+# Under ratings, variance of an error that all maps of a group have in common, in the same unit. It
+# is not left free as under PSD: mostly one map of a group gets a star, and the others tell nothing.
+_COMMON = 30.0
 
 
 @dataclass(frozen=True)
@@ -66,6 +64,9 @@ class RSSConfig:
     """Share of uniformly random classes at the start."""
     final_exploration: float = 0.02
     """The same at the end; in between it falls linearly."""
+    varied: float | None = None
+    """Share of the maps that differ in whole regions and classes; None: all of them under ratings
+    and noise, which hide small differences, and otherwise none."""
     entropy: float = 0.5
     """Policy gradient: coefficient of the entropy, in reward per cell."""
 
@@ -82,6 +83,8 @@ class RSSConfig:
                 raise InputError(f"{name} must be in 0..1 (below 1), got {getattr(self, name)}")
         if not 0 <= self.entropy < float("inf"):
             raise InputError(f"entropy must be at least 0, got {self.entropy}")
+        if self.varied is not None and not 0 <= self.varied <= 1:
+            raise InputError(f"varied must be in 0..1, got {self.varied}")
         if self.replay < 0:
             raise InputError(f"replay must be at least 0, got {self.replay}")
 
@@ -109,6 +112,9 @@ class RSSLearner(Learner):
         self.uses_metric = self.regresses and self._choose_metric_model()
         temperature = 0.05 if self.regresses and not self.uses_metric else 1.0
         self.temperature = temperature if config.temperature is None else config.temperature
+        hides_differences = self.uses_metric and env.feedback.kind in ("rating", "noisy")
+        varied = float(hides_differences) if config.varied is None else config.varied
+        self.num_varied = 0 if env.pixel_level else round(varied * env.group_size)
         self.memory: ReplayMemory | None = None
         self.shares: ShareMemory | None = None
         if self.uses_metric and env.pixel_level:
@@ -157,7 +163,10 @@ class RSSLearner(Learner):
                 mix_with_uniform((part / self.temperature).softmax(1), exploration)
                 for part in beliefs
             ]
-        maps = [sample_maps(part.detach(), members, self.generator) for part in policy]
+        maps = [
+            self._draw(part.detach(), grid)
+            for part, grid in zip(policy, geometry.grids, strict=True)
+        ]
         self.observations, rewards, _, _, infos = self.env.step(torch.cat(maps, -1).flatten(0, 1))
         told = infos["final_info"]
         if self.env.pixel_level:
@@ -181,6 +190,16 @@ class RSSLearner(Learner):
         for scale, part in zip(geometry.scales, scores, strict=True):
             metrics[f"score_scale_{scale}"] = part.mean()
         return torch.stack(terms).mean(), metrics
+
+    def _draw(self, policy: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        """K maps (B, K, P) of a scale, the varied ones last."""
+        plain = self.env.group_size - self.num_varied
+        parts = []
+        if plain:
+            parts.append(sample_maps(policy, plain, self.generator))
+        if self.num_varied:
+            parts.append(sample_varied_maps(policy, self.num_varied, grid, self.generator))
+        return torch.cat(parts, 1)
 
     def _regress(
         self,
@@ -213,35 +232,51 @@ class RSSLearner(Learner):
                 for (m, r, d), (old_m, old_r, old_d) in zip(groups, remembered, strict=True)
             ]
             valid = F.pad(old.valid, (1, 0), value=True)
-        learn = self._whitened if self.uses_metric else self._relative
-        return [learn(belief, *group, valid) for belief, group in zip(beliefs, groups, strict=True)]
+        if self.uses_metric:
+            return [
+                self._whitened(belief, maps, scores, valid, grid)
+                for belief, (maps, scores, _), grid in zip(
+                    beliefs, groups, self.env.geometry.grids, strict=True
+                )
+            ]
+        return [
+            self._relative(belief, *group, valid)
+            for belief, group in zip(beliefs, groups, strict=True)
+        ]
 
     def _whitened(
         self,
         belief: torch.Tensor,  # (B, C, P) probabilities
         maps: torch.Tensor,  # (B, V, K, P) uint8
         scores: torch.Tensor,  # (B, V, K)
-        deviation: torch.Tensor,  # (B, V), of no use here: the covariance says it for each image
         valid: torch.Tensor,  # (B, V) bool
+        grid: tuple[int, int],
     ) -> torch.Tensor:
         """The loss of a scale under the metric model."""
         assert self.env.metric is not None
-        psd, (_, groups, members, _) = self.config.psd, maps.shape
-        flat = maps.flatten(1, 2)
-        predicted = metric_prediction(belief, flat, self.env.metric).unflatten(1, (groups, members))
-        covariance = metric_covariance(belief, flat, self.env.metric)
-        if psd:
-            covariance = centred_in_groups(covariance, members)
-        variances = covariance.diagonal(dim1=1, dim2=2).unflatten(1, (groups, members)).mean(2)
-        level = (variances * valid).sum(1) / valid.sum(1)
-        noise = (_UNEXPLAINED * level + _TINY)[:, None].expand_as(valid)
-        if self.env.feedback.kind in ("ranking", "rating"):
+        feedback, shape, flat = self.env.feedback, maps.shape[1:3], maps.flatten(1, 2)
+        predicted = metric_prediction(belief, flat, self.env.metric).unflatten(1, shape)
+        covariance = metric_covariance(
+            belief, flat, self.env.metric, grid if self.num_varied else None
+        )
+        variances, within = group_variances(covariance, *shape)
+        weights = (valid / valid.sum(1, keepdim=True)).to(within.dtype)
+        level = (variances.mean(2) * weights).sum(1)
+        unexplained = _UNEXPLAINED * (within * weights).sum(1) + _TINY
+        noise = unexplained[:, None, None].expand_as(scores)
+        offset = torch.full_like(level, torch.inf) if self.config.psd else None
+        if feedback.kind == "rating":
+            expected = variances + level[:, None, None] + _TINY
+            scores, error = scores_from_ratings(scores, feedback.amount, predicted, expected)
+            noise = noise + error
+            offset = _COMMON * level if self.config.psd else None
+        elif feedback.kind == "ranking":
             valid = valid & (scores.amax(2) > scores.amin(2))  # a group of ties says nothing
-            scores, left_open = scores_from_order(scores, predicted, variances)
-            noise = noise + left_open
+            scores, error = scores_from_order(scores, predicted, within)
+            noise = noise + error[..., None]
         else:
-            noise = noise + self.env.feedback.variance
-        return whitened_regression(predicted, scores, covariance, noise, psd=psd, valid=valid)
+            noise = noise + feedback.variance
+        return whitened_regression(predicted, scores, covariance, noise, offset=offset, valid=valid)
 
     def _relative(
         self,

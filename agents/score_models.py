@@ -3,20 +3,22 @@
 `linear` knows nothing of the metric: every cell adds its own share, the logit of its class in units
 of reward. `metric` knows the formula of the score but not the labels: it takes the network's own
 class probabilities for the unknown label and works out, in differentiable counts, what the metric
-would say of a map. Both are compared with the scores in pairs of maps, so neither needs an offset.
+would say of a map.
 """
 
 from __future__ import annotations
 
+import math
+
 import torch
 
-from rss_env.feedback import rank_within_group
 from rss_env.kernels.expected_counts import expected_counts
 from rss_env.kernels.label_covariance import label_covariance
 
 # A class in the map is counted by the metric for certain; one that is not, only if the label has
 # it. Its expected share of the image is turned into that chance as share / (share + this).
 _PRESENCE_SHARE = 0.005
+_REGIONS = 4  # along a side, where the grid allows: regions whose labels err together
 
 
 def linear_prediction(logits: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
@@ -75,15 +77,24 @@ def metric_prediction(probabilities: torch.Tensor, maps: torch.Tensor, metric: s
     return _score(right, predicted, labelled, maps.shape[2], metric)
 
 
-def metric_covariance(probabilities: torch.Tensor, maps: torch.Tensor, metric: str) -> torch.Tensor:
+def metric_covariance(
+    probabilities: torch.Tensor,
+    maps: torch.Tensor,
+    metric: str,
+    grid: tuple[int, int] | None = None,
+) -> torch.Tensor:
     """How the scores of the maps vary together, if labels follow the probabilities.
 
-    To first order in the counts, with the cells of the label independent of one another.
+    To first order in the counts, with the cells of the label independent of one another; given a
+    grid, the logits of the whole image and of regions of it also err by 1 (standard deviation)
+    together. Without that, what is believed of the scores of maps that differ in whole regions is
+    far too certain.
 
     Args:
         probabilities: (B, C, P), summing to 1 over C.
         maps: (B, K, P) uint8.
         metric: As in `metric_prediction`.
+        grid: Rows and columns of the P cells, for errors of regions; None: none.
 
     Returns:
         (B, K, K), without gradient.
@@ -98,28 +109,37 @@ def metric_covariance(probabilities: torch.Tensor, maps: torch.Tensor, metric: s
         hit_weights, class_weights = torch.autograd.grad(
             scores.sum(), (right, labelled), materialize_grads=True
         )
-    return label_covariance(probabilities, maps, hit_weights, class_weights)
+    covariance = label_covariance(probabilities, maps, hit_weights, class_weights)
+    if grid is None:
+        return covariance
+    for regions in (1, _REGIONS):
+        sides = (math.gcd(regions, grid[0]), math.gcd(regions, grid[1]))
+        slopes = _region_slopes(probabilities, maps, hit_weights, class_weights, grid, sides)
+        covariance = covariance + slopes @ slopes.mT
+    return covariance
 
 
-def scores_from_order(
-    scores: torch.Tensor, predicted: torch.Tensor, variances: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The scores that an order of maps stands for: normal scores in the group's expected spread.
+def _region_slopes(
+    probabilities: torch.Tensor,  # (B, C, P)
+    maps: torch.Tensor,  # (B, K, P)
+    hit_weights: torch.Tensor,  # (B, K, C)
+    class_weights: torch.Tensor,  # (B, K, C)
+    grid: tuple[int, int],
+    sides: tuple[int, int],  # number of regions along each side, R in all
+) -> torch.Tensor:
+    """Slopes (B, K, R * C) of the scores in the logits of each class in each region."""
+    rows, columns = sides
+    count = rows * columns
 
-    Args:
-        scores: (B, V, K) ranks or ratings, higher for better; ties are of the same place.
-        predicted: (B, V, K) predicted scores.
-        variances: (B, V) mean variance of a score about its prediction, less the group's own mean.
+    def regions(cells: torch.Tensor) -> torch.Tensor:  # (B, N, P) -> (B * R, N, P / R)
+        blocks = cells.unflatten(2, (rows, grid[0] // rows, columns, grid[1] // columns))
+        return blocks.permute(0, 2, 4, 1, 3, 5).flatten(4).flatten(0, 2).contiguous()
 
-    Returns:
-        Scores (B, V, K), and the variance (B, V) that the order leaves open: all of it for a group
-        of ties.
-
-    Source: normal scores by Blom's formula (Statistical Estimates and Transformed Beta-Variables,
-    1958).
-    """
-    members = scores.shape[2]
-    places = rank_within_group(scores.flatten(0, 1)).view_as(scores) * (members - 1)
-    normal = torch.special.ndtri((places.to(predicted.dtype) + 0.625) / (members + 0.25))
-    spread = predicted.detach().var(2) + variances.clamp(min=0)
-    return normal * spread.sqrt()[..., None], (1 - normal.square().mean(2)) * spread
+    rates, own = regions(probabilities), regions(maps)
+    hit = hit_weights.repeat_interleave(count, 0)
+    everywhere = class_weights.repeat_interleave(count, 0)
+    right, _ = expected_counts(rates, own)
+    index = own.long()
+    means = hit.gather(2, index) * rates.gather(1, index) + everywhere @ rates
+    slopes = hit * right + everywhere * rates.sum(2)[:, None] - means @ rates.mT
+    return slopes.unflatten(0, (-1, count)).transpose(1, 2).flatten(2)

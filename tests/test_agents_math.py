@@ -13,12 +13,11 @@ from agents.advantages import (
     synchronised_deviation,
 )
 from agents.objectives import (
-    mix_with_uniform,
     policy_gradient,
     pool_cells,
     relative_regression,
-    sample_maps,
 )
+from agents.sampling import mix_with_uniform, sample_maps, sample_varied_maps
 from agents.score_models import linear_prediction, metric_prediction
 from rss_env.rewards import METRICS, score_counts
 
@@ -278,3 +277,20 @@ def test_pooled_values_are_means_over_cells(scales):
     for scale, pooled in zip(scales, pool_cells(logits, scales), strict=True):
         blocks = logits.view(2, 3, 24 // scale, scale, 12 // scale, scale)
         torch.testing.assert_close(pooled, blocks.mean((3, 5)).flatten(2), rtol=1e-4, atol=1e-6)
+
+
+def test_varied_maps_differ_in_regions():
+    """Next to one another cells are alike, more than where each is drawn by itself."""
+    generator = torch.Generator().manual_seed(0)
+    policy = torch.full((4, 5, 12 * 16), 0.2)
+    maps = sample_varied_maps(policy, 6, (12, 16), generator)
+    assert maps.shape == (4, 6, 12 * 16)
+    assert maps.dtype == torch.uint8
+    assert int(maps.max()) == 4
+    picture = maps.unflatten(2, (12, 16))
+    alike = (picture[..., 1:] == picture[..., :-1]).float().mean()
+    assert alike > 0.8
+    assert len({tuple(m.tolist()) for m in maps.flatten(0, 1)}) > 12
+    sure = torch.full((1, 3, 30), 1e-6)
+    sure[:, 1] = 1 - 2e-6
+    assert (sample_varied_maps(sure, 4, (5, 6), generator) == 1).float().mean() > 0.7

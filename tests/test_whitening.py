@@ -7,12 +7,12 @@ import itertools
 import pytest
 import torch
 
-from agents.objectives import centred_in_groups, relative_regression, whitened_regression
-from agents.score_models import metric_covariance, metric_prediction, scores_from_order
+from agents.objectives import group_variances, relative_regression, whitened_regression
+from agents.score_models import metric_covariance, metric_prediction
 from rss_env.feedback import Feedback
 from rss_env.rewards import METRICS, score_counts
 
-NOISE = torch.tensor([[0.1, 0.7, 0.2], [0.5, 0.3, 0.4]], dtype=torch.float64)
+NOISE = torch.linspace(0.1, 1.2, 24, dtype=torch.float64).view(2, 3, 4)
 
 
 def groups(seed=0, images=2, number=3, members=4):
@@ -24,40 +24,69 @@ def groups(seed=0, images=2, number=3, members=4):
     return predicted.requires_grad_(), scores, factor @ factor.transpose(1, 2) / 20
 
 
-def test_whitened_regression_is_the_quadratic_form():
+def centred(covariance, members):
+    """The covariance of scores less their group's mean."""
+    number = covariance.shape[1] // members
+    centre = torch.eye(members, dtype=torch.float64) - 1 / members
+    matrix = torch.block_diag(*[centre] * number)
+    return matrix @ covariance @ matrix
+
+
+@pytest.mark.parametrize("offset", [None, 0.3])
+def test_whitened_regression_is_the_quadratic_form(offset):
     predicted, scores, covariance = groups()
-    noise = NOISE
-    covariance = centred_in_groups(covariance, 4)
-    loss = whitened_regression(predicted, scores, covariance, noise)
+    common = None if offset is None else torch.full((2,), offset)
+    loss = whitened_regression(predicted, scores, covariance, NOISE, offset=common)
     total = torch.zeros((), dtype=torch.float64)
+    same = torch.block_diag(*[torch.ones(4, 4, dtype=torch.float64)] * 3) * (offset or 0.0)
     for b in range(2):
-        residual = predicted[b] - scores[b]
-        residual = (residual - residual.mean(1, keepdim=True)).flatten()
-        inverse = torch.linalg.inv(covariance[b] + noise[b].repeat_interleave(4).diag())
+        residual = (predicted[b] - scores[b]).flatten()
+        inverse = torch.linalg.inv(covariance[b] + NOISE[b].flatten().diag() + same)
         total = total + residual @ inverse @ residual
     torch.testing.assert_close(loss, total / 24)
+
+
+def test_with_any_offset_only_differences_within_groups_count():
+    """The same as regressing scores less their group's mean, where a group's noise is alike."""
+    predicted, scores, covariance = groups()
+    noise = NOISE[..., :1].expand_as(NOISE)
+    free = torch.full((2,), torch.inf)
+    loss = whitened_regression(predicted, scores, covariance, noise, offset=free)
+    centred_residual = predicted - scores
+    centred_residual = centred_residual - centred_residual.mean(2, keepdim=True)
+    expected = whitened_regression(
+        centred_residual, torch.zeros_like(scores), centred(covariance, 4), noise
+    )
+    torch.testing.assert_close(loss, expected)
+    moved = scores + torch.tensor([[1.0, -2.0, 3.0]])[..., None]
+    torch.testing.assert_close(
+        whitened_regression(predicted, moved, covariance, NOISE, offset=free),
+        whitened_regression(predicted, scores, covariance, NOISE, offset=free),
+    )
 
 
 def test_its_gradient_is_the_whitened_residual():
     """The step that the linear-Gaussian posterior takes, and not twice that."""
     predicted, scores, covariance = groups()
-    noise = NOISE
-    loss = whitened_regression(predicted, scores, covariance, noise, psd=False)
+    loss = whitened_regression(predicted, scores, covariance, NOISE)
     gradient = torch.autograd.grad(loss, predicted)[0]
-    total = covariance + noise.repeat_interleave(4, 1).diag_embed()
+    total = covariance + NOISE.flatten(1).diag_embed()
     step = torch.linalg.solve(total, (predicted - scores).flatten(1)) / 24
     torch.testing.assert_close(gradient.flatten(1), step.detach())
 
 
-def test_groups_that_are_not_there_do_not_matter():
+@pytest.mark.parametrize("offset", [None, torch.full((2,), torch.inf), torch.full((2,), 0.3)])
+def test_groups_that_are_not_there_do_not_matter(offset):
     predicted, scores, covariance = groups()
-    noise = NOISE
     valid = torch.tensor([[True, False, True], [True, False, True]])
-    covariance = centred_in_groups(covariance, 4)
-    loss = whitened_regression(predicted, scores, covariance, noise, valid=valid)
+    loss = whitened_regression(predicted, scores, covariance, NOISE, offset=offset, valid=valid)
     kept = [0, 1, 2, 3, 8, 9, 10, 11]
     without = whitened_regression(
-        predicted[:, [0, 2]], scores[:, [0, 2]], covariance[:, kept][:, :, kept], noise[:, [0, 2]]
+        predicted[:, [0, 2]],
+        scores[:, [0, 2]],
+        covariance[:, kept][:, :, kept],
+        NOISE[:, [0, 2]],
+        offset=offset,
     )
     torch.testing.assert_close(loss, without)
     assert (torch.autograd.grad(loss, predicted)[0][:, 1] == 0).all()
@@ -65,17 +94,20 @@ def test_groups_that_are_not_there_do_not_matter():
 
 def test_without_covariance_it_is_the_relative_regression():
     predicted, scores, covariance = groups()
-    noise = torch.full((2, 3), 0.25, dtype=torch.float64)
-    loss = whitened_regression(predicted, scores, covariance * 0, noise)
+    noise = torch.full((2, 3, 4), 0.25, dtype=torch.float64)
+    loss = whitened_regression(
+        predicted, scores, covariance * 0, noise, offset=torch.full((2,), torch.inf)
+    )
     pairs = relative_regression(predicted, scores, torch.full((2, 3), 0.5, dtype=torch.float64))
     torch.testing.assert_close(loss * 2 * 4 / 3, pairs)
 
 
-def test_centred_covariance_is_that_of_centred_scores():
+def test_group_variances_are_those_of_centred_scores():
     _, _, covariance = groups()
-    centre = torch.eye(4, dtype=torch.float64) - 0.25
-    matrix = torch.block_diag(centre, centre, centre)
-    torch.testing.assert_close(centred_in_groups(covariance, 4), matrix @ covariance @ matrix)
+    variances, within = group_variances(covariance, 3, 4)
+    torch.testing.assert_close(variances.flatten(1), covariance.diagonal(dim1=1, dim2=2))
+    diagonal = centred(covariance, 4).diagonal(dim1=1, dim2=2)
+    torch.testing.assert_close(within, diagonal.unflatten(1, (3, 4)).mean(2))
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -94,22 +126,6 @@ def test_covariance_is_that_of_the_metric_on_sampled_labels(metric):
     scores = score_counts(metric, right, predicted, labelled).double()
     sampled = torch.cov(scores.T).float()
     assert (found - sampled).abs().max() < 0.1 * sampled.diagonal().mean()
-
-
-def test_scores_from_order_keep_the_order_and_the_spread():
-    predicted = torch.randn(2, 3, 8, dtype=torch.float64) * 0.1
-    ranks = torch.stack([torch.randperm(8) for _ in range(6)]).view(2, 3, 8) / 7
-    variances = torch.full((2, 3), 0.03, dtype=torch.float64)
-    scores, left_open = scores_from_order(ranks.double(), predicted, variances)
-    torch.testing.assert_close(scores.argsort(2), ranks.argsort(2))
-    torch.testing.assert_close(scores.mean(2), torch.zeros(2, 3, dtype=torch.float64))
-    told = scores.square().mean(2) + left_open
-    torch.testing.assert_close(told, predicted.var(2) + variances)
-    # Against the best of 8 drawn from a normal distribution, known to be 1.4236 on average.
-    spread = (predicted.var(2) + variances).sqrt()
-    torch.testing.assert_close(
-        scores.amax(2) / spread, torch.full((2, 3), 1.4236, dtype=torch.float64), atol=0.015, rtol=0
-    )
 
 
 @pytest.mark.parametrize("text", ["exact", "ranking", "rating:5", "rating:2", "noisy:0.07"])
@@ -135,9 +151,10 @@ def test_whitening_solves_a_linear_problem_that_plain_steps_do_not():
         belief = logits.softmax(1)
         predicted = metric_prediction(belief, maps, "pixel_accuracy")[:, None]
         covariance = metric_covariance(belief, maps, "pixel_accuracy")
-        covariance = centred_in_groups(covariance, 60) * whitens
-        noise = torch.full((1, 1), 1e-4 if whitens else 1.0)
-        loss = whitened_regression(predicted, scores, covariance, noise)
+        noise = torch.full((1, 1, 60), 1e-4 if whitens else 1.0)
+        loss = whitened_regression(
+            predicted, scores, covariance * whitens, noise, offset=torch.tensor([torch.inf])
+        )
         step = torch.autograd.grad(loss, logits)[0][0]
         step = step / step.abs().max()
         truth = torch.nn.functional.one_hot(label, 2).T - 0.5
@@ -152,14 +169,3 @@ def test_every_pair_of_variances_is_positive():
     for metric, b in itertools.product(METRICS, range(3)):
         covariance = metric_covariance(probabilities, maps, metric)
         assert torch.linalg.eigvalsh(covariance[b].double()).min() > -1e-7
-
-
-def test_an_order_with_ties_says_less():
-    predicted = torch.randn(1, 3, 4, dtype=torch.float64) * 0.1
-    stars = torch.tensor([[[0.2, 0.2, 0.2, 0.2], [0.2, 0.4, 0.4, 0.2], [0.0, 0.2, 0.4, 0.6]]])
-    scores, left_open = scores_from_order(stars, predicted, torch.full((1, 3), 0.01).double())
-    assert (scores[0, 0] == 0).all()
-    torch.testing.assert_close(left_open[0, 0], predicted[0, 0].var() + 0.01)
-    assert scores[0, 1, 0] == scores[0, 1, 3] == pytest.approx(-float(scores[0, 1, 1]))
-    share = left_open / (predicted.var(2) + 0.01)
-    assert share[0, 0] > share[0, 1] > share[0, 2] > 0

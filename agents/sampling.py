@@ -1,0 +1,75 @@
+"""Drawing action maps from a policy: cell by cell, or varied in whole regions and classes."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+# Varied maps: logits are disturbed by noise of a strength between these, drawn for each map. Weak
+# noise moves borders, strong noise makes maps of a few regions of a few classes.
+_WEAKEST, _STRONGEST = 0.5, 4.0
+_REGIONS_OVER_IMAGE = 1.5  # deviation of the noise of regions, over that of the whole image
+_MOST_REGIONS = 4  # along a side
+
+
+def mix_with_uniform(probabilities: torch.Tensor, exploration: float) -> torch.Tensor:
+    """Give every class of (B, C, P) probabilities at least `exploration` / C.
+
+    It keeps classes alive: what is learned of a class shrinks with its own probability, so a class
+    once rare would be lost.
+    """
+    return (1.0 - exploration) * probabilities + exploration / probabilities.shape[1]
+
+
+def sample_maps(
+    probabilities: torch.Tensor, num_maps: int, generator: torch.Generator
+) -> torch.Tensor:
+    """Draw K independent maps by inverting the distribution function of every cell.
+
+    Args:
+        probabilities: (B, C, P).
+        num_maps: K.
+        generator: Random state, on the same device.
+
+    Returns:
+        (B, K, P) uint8.
+    """
+    batch, classes, cells = probabilities.shape
+    cumulative = probabilities.cumsum(1).transpose(1, 2).contiguous()  # (B, P, C)
+    draws = torch.rand(batch, cells, num_maps, generator=generator, device=probabilities.device)
+    choice = torch.searchsorted(cumulative, draws, right=True)
+    choice = choice.clamp_(max=classes - 1)  # the sum of probabilities may round to below 1
+    return choice.transpose(1, 2).to(torch.uint8).contiguous()
+
+
+def sample_varied_maps(
+    probabilities: torch.Tensor, num_maps: int, grid: tuple[int, int], generator: torch.Generator
+) -> torch.Tensor:
+    """Draw K maps that differ from the most likely one, and from one another, in whole regions.
+
+    Maps whose cells are drawn one by one all score nearly alike. Where feedback is too coarse or
+    too noisy to show such differences, maps have to differ in what matters: classes of the whole
+    image, and of smooth regions of it. Each map is the most likely one under log-probabilities that
+    are disturbed by Gaussian noise of its own strength.
+
+    Args:
+        probabilities: (B, C, P), all positive.
+        num_maps: K.
+        grid: Rows and columns of the P cells.
+        generator: Random state, on the same device.
+
+    Returns:
+        (B, K, P) uint8.
+    """
+    batch, classes, cells = probabilities.shape
+    device = probabilities.device
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(batch * num_maps, classes, *shape, generator=generator, device=device)
+
+    sides = torch.randint(1, _MOST_REGIONS + 1, (2,), generator=generator, device=device).tolist()
+    regions = F.interpolate(normal(*sides), size=grid, mode="bilinear", align_corners=False)
+    noise = (normal(1, 1) + _REGIONS_OVER_IMAGE * regions).view(batch, num_maps, classes, cells)
+    place = torch.rand(batch, num_maps, 1, 1, generator=generator, device=device)
+    strength = _WEAKEST * (_STRONGEST / _WEAKEST) ** place
+    return (probabilities.log()[:, None] + strength * noise).argmax(2).to(torch.uint8)
