@@ -9,7 +9,7 @@ import torch
 from rss_env.feedback import rank_within_group
 
 _FAR = 1e3  # beyond every score: the lowest rating has no lower end, the highest no upper
-_LEAST, _MOST = 1e-6, 1 - 1e-4  # share of the variance that a rating may leave open
+_LEAST, _MOST = 1e-6, 1 - 1e-4  # bounds on the share of the variance that a rating leaves open
 
 
 def scores_from_order(
