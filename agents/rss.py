@@ -65,7 +65,7 @@ class RSSConfig:
     final_exploration: float = 0.02
     """The same at the end; in between it falls linearly."""
     varied: float | None = None
-    """Share of the maps that differ in whole regions and classes; None: all of them under ratings
+    """Share of the maps that differ in whole regions and classes; None: half of them under ratings
     and noise, which hide small differences, and otherwise none."""
     entropy: float = 0.5
     """Policy gradient: coefficient of the entropy, in reward per cell."""
@@ -113,7 +113,7 @@ class RSSLearner(Learner):
         temperature = 0.05 if self.regresses and not self.uses_metric else 1.0
         self.temperature = temperature if config.temperature is None else config.temperature
         hides_differences = self.uses_metric and env.feedback.kind in ("rating", "noisy")
-        varied = float(hides_differences) if config.varied is None else config.varied
+        varied = 0.5 * hides_differences if config.varied is None else config.varied
         self.num_varied = 0 if env.pixel_level else round(varied * env.group_size)
         self.memory: ReplayMemory | None = None
         self.shares: ShareMemory | None = None
