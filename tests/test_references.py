@@ -131,7 +131,7 @@ def test_clipping_takes_the_gain_from_ratios_that_went_far():
     advantages = torch.tensor([[2.0], [-2.0]])
     found = clipped_objective(ratio, advantages, 0.2)
     expected = (2 * (0.5 + 1.0 + 1.2) - 2 * (0.8 + 1.0 + 1.5)) / 6
-    assert float(found) == pytest.approx(expected)
+    assert found.item() == pytest.approx(expected)
     found.backward()
     assert ratio.grad is not None
     assert (ratio.grad != 0).flatten().tolist() == [True, True, False, False, True, True]
