@@ -20,7 +20,7 @@ from rss_env.vector_env import RSSVectorEnv
 
 METHODS = ("reinforce", "rloo", "grpo", "ppo")
 _BASELINE_DECAY = 0.9  # of REINFORCE's running mean of the score
-# Coefficient of the entropy where none is given: the best of those tried, see benchmarks/NOTES.md.
+# Coefficient of the entropy where none is given, in the unit of the method's advantages.
 _ENTROPY = {"reinforce": 0.5, "rloo": 0.5, "grpo": 0.05, "ppo": 0.05}
 
 
