@@ -166,10 +166,8 @@ class ShareMemory(ImageMemory[torch.Tensor]):
         keys, mirrored = self.recognise(images)
         unknown = shares.new_full(self._shape, -1.0, dtype=torch.float16)
         known = torch.stack([self._entries.get(key, unknown) for key in keys])
-        upright, told = (
-            self._geometry.mirror(maps, mirrored),
-            self._geometry.mirror(shares, mirrored),
-        )
+        upright = self._geometry.mirror(maps, mirrored)
+        told = self._geometry.mirror(shares, mirrored)
         known.scatter_(1, upright.long(), told.to(known.dtype))
         for key, entry in zip(keys, known, strict=True):
             self._keep(key, entry.clone())

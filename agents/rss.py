@@ -47,8 +47,8 @@ class RSSConfig:
     """What is made of the scores."""
     score_model: Literal["auto", "metric", "linear"] = "auto"
     """Regression: how maps turn into scores. metric: by the environment's formula, with the
-    network's probabilities for the label; linear: each cell adds its logit. auto: metric where
-    the score or the ranking is by one, linear for scorers and pixel rewards."""
+    network's probabilities for the label; linear: each cell adds its logit. auto: metric, but
+    linear for scorers and for pixel rewards that are noisy, ranked or class-balanced."""
     psr: bool = True
     """Act and be scored at several scales; otherwise at the finest only."""
     psd: bool = True
