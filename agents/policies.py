@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from agents.pretrained import LITE0, LITE0_MEAN, LITE0_STD, load_lite0, packaged_weights
 from rss_env.errors import InputError
 
 TINY_UNET = "tiny-unet"
 
-# ImageNet statistics of RGB in 0..1, as torchvision's and segmentation-models-pytorch's weights use
+# ImageNet statistics of RGB in 0..1, as most pretrained weights use
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -69,12 +70,23 @@ class SegmentationNetwork(nn.Module):
     mean: torch.Tensor
     std: torch.Tensor
 
-    def __init__(self, body: nn.Module):
-        """Wrap a module that maps normalised (B, 3, H, W) to logits (B, C, H, W)."""
+    def __init__(
+        self,
+        body: nn.Module,
+        mean: tuple[float, ...] = _MEAN,
+        std: tuple[float, ...] = _STD,
+    ):
+        """Wrap a module that maps normalised (B, 3, H, W) to logits (B, C, H, W).
+
+        Args:
+            body: The module.
+            mean: What is subtracted from RGB in 0..1.
+            std: What the rest is divided by.
+        """
         super().__init__()
         self.body = body
-        self.register_buffer("mean", torch.tensor(_MEAN).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(_STD).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, C, H, W) float32 of images (B, H, W, 3) uint8."""
@@ -93,11 +105,12 @@ def _build_smp(name: str, num_classes: int, pretrained: bool) -> nn.Module:
             f"architecture among {', '.join(sorted(architectures))} and an encoder of "
             "segmentation-models-pytorch, for example unet/resnet18"
         )
+    file = packaged_weights() if pretrained and encoder == LITE0 else None
     try:
-        return smp.create_model(
+        network = smp.create_model(
             architecture.lower(),
             encoder_name=encoder,
-            encoder_weights="imagenet" if pretrained else None,
+            encoder_weights="imagenet" if pretrained and file is None else None,
             classes=num_classes,
         )
     except (KeyError, ValueError, RuntimeError) as error:
@@ -106,6 +119,9 @@ def _build_smp(name: str, num_classes: int, pretrained: bool) -> nn.Module:
             f"network {name!r} cannot be built with encoder {encoder!r}: "
             f"{str(error).strip(chr(39))[:200]}; valid encoders: {encoders}, or tu-<timm model>"
         ) from None
+    if file is not None:
+        load_lite0(network.encoder, file)
+    return network
 
 
 def build_network(
@@ -122,7 +138,8 @@ def build_network(
         name: `tiny-unet`, or `<architecture>/<encoder>` of segmentation-models-pytorch.
         num_classes: C.
         image_size: (H, W) of the images it will see.
-        pretrained: Whether the encoder starts from ImageNet weights (downloads them once).
+        pretrained: Whether the encoder starts from ImageNet weights (downloaded once, or
+            EfficientNet-Lite0's from the extra `pretrained`).
         device: Where the network lives.
 
     Returns:
@@ -137,7 +154,8 @@ def build_network(
         body: Any = TinyUNet(num_classes)
     else:
         body = _build_smp(name, num_classes, pretrained)
-    network = SegmentationNetwork(body).to(device)
+    statistics = (LITE0_MEAN, LITE0_STD) if name.endswith(f"/{LITE0}") else (_MEAN, _STD)
+    network = SegmentationNetwork(body, *statistics).to(device)
     probe = torch.zeros(1, *image_size, 3, dtype=torch.uint8, device=device)
     try:
         with torch.no_grad():

@@ -196,7 +196,8 @@ class RSSLearner(Learner):
         plain = self.env.group_size - self.num_varied
         parts = []
         if plain:
-            parts.append(sample_maps(policy, plain, self.generator))
+            # (The policy gradient's baseline, the mean of the other maps, has to be independent.)
+            parts.append(sample_maps(policy, plain, self.generator, stratified=self.regresses))
         if self.num_varied:
             parts.append(sample_varied_maps(policy, self.num_varied, grid, self.generator))
         return torch.cat(parts, 1)

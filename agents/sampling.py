@@ -22,21 +22,38 @@ def mix_with_uniform(probabilities: torch.Tensor, exploration: float) -> torch.T
 
 
 def sample_maps(
-    probabilities: torch.Tensor, num_maps: int, generator: torch.Generator
+    probabilities: torch.Tensor,
+    num_maps: int,
+    generator: torch.Generator,
+    *,
+    stratified: bool = False,
 ) -> torch.Tensor:
-    """Draw K independent maps by inverting the distribution function of every cell.
+    """Draw K maps by inverting the distribution function of every cell.
 
     Args:
         probabilities: (B, C, P).
         num_maps: K.
         generator: Random state, on the same device.
+        stratified: Whether the K maps share out a cell's classes: each class is drawn less than 2
+            more or less often than K times its probability, by maps in random order. Every map by
+            itself still follows the probabilities, and its cells are independent; but maps of a
+            group, which are compared, differ more. Otherwise maps are independent of one another.
 
     Returns:
         (B, K, P) uint8.
+
+    Source: stratified sampling; in random order, a Latin hypercube (McKay et al., 1979).
     """
     batch, classes, cells = probabilities.shape
     cumulative = probabilities.cumsum(1).transpose(1, 2).contiguous()  # (B, P, C)
-    draws = torch.rand(batch, cells, num_maps, generator=generator, device=probabilities.device)
+
+    def uniform() -> torch.Tensor:
+        shape = (batch, cells, num_maps)
+        return torch.rand(shape, generator=generator, device=probabilities.device)
+
+    draws = uniform()
+    if stratified:
+        draws = (uniform().argsort(-1) + draws) / num_maps
     choice = torch.searchsorted(cumulative, draws, right=True)
     choice = choice.clamp_(max=classes - 1)  # the sum of probabilities may round to below 1
     return choice.transpose(1, 2).to(torch.uint8).contiguous()

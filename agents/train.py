@@ -80,7 +80,8 @@ class TrainConfig:
     network: str = "tiny-unet"
     """tiny-unet, or <architecture>/<encoder> of segmentation-models-pytorch."""
     pretrained: bool = False
-    """Start the encoder from ImageNet weights (downloads them once)."""
+    """Start the encoder from ImageNet weights, downloaded once; those of EfficientNet-Lite0 come
+    with the extra rss-env[pretrained]."""
     learning_rate: float = 3e-3
     """Peak of the one-cycle schedule."""
     weight_decay: float = 1e-3

@@ -17,7 +17,7 @@ from agents.objectives import (
     pool_cells,
     relative_regression,
 )
-from agents.sampling import mix_with_uniform, sample_maps, sample_varied_maps
+from agents.sampling import mix_with_uniform
 from agents.score_models import linear_prediction, metric_prediction
 from rss_env.rewards import METRICS, score_counts
 
@@ -255,42 +255,9 @@ def test_pixel_level_policy_gradient_uses_each_cells_own_baseline():
     torch.testing.assert_close(loss, -(leave_one_out(rewards) * chosen).mean())
 
 
-def test_mixed_probabilities_sum_to_one():
-    probabilities = mix_with_uniform(torch.tensor([[[1.0], [0.0], [0.0]]]), 0.3)
-    torch.testing.assert_close(probabilities[0, :, 0], torch.tensor([0.8, 0.1, 0.1]))
-
-
-def test_samples_follow_their_probabilities():
-    probabilities = torch.tensor([[[0.7, 0.0], [0.1, 0.0], [0.2, 1.0]]])
-    generator = torch.Generator().manual_seed(0)
-    maps = sample_maps(probabilities, 20_000, generator)
-    assert maps.shape == (1, 20_000, 2)
-    assert maps.dtype == torch.uint8
-    share = torch.bincount(maps[0, :, 0].long(), minlength=3) / 20_000
-    torch.testing.assert_close(share, torch.tensor([0.7, 0.1, 0.2]), atol=0.01, rtol=0)
-    assert (maps[0, :, 1] == 2).all()
-
-
 @pytest.mark.parametrize("scales", [(4, 2, 1), (6, 4, 1), (12, 4), (3,)])
 def test_pooled_values_are_means_over_cells(scales):
     logits = torch.randn(2, 3, 24, 12)
     for scale, pooled in zip(scales, pool_cells(logits, scales), strict=True):
         blocks = logits.view(2, 3, 24 // scale, scale, 12 // scale, scale)
         torch.testing.assert_close(pooled, blocks.mean((3, 5)).flatten(2), rtol=1e-4, atol=1e-6)
-
-
-def test_varied_maps_differ_in_regions():
-    """Next to one another cells are alike, more than where each is drawn by itself."""
-    generator = torch.Generator().manual_seed(0)
-    policy = torch.full((4, 5, 12 * 16), 0.2)
-    maps = sample_varied_maps(policy, 6, (12, 16), generator)
-    assert maps.shape == (4, 6, 12 * 16)
-    assert maps.dtype == torch.uint8
-    assert int(maps.max()) == 4
-    picture = maps.unflatten(2, (12, 16))
-    alike = (picture[..., 1:] == picture[..., :-1]).float().mean()
-    assert alike > 0.8
-    assert len({tuple(m.tolist()) for m in maps.flatten(0, 1)}) > 12
-    sure = torch.full((1, 3, 30), 1e-6)
-    sure[:, 1] = 1 - 2e-6
-    assert (sample_varied_maps(sure, 4, (5, 6), generator) == 1).float().mean() > 0.7

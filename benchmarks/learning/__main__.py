@@ -33,7 +33,7 @@ class LearningConfig:
     """Compare ways to learn on one data set: a CSV, a table, curves and a grid of predictions."""
 
     suite: str = "shapes"
-    """shapes, horses, coco128 or camvid."""
+    """shapes, horses, coco128, camvid; horses-pretrained, camvid-pretrained."""
     algos: tuple[str, ...] = ("headline",)
     """Ways to learn, or groups of them; --list shows both."""
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -53,10 +53,13 @@ class LearningConfig:
     extra: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """One further argument of every run; may be repeated: --extra=--group-size --extra=4."""
     list: bool = False
-    """Show the ways to learn and their arguments, and stop."""
+    """Show the suites and the ways to learn with their arguments, and stop."""
 
 
-def _print_variants() -> None:
+def _print_choices() -> None:
+    for name, suite in SUITES.items():
+        size = f"{suite.image_size}x{suite.image_size}"
+        print(f"suite {name:26}{' '.join((suite.dataset, size, *suite.arguments))}")
     for name, variant in VARIANTS.items():
         level = "" if variant.level == "Image" else f"{variant.level}Reward "
         print(f"{name:32}{level}{' '.join(variant.arguments)}")
@@ -100,7 +103,7 @@ def compare(config: LearningConfig) -> None:
             fail are kept.
     """
     if config.list:
-        _print_variants()
+        _print_choices()
         return
     check_choice("suite", config.suite, SUITES)
     training, validation = _open(config)

@@ -54,9 +54,10 @@ class Run:
         """The arguments of `rss-train`, without the output folder."""
         data = self.data
         root = [] if data.root is None else ["--root", data.root]
-        size = str(SUITES[self.suite].image_size)
+        suite = SUITES[self.suite]
         return [
-            *("--env", data.env, *root, "--image-size", size),
+            *("--env", data.env, *root, "--image-size", str(suite.image_size)),
+            *suite.arguments,
             *VARIANTS[self.variant].arguments,
             *("--seed", str(self.seed), "--updates", str(self.updates)),
             *self.extra,

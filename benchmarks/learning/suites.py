@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from agents.command_line import DataConfig
+from agents.pretrained import LITE0
 from rss_env.errors import InputError, check_choice
 
 
@@ -19,11 +20,13 @@ class Suite:
         dataset: As in environment ids.
         folder: Under the data root; None for data that is generated.
         image_size: Side in pixels.
+        arguments: Further ones of `rss-train`.
     """
 
     dataset: str
     folder: str | None = None
     image_size: int = 64
+    arguments: tuple[str, ...] = ()
 
     def data(self, data_root: Path | None, level: str = "Image") -> DataConfig:
         """The data arguments.
@@ -40,11 +43,17 @@ class Suite:
         return DataConfig(env, root=str(Path(root) / self.folder))
 
 
-SUITES = {
+_FROM_SCRATCH = {
     "shapes": Suite("Shapes"),
     "horses": Suite("VOC", "weizmann-horses-voc"),
     "coco128": Suite("VOC", "coco128-voc21"),
     "camvid": Suite("Cityscapes", "camvid-cityscapes"),
+}
+_PRETRAINED = ("--network", f"unet/{LITE0}", "--pretrained")
+
+SUITES = _FROM_SCRATCH | {
+    f"{name}-pretrained": replace(_FROM_SCRATCH[name], image_size=128, arguments=_PRETRAINED)
+    for name in ("horses", "camvid")
 }
 
 
