@@ -107,7 +107,7 @@ def _build_smp(name: str, num_classes: int, pretrained: bool) -> nn.Module:
         )
     file = packaged_weights() if pretrained and encoder == LITE0 else None
     try:
-        network = smp.create_model(
+        network: Any = smp.create_model(
             architecture.lower(),
             encoder_name=encoder,
             encoder_weights="imagenet" if pretrained and file is None else None,

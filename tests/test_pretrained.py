@@ -1,5 +1,7 @@
 """Packaged ImageNet weights: loaded whole, in their places; refused where they do not fit."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -8,6 +10,10 @@ from agents.pretrained import LITE0, load_lite0, packaged_weights
 from rss_env.errors import InputError
 
 NETWORK = f"unet/{LITE0}"
+
+
+def build(name: str, size: int = 32, pretrained: bool = False) -> Any:
+    return build_network(name, 3, (size, size), pretrained=pretrained)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +25,7 @@ def weights():
 
 
 def test_pretrained_start_holds_the_packaged_tensors(weights):
-    network = build_network(NETWORK, 3, (32, 32), pretrained=True)
+    network = build(NETWORK, pretrained=True)
     stored = torch.load(weights, map_location="cpu", weights_only=True)
     encoder = network.body.encoder
     pairs = [  # a stem, a depthwise layer inside, running statistics, and the last that is taken
@@ -41,7 +47,7 @@ def test_pretrained_features_tell_images_apart_better_than_random_ones(weights):
     images = torch.cat([stripes, stripes.transpose(1, 2), stripes.roll(1, 2)])
     similarities = []
     for pretrained in (True, False):
-        network = build_network(NETWORK, 3, (64, 64), pretrained=pretrained).eval()
+        network = build(NETWORK, 64, pretrained).eval()
         with torch.no_grad():
             deepest = network.body.encoder(images.permute(0, 3, 1, 2).float() / 127.5 - 1)[-1]
         turned, moved = (
@@ -53,13 +59,13 @@ def test_pretrained_features_tell_images_apart_better_than_random_ones(weights):
 
 
 def test_images_are_normalised_as_the_weights_expect():
-    network = build_network(NETWORK, 3, (32, 32))
+    network = build(NETWORK)
     assert network.mean.flatten().tolist() == [0.5, 0.5, 0.5]
     assert network.std.flatten().tolist() == [0.5, 0.5, 0.5]
 
 
 def test_weights_of_another_encoder_are_refused_and_nothing_changes(weights):
-    encoder = build_network("unet/resnet18", 3, (32, 32)).body.encoder
+    encoder = build("unet/resnet18").body.encoder
     before = {name: tensor.clone() for name, tensor in encoder.state_dict().items()}
     with pytest.raises(InputError, match="does not hold the weights"):
         load_lite0(encoder, weights)
