@@ -1,11 +1,8 @@
 """Advantages of K action maps of one image over each other, as pure functions.
 
-Our reading of the paper's parts (its equations are not public):
-
-- PSD, pair-wise spatial difference: two maps owe a difference in score to the cells where they
-  differ, so only those cells get an advantage.
-- SyncAN, synchronised advantage normalisation: the deviation that advantages are measured in is
-  taken over the whole batch on all ranks.
+Beside these stands `rss_env.kernels.pairwise_difference`, our reading of the paper's PSD. SyncAN,
+synchronised advantage normalisation (our reading): the deviation that advantages are measured in is
+taken over the whole batch on all ranks.
 """
 
 from __future__ import annotations
@@ -31,29 +28,6 @@ def leave_one_out(scores: torch.Tensor) -> torch.Tensor:
     """
     members = scores.shape[1]
     return (scores - scores.mean(1, keepdim=True)) * (members / (members - 1))
-
-
-def pairwise_spatial_difference(scores: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-    """Advantage of every cell of every map, from the pairs that differ there (our reading of PSD).
-
-    A_kj(p) = [a_k(p) != a_j(p)] (R_k - R_j) / rho_kj with rho_kj the share of cells in which maps k
-    and j differ, and A_k the mean of A_kj over j != k. A pair of equal maps counts zero.
-
-    Args:
-        scores: (B, K) one score per map.
-        maps: (B, K, P) class of each cell.
-
-    Returns:
-        (B, K, P) float; zero wherever all K maps agree.
-    """
-    members = maps.shape[1]
-    advantages = torch.zeros(maps.shape, dtype=scores.dtype, device=maps.device)
-    for j in range(members):  # one (B, K, P) comparison at a time keeps memory linear in K
-        differs = maps != maps[:, j : j + 1]
-        share = differs.to(scores.dtype).mean(-1)
-        gain = (scores - scores[:, j : j + 1]) / share.clamp(min=1.0 / maps.shape[2])
-        advantages += gain[..., None] * differs
-    return advantages / (members - 1)
 
 
 def synchronised_deviation(

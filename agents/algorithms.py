@@ -5,19 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from torch import nn
-
 from agents.baselines import METHODS, BaselineConfig, BaselineLearner
 from agents.learner import Learner
+from agents.policies import SegmentationNetwork
 from agents.rss import RSSConfig, RSSLearner
-from agents.supervised import CrossEntropyLearner, DiceLearner, MultiScaleLearner
+from agents.supervised import (
+    CrossEntropyLearner,
+    DiceLearner,
+    MetricDecisionLearner,
+    MultiScaleLearner,
+)
 from agents.weakly_supervised import ImageTagLearner
+from rss_env.errors import InputError
 from rss_env.scenes import Scenes
 from rss_env.vector_env import RSSVectorEnv
 
 Algorithm = Literal[
     "rss",
     "psl",
+    "psl-metric",
     "psl-dice",
     "psl-multiscale",
     "wsss-cam",
@@ -36,7 +42,7 @@ def acts_at_one_scale(algo: Algorithm, agent: RSSConfig) -> bool:
 
 def build_learner(
     algo: Algorithm,
-    network: nn.Module,
+    network: SegmentationNetwork,
     env: RSSVectorEnv,
     open_training: Callable[[], Scenes],
     *,
@@ -50,7 +56,7 @@ def build_learner(
 
     Args:
         algo: Its name.
-        network: uint8 (B, H, W, 3) to logits (B, C, H, W).
+        network: What learns.
         env: Scores of maps.
         open_training: Opens the images with labels; called by the labelled references alone.
         agent: Configures `rss`.
@@ -67,6 +73,10 @@ def build_learner(
     if algo in METHODS:
         return BaselineLearner(algo, network, env, baseline, seed)
     labelled = (network, open_training(), num_images, seed)
+    if algo == "psl-metric":
+        if env.metric is None:
+            raise InputError("psl-metric decides for a metric: give --metric, and no --scorer")
+        return MetricDecisionLearner(*labelled, mirror=mirror, metric=env.metric)
     if algo == "psl-multiscale":
         return MultiScaleLearner(*labelled, mirror=mirror, scales=env.geometry.scales)
     return _LABELLED[algo](*labelled, mirror=mirror)

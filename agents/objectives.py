@@ -10,7 +10,8 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 
-from agents.advantages import leave_one_out, pairwise_spatial_difference, synchronised_deviation
+from agents.advantages import leave_one_out, synchronised_deviation
+from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 
 
 def pool_cells(values: torch.Tensor, scales: Sequence[int]) -> list[torch.Tensor]:

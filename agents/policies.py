@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from agents.decisions import MetricDecision
 from agents.pretrained import LITE0, LITE0_MEAN, LITE0_STD, load_lite0, packaged_weights
 from rss_env.errors import InputError
 
@@ -73,6 +74,7 @@ class SegmentationNetwork(nn.Module):
     def __init__(
         self,
         body: nn.Module,
+        num_classes: int,
         mean: tuple[float, ...] = _MEAN,
         std: tuple[float, ...] = _STD,
     ):
@@ -80,18 +82,25 @@ class SegmentationNetwork(nn.Module):
 
         Args:
             body: The module.
+            num_classes: C.
             mean: What is subtracted from RGB in 0..1.
             std: What the rest is divided by.
         """
         super().__init__()
         self.body = body
+        self.decide = MetricDecision(num_classes)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (B, C, H, W) float32 of images (B, H, W, 3) uint8."""
+        """Logits (B, C, H, W) float32 of images (B, H, W, 3) uint8.
+
+        In evaluation mode, after training on scores of a known metric: what each class is worth
+        there instead; in both cases the largest is the answer.
+        """
         x = images.permute(0, 3, 1, 2)  # the memory is channels-last already
-        return self.body((x.float() / 255.0 - self.mean) / self.std)
+        logits = self.body((x.float() / 255.0 - self.mean) / self.std)
+        return logits if self.training else self.decide(logits)
 
 
 def _build_smp(name: str, num_classes: int, pretrained: bool) -> nn.Module:
@@ -155,7 +164,7 @@ def build_network(
     else:
         body = _build_smp(name, num_classes, pretrained)
     statistics = (LITE0_MEAN, LITE0_STD) if name.endswith(f"/{LITE0}") else (_MEAN, _STD)
-    network = SegmentationNetwork(body, *statistics).to(device)
+    network = SegmentationNetwork(body, num_classes, *statistics).to(device)
     probe = torch.zeros(1, *image_size, 3, dtype=torch.uint8, device=device)
     try:
         with torch.no_grad():

@@ -12,7 +12,6 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from agents.advantages import synchronised_deviation
 from agents.coarse_feedback import scores_from_order, scores_from_ratings
@@ -25,6 +24,7 @@ from agents.objectives import (
     relative_regression,
     whitened_regression,
 )
+from agents.policies import SegmentationNetwork
 from agents.replay import ReplayMemory, ShareMemory
 from agents.sampling import mix_with_uniform, sample_maps, sample_varied_maps
 from agents.score_models import linear_prediction, metric_covariance, metric_prediction
@@ -64,6 +64,9 @@ class RSSConfig:
     """Share of uniformly random classes at the start."""
     final_exploration: float = 0.02
     """The same at the end; in between it falls linearly."""
+    metric_decisions: bool = True
+    """Metric model: answer with the class that adds most to the expected metric, instead of the
+    most likely one."""
     varied: float | None = None
     """Share of the maps that differ in whole regions and classes; None: half of them under ratings
     and noise, which hide small differences, and otherwise none."""
@@ -92,11 +95,13 @@ class RSSConfig:
 class RSSLearner(Learner):
     """Draws maps, has them scored, and turns the scores into a loss."""
 
-    def __init__(self, network: nn.Module, env: RSSVectorEnv, config: RSSConfig, seed: int):
+    def __init__(
+        self, network: SegmentationNetwork, env: RSSVectorEnv, config: RSSConfig, seed: int
+    ):
         """Bind a network to an environment and reset the latter.
 
         Args:
-            network: uint8 (B, H, W, 3) to logits (B, C, H, W).
+            network: What learns.
             env: With `array="torch"`, SAME_STEP autoreset and `group_size` K > 1.
             config: How to learn.
             seed: Of the images and of the maps drawn.
@@ -155,6 +160,9 @@ class RSSLearner(Learner):
         )
         if self.uses_metric:
             pixels = (logits / self.temperature).softmax(1)
+            if config.metric_decisions and not self.env.pixel_level:
+                assert self.env.metric is not None
+                self.network.decide.observe(pixels, self.env.metric, self.temperature)
             beliefs = pool_cells(pixels, geometry.scales)
             policy = [mix_with_uniform(part, exploration) for part in beliefs]
         else:

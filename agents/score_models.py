@@ -36,6 +36,17 @@ def linear_prediction(logits: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     return logits.gather(1, maps.long())
 
 
+def _class_ratios(
+    right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor, metric: str
+) -> torch.Tensor:
+    """The metric of every class from expected counts of its pixels, all of one shape."""
+    if metric == "mean_accuracy":
+        return right / labelled.clamp(min=1e-6)
+    if metric == "miou":
+        return right / (predicted + labelled - right).clamp(min=1e-6)
+    return 2 * right / (predicted + labelled).clamp(min=1e-6)
+
+
 def _score(
     right: torch.Tensor,
     predicted: torch.Tensor,
@@ -46,16 +57,37 @@ def _score(
     """The metric (B, K) of expected true positives, predicted and labelled cells (B, K, C)."""
     if metric == "pixel_accuracy":
         return right.sum(-1) / cells
-    in_label = labelled / (labelled + _PRESENCE_SHARE * cells)
-    if metric == "mean_accuracy":
-        ratio, counted = right / labelled.clamp(min=1e-6), in_label
-    else:
-        counted = torch.where(predicted > 0, 1.0, in_label)
-        if metric == "miou":
-            ratio = right / (predicted + labelled - right).clamp(min=1e-6)
-        else:
-            ratio = 2 * right / (predicted + labelled).clamp(min=1e-6)
-    return (ratio * counted).sum(-1) / counted.sum(-1).clamp(min=1e-6)
+    counted = labelled / (labelled + _PRESENCE_SHARE * cells)
+    if metric != "mean_accuracy":
+        counted = torch.where(predicted > 0, 1.0, counted)
+    ratios = _class_ratios(right, predicted, labelled, metric)
+    return (ratios * counted).sum(-1) / counted.sum(-1).clamp(min=1e-6)
+
+
+def class_values(
+    right: torch.Tensor, share: torch.Tensor, metric: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What one more pixel of a class adds to a metric: so much if it is right, less so much.
+
+    The metric is the sum over classes, each weighted by its chance to be in an image, on pixels
+    whose labels follow given probabilities and whose predictions follow them too.
+
+    Args:
+        right: (C,) mean over pixels of the squared probability of each class.
+        share: (C,) mean over pixels of the probability.
+        metric: As in `metric_prediction`.
+
+    Returns:
+        Gains (C,), due with a class's probability, and costs (C,), due always.
+    """
+    if metric == "pixel_accuracy":
+        return torch.ones_like(right), torch.zeros_like(right)
+    with torch.enable_grad():
+        hits, predictions = right.clone().requires_grad_(), share.clone().requires_grad_()
+        ratios = _class_ratios(hits, predictions, share, metric)
+        total = (ratios * share / (share + _PRESENCE_SHARE)).sum()
+        gains, losses = torch.autograd.grad(total, (hits, predictions), materialize_grads=True)
+    return gains, -losses
 
 
 def metric_prediction(probabilities: torch.Tensor, maps: torch.Tensor, metric: str) -> torch.Tensor:

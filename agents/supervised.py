@@ -12,6 +12,7 @@ from torch import nn
 
 from agents.learner import Learner
 from agents.objectives import pool_cells
+from agents.policies import SegmentationNetwork
 from rss_env.kernels.label_table import VOID
 from rss_env.scenes import Scenes, SceneStream
 
@@ -59,6 +60,32 @@ class CrossEntropyLearner(LabelledLearner):
         """The mean over valid pixels, and zero instead of NaN for a batch that has none."""
         total = F.cross_entropy(logits, labels, ignore_index=VOID, reduction="sum")
         return total / (labels != VOID).sum().clamp(min=1)
+
+
+class MetricDecisionLearner(CrossEntropyLearner):
+    """Cross-entropy, then decisions for the metric as `rss` makes them (`psl-metric`).
+
+    Tells what of a result is due to the decisions.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        scenes: Scenes,
+        num_images: int,
+        seed: int,
+        *,
+        mirror: bool,
+        metric: str,
+    ):
+        """As the parent, with the metric that decisions shall serve."""
+        super().__init__(network, scenes, num_images, seed, mirror=mirror)
+        self.decide, self.metric = network.decide, metric
+
+    def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The parent's; what the network believes is taken note of."""
+        self.decide.observe(logits.softmax(1), self.metric)
+        return super().loss_of(logits, labels)
 
 
 class DiceLearner(CrossEntropyLearner):

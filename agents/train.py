@@ -50,7 +50,7 @@ class TrainConfig:
     data: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
     algo: Algorithm = "rss"
     """From scores: rss, or plain reinforce, rloo, grpo, ppo. From labels, for comparison: psl
-    (cross-entropy), psl-dice, psl-multiscale; from image tags: wsss-cam."""
+    (cross-entropy), psl-metric, psl-dice, psl-multiscale; from image tags: wsss-cam."""
     agent: tyro.conf.OmitArgPrefixes[RSSConfig] = field(default_factory=RSSConfig)
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
     updates: int = 600

@@ -9,7 +9,6 @@ import torch
 
 from agents.advantages import (
     leave_one_out,
-    pairwise_spatial_difference,
     synchronised_deviation,
 )
 from agents.objectives import (
@@ -19,6 +18,7 @@ from agents.objectives import (
 )
 from agents.sampling import mix_with_uniform
 from agents.score_models import linear_prediction, metric_prediction
+from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 from rss_env.rewards import METRICS, score_counts
 
 SCORES = torch.tensor([[1.0, 0.0, 0.5], [0.2, 0.2, 0.2]], dtype=torch.float64)

@@ -9,6 +9,7 @@ import torch
 
 from rss_env.kernels.expected_counts import expected_counts
 from rss_env.kernels.label_covariance import label_covariance
+from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 
 # images, members, cells, classes
 SHAPES = {
@@ -76,3 +77,24 @@ def test_covariance_equals_that_of_all_labels(implementation):
         second += chance * value[:, None] * value
     found = label_covariance(probabilities, maps, hit, everywhere, implementation=implementation)
     torch.testing.assert_close(found[0], second - mean[:, None] * mean, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", [name for name, shape in SHAPES.items() if shape[1] > 1])
+def test_pairwise_difference_faces_agree(name, dtype):
+    _, maps = problem(*SHAPES[name])
+    maps[0, 1] = maps[0, 0]  # a pair of equal maps
+    scores = torch.rand(maps.shape[:2], dtype=dtype)
+    reference, found = (
+        pairwise_spatial_difference(scores, maps, implementation=i) for i in ("reference", "numba")
+    )
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, reference)
+
+
+def test_pairwise_difference_of_maps_that_are_not_contiguous():
+    _, maps = problem(3, 4, 35, 3)
+    scores = torch.rand(3, 4)
+    turned = maps.transpose(1, 2).contiguous().transpose(1, 2)
+    expected = pairwise_spatial_difference(scores, maps, implementation="reference")
+    torch.testing.assert_close(pairwise_spatial_difference(scores, turned), expected)

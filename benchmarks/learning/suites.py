@@ -79,6 +79,7 @@ VARIANTS = {
     "rss-policy-gradient": Variant(_POLICY_GRADIENT),
     "rss-linear": Variant(("--score-model", "linear")),
     "rss-no-replay": Variant(("--replay", "0")),
+    "rss-no-decisions": Variant(("--no-metric-decisions",)),
     **{f"rss-no-{part}": Variant((f"--no-{part}",)) for part in _PARTS},
     **{
         f"rss-policy-gradient-no-{part}": Variant((*_POLICY_GRADIENT, f"--no-{part}"))
@@ -93,6 +94,7 @@ VARIANTS = {
         name: Variant(("--algo", name))
         for name in (
             "psl",
+            "psl-metric",
             "psl-dice",
             "psl-multiscale",
             "wsss-cam",
@@ -106,7 +108,7 @@ VARIANTS = {
 
 GROUPS = {
     "headline": ["psl", "rss", "rss-pixel"],
-    "supervised": ["psl", "psl-dice", "psl-multiscale"],
+    "supervised": ["psl", "psl-metric", "psl-dice", "psl-multiscale"],
     "plain": ["reinforce", "rloo", "grpo", "ppo"],
     "feedback": ["rss-rating-5", "rss-ranking", "rss-noisy-0.05", "rss-noisy-0.1"],
     "ablations": [name for name in VARIANTS if name.startswith("rss")],
