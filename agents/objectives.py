@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from agents.advantages import leave_one_out, synchronised_deviation
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 
+_MOST_WEIGHT = 2.0  # of a cell of an older map in the policy gradient
+
 
 def pool_cells(values: torch.Tensor, scales: Sequence[int]) -> list[torch.Tensor]:
     """Values of every scale's cells: the mean over each cell's pixels.
@@ -53,7 +55,7 @@ def relative_regression(
     Args:
         predicted: (B, V, K) predicted scores of V groups of K maps, or (B, V, K, P) of cells.
         scores: Scores of the same shape.
-        deviation: (B, V), what residuals are measured in.
+        deviation: What residuals are measured in; positive, broadcast to (B, V).
         psd: Whether to regress differences; otherwise each score by itself.
         valid: (B, V) bool, which groups there are; all of them if None.
 
@@ -170,6 +172,8 @@ def policy_gradient(
     *,
     psd: bool = True,
     syncan: bool = True,
+    likelihoods: torch.Tensor | None = None,
+    valid: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The score-function gradient of expected reward plus entropy.
 
@@ -179,26 +183,43 @@ def policy_gradient(
 
     Args:
         probabilities: (B, C, P), differentiable.
-        maps: (B, K, P) uint8, drawn from them.
-        scores: (B, K), or (B, K, P) rewards of cells, which get a leave-one-out baseline each.
+        maps: (B, V, K, P) uint8, V groups of K maps of each image.
+        scores: (B, V, K), or (B, V, K, P) rewards of cells, which get a leave-one-out baseline
+            each.
         entropy: Coefficient of the mean entropy of a cell, in reward per cell.
         psd: Whether pairs of maps share their difference among the cells where they differ;
             otherwise every cell of a map gets the map's leave-one-out advantage.
         syncan: Whether to divide by the advantages' deviation over the global batch.
+        likelihoods: (B, V, K, P) probabilities that the cells were drawn with. A cell of an older
+            map counts by how much more likely it is now, at most twice. None: drawn from the
+            probabilities given.
+        valid: (B, V) bool, which groups there are; all of them if None. Those that are not have
+            equal scores.
 
     Returns:
         A scalar, to be minimised.
+
+    Source: truncated importance weights are those of Ionides (Journal of Computational and
+    Graphical Statistics, 2008), here of each cell by itself.
     """
-    if scores.ndim == 3:
-        advantages = leave_one_out(scores)
+    groups, group_scores = maps.flatten(0, 1), scores.flatten(0, 1)
+    if scores.ndim == 4:
+        advantages = leave_one_out(group_scores)
     elif psd:
-        advantages = pairwise_spatial_difference(scores, maps) * maps.shape[2]
+        advantages = pairwise_spatial_difference(group_scores, groups) * maps.shape[3]
     else:
-        advantages = leave_one_out(scores)[..., None].expand(maps.shape) * maps.shape[2]
-    log_probabilities = probabilities.clamp(min=1e-12).log()
-    chosen = log_probabilities.gather(1, maps.long())
+        advantages = leave_one_out(group_scores)[..., None].expand(groups.shape) * maps.shape[3]
+    advantages = advantages.view(maps.shape)
+    probabilities = probabilities.clamp(min=1e-12)
+    log_probabilities = probabilities.log()
+    index = maps.flatten(1, 2).long()
+    gains = advantages * log_probabilities.gather(1, index).view(maps.shape)
+    if likelihoods is not None:
+        now = probabilities.detach().gather(1, index).view(maps.shape)
+        gains = gains * (now / likelihoods).clamp(max=_MOST_WEIGHT)
+    share = 1.0 if valid is None else valid.float().mean()
     cell_entropy = -(probabilities * log_probabilities).sum(1)
-    objective = (advantages * chosen).mean() + entropy * cell_entropy.mean()
+    objective = gains.mean() / share + entropy * cell_entropy.mean()
     if syncan:
         objective = objective / synchronised_deviation(advantages, advantages != 0)
     return -objective

@@ -1,9 +1,10 @@
 """Memory of what was scored: a score bought once is learned from whenever its image comes back.
 
 A score stays true of its image and map whatever the network has become, and neither regression asks
-who drew the maps. So every image keeps its last maps and their scores, or what its cells' rewards
-have told. Images are recognised by a hash of their pixels, the same for an image and its mirror
-image; under other augmentation they are new each time, and the memory stays empty.
+who drew the maps; the policy gradient asks how likely they were. So every image keeps its last maps
+and their scores, or what its cells' rewards have told. Images are recognised by a hash of their
+pixels, the same for an image and its mirror image; under other augmentation they are new each time,
+and the memory stays empty.
 """
 
 from __future__ import annotations
@@ -71,22 +72,28 @@ class ScoredMaps:
 
     Attributes:
         maps: (B, V, K, cells) uint8, V groups of K flat actions per image.
-        scores: (B, V, K, S) float32.
-        deviations: (B, V, S) float32, what the scores of the group's own batch were measured in.
+        scores: (B, V, K, S) float32; 0 where there is no such group.
         valid: (B, V) bool, whether there is such a group.
+        likelihoods: (B, V, K, cells) probabilities that the maps' cells were drawn with, if asked.
     """
 
     maps: torch.Tensor
     scores: torch.Tensor
-    deviations: torch.Tensor
     valid: torch.Tensor
+    likelihoods: torch.Tensor | None = None
 
 
-class ReplayMemory(ImageMemory[list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]]):
+class ReplayMemory(ImageMemory[list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]]):
     """The last V groups of scored maps of each of the last images seen."""
 
     def __init__(
-        self, geometry: ActionMapGeometry, group_size: int, groups: int, max_bytes: int = 2**30
+        self,
+        geometry: ActionMapGeometry,
+        group_size: int,
+        groups: int,
+        *,
+        with_likelihoods: bool = False,
+        max_bytes: int = 2**30,
     ):
         """Lay out the memory.
 
@@ -94,54 +101,57 @@ class ReplayMemory(ImageMemory[list[tuple[torch.Tensor, torch.Tensor, torch.Tens
             geometry: Of the maps.
             group_size: K.
             groups: V, groups kept per image.
+            with_likelihoods: Whether maps come with the probabilities they were drawn with.
             max_bytes: Bound on the memory of maps.
         """
-        super().__init__(geometry, groups * group_size * geometry.num_cells, max_bytes)
-        self._group_size, self._groups = group_size, groups
+        bytes_per_cell = 3 if with_likelihoods else 1
+        size = groups * group_size * geometry.num_cells * bytes_per_cell
+        super().__init__(geometry, size, max_bytes)
+        self._groups = groups
 
-    def recall(self, keys: list[int], mirrored: torch.Tensor) -> ScoredMaps:
-        """The remembered groups of a batch, in the batch's orientation; V is the most of any image.
-
-        Args:
-            keys: B integers from `recognise`.
-            mirrored: (B,) bool from `recognise`.
-        """
-        geometry, device = self._geometry, mirrored.device
-        found = [self._entries.get(key, []) for key in keys]
-        most, scales = max(map(len, found)), len(geometry.scales)
-        shape = (len(keys), most, self._group_size)
-        maps = torch.zeros(*shape, geometry.num_cells, dtype=torch.uint8, device=device)
-        scores = torch.zeros(*shape, scales, device=device)
-        deviations = torch.ones(len(keys), most, scales, device=device)
-        valid = torch.zeros(len(keys), most, dtype=torch.bool, device=device)
-        for b, groups in enumerate(found):
-            for v, (old_maps, old_scores, old_deviations) in enumerate(groups):
-                maps[b, v], scores[b, v], deviations[b, v] = old_maps, old_scores, old_deviations
-                valid[b, v] = True
-        return ScoredMaps(geometry.mirror(maps, mirrored), scores, deviations, valid)
-
-    def remember(
+    def exchange(
         self,
-        keys: list[int],
-        mirrored: torch.Tensor,
+        images: torch.Tensor,
         maps: torch.Tensor,
         scores: torch.Tensor,
-        deviations: torch.Tensor,
-    ) -> None:
-        """Keep a batch's new groups; each image forgets its oldest beyond V.
+        likelihoods: torch.Tensor | None = None,
+    ) -> ScoredMaps:
+        """Remember a batch's new groups, and give them back together with the older ones.
+
+        Each image forgets its oldest group beyond V.
 
         Args:
-            keys: B integers from `recognise`.
-            mirrored: (B,) bool from `recognise`.
-            maps: (B, K, cells) uint8.
+            images: (B, H, W, 3) uint8.
+            maps: (B, K, cells) uint8, one new group for each image.
             scores: (B, K, S) float32.
-            deviations: (S,) float32.
+            likelihoods: (B, K, cells), if the memory is to keep them; as float16.
+
+        Returns:
+            In the batch's orientation; the new groups come first, then the oldest.
         """
-        upright = self._geometry.mirror(maps, mirrored)
-        for key, image_maps, image_scores in zip(keys, upright, scores, strict=True):
-            groups = self._entries.get(key, [])
-            groups.append((image_maps.clone(), image_scores.clone(), deviations))
-            self._keep(key, groups[-self._groups :])
+        keys, mirrored = self.recognise(images)
+        older = [self._entries.get(key, []) for key in keys]
+        most = 1 + max(map(len, older))
+        all_maps = maps.new_zeros(len(keys), most, *maps.shape[1:])
+        all_scores = scores.new_zeros(len(keys), most, *scores.shape[1:])
+        valid = torch.zeros(len(keys), most, dtype=torch.bool, device=maps.device)
+        upright, drawn_with, all_likelihoods = self._geometry.mirror(maps, mirrored), None, None
+        if likelihoods is not None:
+            drawn_with = self._geometry.mirror(likelihoods.half(), mirrored)
+            all_likelihoods = drawn_with.new_ones(all_maps.shape)
+        for b, key in enumerate(keys):
+            chances = None if drawn_with is None else drawn_with[b].clone()
+            new = (upright[b].clone(), scores[b].clone(), chances)
+            for v, (own, told, chances) in enumerate([new, *older[b]]):
+                all_maps[b, v], all_scores[b, v], valid[b, v] = own, told, True
+                if all_likelihoods is not None and chances is not None:
+                    all_likelihoods[b, v] = chances
+            self._keep(key, [*self._entries.get(key, []), new][-self._groups :])
+        if all_likelihoods is not None:
+            all_likelihoods = self._geometry.mirror(all_likelihoods, mirrored)
+        return ScoredMaps(
+            self._geometry.mirror(all_maps, mirrored), all_scores, valid, all_likelihoods
+        )
 
 
 class ShareMemory(ImageMemory[torch.Tensor]):

@@ -27,11 +27,9 @@ def _gradient(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
         if regresses:
             predicted = leaf.gather(1, maps.long()).mean(2)
             deviation = synchronised_deviation(scores - scores.mean(1, keepdim=True))
-            loss = relative_regression(
-                predicted[:, None], scores[:, None], deviation.expand(len(maps), 1)
-            )
+            loss = relative_regression(predicted[:, None], scores[:, None], deviation)
         else:
-            loss = policy_gradient(leaf.softmax(1), maps, scores, 0.1)
+            loss = policy_gradient(leaf.softmax(1), maps[:, None], scores[:, None], 0.1)
         (loss * len(maps)).backward()
         results.append(leaf.grad)
     return results[0], results[1]

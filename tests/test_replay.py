@@ -2,55 +2,70 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from agents.replay import ReplayMemory, ShareMemory
 from rss_env.action_maps import ActionMapGeometry
 
 
-def test_memory_recalls_what_it_was_told_in_either_orientation():
+@pytest.mark.parametrize("with_likelihoods", [False, True])
+def test_memory_recalls_what_it_was_told_in_either_orientation(with_likelihoods):
     geometry = ActionMapGeometry((4, 6), (2, 1), 3)
-    memory = ReplayMemory(geometry, group_size=2, groups=2)
+    memory = ReplayMemory(geometry, 2, groups=2, with_likelihoods=with_likelihoods)
     images = torch.randint(0, 256, (3, 4, 6, 3), dtype=torch.uint8)
-    keys, mirrored = memory.recognise(images)
-    assert len(set(keys)) == 3
-    assert memory.recall(keys, mirrored).maps.shape == (3, 0, 2, geometry.num_cells)
     told = []
-    for round_ in range(3):  # the first round is forgotten: two groups are kept
+    for round_ in range(4):  # the first round is forgotten: two groups are kept
+        turned = torch.full((3,), round_ % 2 == 1)
         maps = torch.randint(0, 3, (3, 2, geometry.num_cells), dtype=torch.uint8)
-        scores, deviations = torch.rand(3, 2, 2), torch.rand(2)
-        memory.remember(keys, mirrored, maps, scores, deviations)
-        told.append((maps, scores, deviations))
-        assert len(memory) == 3, round_
-    flipped_keys, flipped = memory.recognise(images.flip(2))
-    assert flipped_keys == keys
-    assert (flipped != mirrored).all()
-    for turned, want_turned in ((mirrored, torch.zeros(3)), (flipped, torch.ones(3))):
-        recalled = memory.recall(keys, turned)
-        assert recalled.valid.all()
-        for v, (maps, scores, deviations) in enumerate(told[1:]):
-            expected = geometry.mirror(maps, want_turned.bool())
-            torch.testing.assert_close(recalled.maps[:, v], expected, rtol=0, atol=0)
-            torch.testing.assert_close(recalled.scores[:, v], scores)
-            torch.testing.assert_close(recalled.deviations[:, v], deviations.expand(3, 2))
-    other, _ = memory.recognise(torch.zeros(1, 4, 6, 3, dtype=torch.uint8))
-    mixed = memory.recall([keys[0], *other], torch.tensor([mirrored[0], False]))
-    assert mixed.valid.tolist() == [[True, True], [False, False]]
+        scores, chances = torch.rand(3, 2, 2), torch.rand(maps.shape).half()
+        found = memory.exchange(
+            images.flip(2) if round_ % 2 else images,
+            geometry.mirror(maps, turned),
+            scores,
+            geometry.mirror(chances, turned) if with_likelihoods else None,
+        )
+        told.append((maps, scores, chances))
+        order = [round_, *range(max(0, round_ - 2), round_)]  # the new one, then the oldest
+        assert found.valid.tolist() == [[True] * len(order)] * 3
+        assert (found.likelihoods is not None) == with_likelihoods
+        for v, number in enumerate(order):
+            maps, scores, chances = told[number]
+            assert found.maps[:, v].equal(geometry.mirror(maps, turned))
+            assert found.scores[:, v].equal(scores)
+            if found.likelihoods is not None:
+                assert found.likelihoods[:, v].equal(geometry.mirror(chances, turned))
+        assert len(memory) == 3
+
+
+def test_memory_says_which_groups_there_are():
+    geometry = ActionMapGeometry((2, 2), (1,), 2)
+    memory = ReplayMemory(geometry, 2, groups=1)
+    images = torch.randint(0, 256, (3, 2, 2, 3), dtype=torch.uint8)
+    maps, scores = torch.ones(3, 2, 4, dtype=torch.uint8), torch.ones(3, 2, 1)
+    assert memory.exchange(images[:1], maps[:1], scores[:1]).valid.tolist() == [[True]]
+    found = memory.exchange(images[[1, 0, 1]], maps, scores)  # one image twice in a batch
+    assert found.valid.tolist() == [[True, False], [True, True], [True, False]]
+    assert (found.scores[0, 1] == 0).all()
+    assert memory.exchange(images[:2], maps[:2], scores[:2]).valid.all()
 
 
 def test_memory_is_bounded():
     geometry = ActionMapGeometry((2, 2), (1,), 2)
-    memory = ReplayMemory(geometry, group_size=2, groups=1, max_bytes=3 * 2 * 4)
-    for key in (1, 2, 3, 1, 4):  # 1 is seen again, so 2 is the longest unseen
-        memory.remember(
-            [key],
-            torch.tensor([False]),
-            torch.full((1, 2, 4), key, dtype=torch.uint8),
-            torch.zeros(1, 2, 1),
-            torch.ones(1),
-        )
-    found = memory.recall([1, 2, 3, 4], torch.zeros(4, dtype=torch.bool))
-    assert found.valid[:, 0].tolist() == [True, False, True, True]
+    images = torch.randint(0, 256, (4, 2, 2, 3), dtype=torch.uint8)
+
+    def known(memory: ReplayMemory, numbers: list[int]) -> list[bool]:
+        maps, scores = torch.zeros(1, 2, 4, dtype=torch.uint8), torch.zeros(1, 2, 1)
+        chances = torch.ones(1, 2, 4) if memory is generous else None
+        found = [memory.exchange(images[n, None], maps, scores, chances) for n in numbers]
+        return [part.valid.shape[1] == 2 for part in found]
+
+    generous = ReplayMemory(geometry, 2, 1, with_likelihoods=True, max_bytes=3 * 2 * 4 * 3)
+    for memory in (generous, ReplayMemory(geometry, 2, 1, max_bytes=3 * 2 * 4)):
+        # Three images fit. 0 is seen again, so 1 is the longest unseen when 3 comes.
+        assert known(memory, [0, 1, 2, 0, 3]) == [False, False, False, True, False]
+        assert known(memory, [0, 2, 3, 1]) == [True, True, True, False]
+        assert len(memory) == 3
 
 
 def test_shares_add_up_in_either_orientation():

@@ -160,6 +160,13 @@ BAD_COMMANDS = {
     "rate": (["--learning-rate", "nan"], "learning_rate must be finite"),
     "exploration": (["--exploration", "1.5"], "exploration must be in 0..1"),
     "temperature": (["--temperature", "0"], "temperature must be positive"),
+    "entropy": (["--final-entropy", "-1"], "final_entropy must be at least 0, got -1"),
+    "varied": (["--varied", "1.5"], "varied must be in 0..1"),
+    "varied gradient": (
+        ["--varied", "0.5", "--objective", "policy_gradient"],
+        "varied (0.5) needs the regression",
+    ),
+    "varied linear": (["--varied", "0.5", "--score-model", "linear"], "valid here: 0"),
     "split": (["--val-split", "validation"], "valid: train, val, test"),
     "scorer": (["--scorer", "nothing:here"], "is not 'module:function'"),
 }
