@@ -1,16 +1,19 @@
 """The images and labels of a data set as uint8 tensors on a device, and which one comes next.
 
 `Scenes` holds the decoded samples and the label tables scores are looked up in; equal data sets
-share one copy in a process. `SceneStream` decides which image each group of sub-environments sees:
-a pure function of (seed, episode), so its whole state is a few integers.
+share one copy in a process, and those of files share the cache's copy with other processes.
+`SceneStream` decides which image each group of sub-environments sees: a pure function of (seed,
+episode), so its whole state is a few integers.
 """
 
 from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -19,7 +22,9 @@ import torch
 from tqdm import tqdm
 
 from rss_env import counter_random
+from rss_env.array_cache import cached_array
 from rss_env.datasets import SegmentationDataset
+from rss_env.datasets.base import ByteArray, FileDataset
 from rss_env.errors import InputError
 from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.label_table import label_table
@@ -52,34 +57,35 @@ class Scenes:
     def __init__(
         self, dataset: SegmentationDataset, image_size: tuple[int, int], device: torch.device
     ):
-        """Decode the whole data set, on all cores.
+        """Decode the whole data set, on all cores, or map what was decoded before.
 
         Raises:
             DatasetError: If a file cannot be used.
         """
         self.num_classes = dataset.num_classes
         self.class_names, self.palette = dataset.class_names, dataset.palette
-        images = np.empty((len(dataset), *image_size, 3), np.uint8)
-        labels = np.empty((len(dataset), *image_size), np.uint8) if dataset.has_labels else None
-
-        def read(index: int) -> None:
-            image, label = dataset.read(index, image_size)
-            images[index] = image
-            if labels is not None and label is not None:
-                labels[index] = label
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            done = pool.map(read, range(len(dataset)))
-            hidden = len(dataset) < _PROGRESS_BAR_FROM
-            for _ in tqdm(done, "reading images", len(dataset), disable=hidden):
-                pass
+        self._dataset, self._tables = dataset, dict[int, torch.Tensor]()
+        count, (height, width) = len(dataset), image_size
+        samples = self._cached(f"samples-{height}x{width}", lambda: _read_all(dataset, image_size))
+        pixels = count * height * width
+        images = samples[: 3 * pixels].reshape(count, height, width, 3)
         self.images = torch.from_numpy(images).to(device)
         self.labels = self.class_pixels = None
-        self._tables: dict[int, torch.Tensor] = {}
-        if labels is not None:
+        if dataset.has_labels:
+            labels = samples[3 * pixels :].reshape(count, height, width)
             self.labels = torch.from_numpy(labels).to(device)
-            whole = torch.stack([(self.labels == c).sum((1, 2)) for c in range(self.num_classes)])
-            self.class_pixels = whole.T.contiguous()
+            counts = [np.bincount(label.ravel(), minlength=256) for label in labels]
+            class_pixels = np.stack(counts)[:, : self.num_classes].copy()
+            self.class_pixels = torch.from_numpy(class_pixels).to(device)
+
+    def _cached(self, name: str, compute: Callable[[], ByteArray]) -> ByteArray:
+        """An array of the data set, from the cache if the data set is one of files."""
+        dataset = self._dataset
+        if not isinstance(dataset, FileDataset):
+            return compute()
+        name = f"{type(dataset).__name__}-{name}"
+        content = (dataset.identity, version("rss-env"), version("pillow"))
+        return cached_array(name, (name, dataset.samples), content, compute)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -96,7 +102,16 @@ class Scenes:
             InputError: If the data set has no labels.
         """
         if scale not in self._tables:
-            self._tables[scale] = label_table(self._need_labels(), self.num_classes, scale)
+            labels, (height, width) = self._need_labels(), self.image_size
+
+            def build() -> torch.Tensor:
+                return label_table(labels, self.num_classes, scale)
+
+            if scale == 1 or labels.device.type != "cpu":
+                self._tables[scale] = build()
+            else:
+                table = self._cached(f"labels-{height}x{width}-{scale}", lambda: build().numpy())
+                self._tables[scale] = torch.from_numpy(table)
         return self._tables[scale]
 
     def observe(self, batch: SceneBatch, repeats: int = 1) -> torch.Tensor:
@@ -118,6 +133,26 @@ class Scenes:
         if self.labels is None:
             raise InputError("this data set has no labels; give a scorer")
         return self.labels
+
+
+def _read_all(dataset: SegmentationDataset, image_size: tuple[int, int]) -> ByteArray:
+    """All images (M, H, W, 3), and then all labels (M, H, W) if there are any, in one row."""
+    count, pixels = len(dataset), image_size[0] * image_size[1]
+    row = np.empty((4 if dataset.has_labels else 3) * count * pixels, np.uint8)
+    images = row[: 3 * count * pixels].reshape(count, *image_size, 3)
+    labels = row[3 * count * pixels :].reshape(-1, *image_size)
+
+    def read(index: int) -> None:
+        image, label = dataset.read(index, image_size)
+        images[index] = image
+        if label is not None:
+            labels[index] = label
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        done = pool.map(read, range(count))
+        for _ in tqdm(done, "reading images", count, disable=count < _PROGRESS_BAR_FROM):
+            pass
+    return row
 
 
 _loaded: weakref.WeakValueDictionary[Any, Scenes] = weakref.WeakValueDictionary()

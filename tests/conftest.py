@@ -19,6 +19,14 @@ REAL_DATA = Path(
 )
 
 
+@pytest.fixture(scope="session", autouse=True)
+def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tests' own cache, also for the processes they start."""
+    folder = tmp_path_factory.mktemp("cache")
+    os.environ["RSS_CACHE_DIR"] = str(folder)
+    return folder
+
+
 def write_sample(image: Path, label: Path | None, values: np.ndarray, seed: int = 0) -> None:
     """Write a random image, and a palette label of the given values (H, W)."""
     random = np.random.default_rng(seed)

@@ -146,7 +146,12 @@ class LabelRule:
 
 
 class FileDataset(SegmentationDataset):
-    """Samples in files: one image each, and a label file each unless there are no labels."""
+    """Samples in files: one image each, and a label file each unless there are no labels.
+
+    Attributes:
+        samples: Which files they are and how they are read, whatever is in them. (The identity
+            also has the files' sizes and times: it changes when a file does.)
+    """
 
     def __init__(
         self,
@@ -178,12 +183,14 @@ class FileDataset(SegmentationDataset):
         self.images, self.labels = list(images), None if labels is None else list(labels)
         self.class_names, self.palette = tuple(class_names), palette
         self.label_rule = label_rule
-        self.identity = (
-            tuple(self.images),
-            None if self.labels is None else tuple(self.labels),
+        self.samples = (
+            tuple(map(os.path.abspath, self.images)),
+            None if self.labels is None else tuple(map(os.path.abspath, self.labels)),
             self.class_names,
-            tuple(os.stat(path).st_mtime_ns for path in (*self.images, *(self.labels or ()))),
+            label_rule.table.tobytes(),
         )
+        stats = [os.stat(path) for path in (*self.images, *(self.labels or ()))]
+        self.identity = (self.samples, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
 
     @property
     def has_labels(self) -> bool:

@@ -1,0 +1,107 @@
+"""Arrays that took long to compute: kept in files, and memory-mapped by every process that asks.
+
+The files are only a cache and may be deleted at any time. They lie in `$RSS_CACHE_DIR`, by default
+`rss-env` in the user's cache folder; set but empty, the variable switches the cache off.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import warnings
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+Array = npt.NDArray[Any]
+
+
+def cache_folder() -> Path | None:
+    """The folder of the cache, whether it exists or not; None if there is to be no cache."""
+    chosen = os.environ.get("RSS_CACHE_DIR")
+    if chosen is None:
+        return user_cache_path("rss-env", appauthor=False)
+    return Path(chosen).expanduser() if chosen else None
+
+
+def cached_array(
+    name: str, place: Hashable, content: Hashable, compute: Callable[[], Array]
+) -> Array:
+    """What `compute` returns, or what it returned last time.
+
+    Of processes that ask at the same time one computes, under a lock, and the others wait. A file
+    appears under its name only when it is complete, and takes the place of the one before. A file
+    that cannot be used is computed again; a folder that cannot be written to costs a warning, and
+    the array is then in this process's own memory.
+
+    Args:
+        name: Beginning of the file's name, for people.
+        place: What the array is of; of each place only the latest content is kept.
+        content: What it depends on besides; both are told apart by their `repr`.
+        compute: Gives the array.
+
+    Returns:
+        The array; writable, but what is written reaches neither the file nor other processes.
+    """
+    folder = cache_folder()
+    if folder is None:
+        return compute()
+    stem = f"{name}-{_digest(place)}"
+    path = folder / f"{stem}-{_digest(content)}.npy"
+    found = _open(path)
+    if found is not None:
+        return found
+    computed: Array | None = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / f"{stem}.lock"):
+            found = _open(path)
+            if found is not None:  # another process was first
+                return found
+            computed = compute()
+            _write(path, computed)
+            for older in folder.glob(f"{stem}-*.npy"):
+                if older != path:
+                    older.unlink(missing_ok=True)
+    except OSError as error:
+        warnings.warn(
+            f"nothing is kept in the cache {folder}: {error}; set RSS_CACHE_DIR to a folder that "
+            "can be written to, or to nothing for no cache",
+            stacklevel=2,
+        )
+    if computed is None:
+        return compute()
+    found = _open(path)  # so that the memory is shared from the first process on
+    return computed if found is None else found
+
+
+def _digest(value: Hashable) -> str:
+    return hashlib.blake2b(repr(value).encode(), digest_size=8).hexdigest()
+
+
+def _open(path: Path) -> Array | None:
+    """The array of a file; None if there is no file, or none that is whole."""
+    try:
+        return np.load(path, mmap_mode="c", allow_pickle=False)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, EOFError) as error:
+        warnings.warn(f"cache file {path} is damaged and computed again: {error}", stacklevel=3)
+        return None
+
+
+def _write(path: Path, array: Array) -> None:
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            np.save(file, array, allow_pickle=False)
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

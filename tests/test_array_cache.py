@@ -1,0 +1,195 @@
+"""The cache of decoded data sets: built once, rebuilt when a file changes, never in the way."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import random_labels, write_sample
+
+from rss_env.array_cache import cache_folder, cached_array
+from rss_env.datasets import open_dataset
+from rss_env.scenes import Scenes
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("RSS_CACHE_DIR", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+class Counted:
+    """Computes an array and counts how often."""
+
+    def __init__(self, value: int = 7):
+        self.value, self.calls = value, 0
+
+    def __call__(self) -> np.ndarray:
+        self.calls += 1
+        return np.full((3, 4), self.value, np.int16)
+
+
+def arrays(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.npy"))
+
+
+def test_what_was_computed_is_found_again(cache):
+    compute = Counted()
+    for _ in range(3):
+        found = cached_array("numbers", "here", "now", compute)
+        assert found.dtype == np.int16
+        assert (found == 7).all()
+        found[:] = 0  # reaches neither the file nor whoever asks next
+    assert compute.calls == 1
+    assert [path.name[:8] for path in arrays(cache)] == ["numbers-"]
+
+
+def test_new_content_takes_the_place_of_the_old(cache):
+    before = cached_array("numbers", "here", "then", Counted(1))
+    assert (cached_array("numbers", "elsewhere", "then", Counted(2)) == 2).all()
+    assert (cached_array("numbers", "here", "now", Counted(3)) == 3).all()
+    assert len(arrays(cache)) == 2
+    assert (before == 1).all()  # whoever holds the old array keeps it
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "no array", "pickle"])
+def test_a_damaged_file_is_computed_again(cache, damage):
+    cached_array("numbers", "here", "now", Counted())
+    (path,) = arrays(cache)
+    content = path.read_bytes()
+    if damage == "pickle":
+        np.save(path, np.array([{"a": 1}], object), allow_pickle=True)
+    else:
+        path.write_bytes({"truncated": content[:-5], "empty": b"", "no array": b"x" * 500}[damage])
+    compute = Counted(8)
+    with pytest.warns(UserWarning, match="is damaged and computed again"):
+        assert (cached_array("numbers", "here", "now", compute) == 8).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert (cached_array("numbers", "here", "now", compute) == 8).all()
+    assert compute.calls == 1
+
+
+def test_a_cache_that_cannot_be_written_to_costs_a_warning(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("RSS_CACHE_DIR", str(tmp_path / "file" / "cache"))
+    compute = Counted()
+    with pytest.warns(UserWarning, match="nothing is kept in the cache .*set RSS_CACHE_DIR"):
+        assert (cached_array("numbers", "here", "now", compute) == 7).all()
+    assert compute.calls == 1
+
+
+def test_a_full_disk_loses_nothing(cache, monkeypatch):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "save", fail)
+    compute = Counted()
+    with pytest.warns(UserWarning, match="No space left"):
+        assert (cached_array("numbers", "here", "now", compute) == 7).all()
+    assert compute.calls == 1
+    assert not [p for p in cache.iterdir() if p.suffix != ".lock"]  # no half-written file
+
+
+def test_what_cannot_be_computed_leaves_nothing(cache):
+    def fail():
+        raise ValueError("a broken image")
+
+    with pytest.raises(ValueError, match="a broken image"):
+        cached_array("numbers", "here", "now", fail)
+    assert not arrays(cache)
+    assert (cached_array("numbers", "here", "now", Counted()) == 7).all()
+
+
+def test_the_cache_can_be_switched_off(monkeypatch, tmp_path):
+    monkeypatch.setenv("RSS_CACHE_DIR", "")
+    monkeypatch.chdir(tmp_path)
+    compute = Counted()
+    for _ in range(2):
+        cached_array("numbers", "here", "now", compute)
+    assert compute.calls == 2
+    assert cache_folder() is None
+    assert not list(tmp_path.iterdir())
+    monkeypatch.delenv("RSS_CACHE_DIR")
+    assert (cache_folder() or Path()).name == "rss-env"
+
+
+def _build_slowly(log: str) -> int:
+    def compute() -> np.ndarray:
+        with open(log, "a") as file:
+            file.write(f"{os.getpid()}\n")
+        return np.arange(2_000_000)
+
+    return int(cached_array("numbers", "here", "now", compute).sum())
+
+
+def test_processes_that_build_at_once_build_once(cache, tmp_path):
+    log = tmp_path / "log"
+    with ProcessPoolExecutor(3, get_context("spawn")) as pool:
+        sums = list(pool.map(_build_slowly, [str(log)] * 3))
+    assert sums == [1_999_999_000_000] * 3
+    assert len(log.read_text().splitlines()) == 1
+
+
+def load(folder: Path, size: tuple[int, int] = (16, 32), labels: str | None = "labels") -> Scenes:
+    options = {"images": str(folder / "images"), "classes": "3"}
+    if labels:
+        options["labels"] = str(folder / labels)
+    return Scenes(open_dataset("Folder", **options), size, torch.device("cpu"))
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    for i in range(4):
+        label = tmp_path / "labels" / f"{i}.png"
+        write_sample(tmp_path / "images" / f"{i}.png", label, random_labels(i, [0, 1, 2, 255]), i)
+    return tmp_path
+
+
+def contents(scenes: Scenes) -> list[torch.Tensor]:
+    if scenes.labels is None or scenes.class_pixels is None:
+        return [scenes.images]
+    tables = [scenes.label_table(scale) for scale in (8, 2, 1)]
+    return [scenes.images, scenes.labels, scenes.class_pixels, *tables]
+
+
+@pytest.mark.parametrize(("labels", "files"), [("labels", 3), (None, 1)])
+def test_scenes_are_the_same_with_and_without_a_cache(cache, folder, monkeypatch, labels, files):
+    first, again = contents(load(folder, labels=labels)), contents(load(folder, labels=labels))
+    assert len(arrays(cache)) == files
+    monkeypatch.setenv("RSS_CACHE_DIR", "")
+    without = contents(load(folder, labels=labels))
+    assert len(without) == (6 if labels else 1)
+    for expected, *found in zip(without, first, again, strict=True):
+        for part in found:
+            torch.testing.assert_close(part, expected, rtol=0, atol=0)
+
+
+def test_a_changed_data_set_is_read_again(cache, folder):
+    before = load(folder)
+    before_table = before.label_table(8).clone()
+    names = {path.name for path in arrays(cache)}
+    write_sample(
+        folder / "images" / "2.png", folder / "labels" / "2.png", np.full((48, 64), 1), seed=9
+    )
+    after = load(folder)
+    assert after.labels is not None
+    assert (after.labels[2] == 1).all()
+    assert not after.label_table(8).equal(before_table)
+    assert not after.images[2].equal(before.images[2])
+    assert after.images[1].equal(before.images[1])
+    now = {path.name for path in arrays(cache)}
+    assert len(now) == len(names) == 2  # the old files are gone
+    assert not now & names
+
+
+def test_sizes_do_not_share_a_file(cache, folder):
+    assert load(folder, (16, 32)).images.shape != load(folder, (32, 16)).images.shape
+    assert load(folder, (16, 32)).images.shape == (4, 16, 32, 3)
+    assert len(arrays(cache)) == 2
