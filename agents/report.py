@@ -15,7 +15,8 @@ from PIL import Image
 from torch import nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from rss_env.rendering import colourise, overlay, panel_grid
+from rss_env.recorder import Film
+from rss_env.rendering import ByteArray, colourise, enlarged, overlay, panel_grid
 from rss_env.scenes import SceneBatch, Scenes
 
 _PACKAGES = ("rss-env", "torch", "torchvision", "gymnasium", "numpy", "numba")
@@ -84,38 +85,53 @@ def draw_curve(rows: list[dict[str, float]], path: Path, title: str) -> None:
     plt.close(figure)
 
 
-@torch.no_grad()
-def draw_overlay(network: nn.Module, scenes: Scenes, path: Path) -> None:
-    """Draw rows of image | label | prediction for scenes spread over a split.
+class ValidationPictures:
+    """Pictures of a network's predictions for scenes spread over a split, while it trains."""
 
-    Without labels the rows are image | prediction.
-    """
-    device = scenes.images.device
-    rows_wanted = min(_OVERLAY_ROWS, len(scenes))
-    index = torch.linspace(0, len(scenes) - 1, rows_wanted, device=device).long()
-    batch = SceneBatch(index, torch.zeros_like(index, dtype=torch.bool))
-    images = scenes.observe(batch)
-    was_training = network.training
-    network.eval()
-    predictions = network(images).argmax(1).to(torch.uint8).cpu().numpy()
-    network.train(was_training)
-    labels = scenes.labels_of(batch).cpu().numpy() if scenes.labels is not None else None
-    rows = []
-    for i, image in enumerate(images.cpu().numpy()):
-        panels = [image, overlay(image, predictions[i], scenes.palette)]
-        if labels is not None:
-            panels = [
-                image,
-                colourise(labels[i], scenes.palette),
-                colourise(predictions[i], scenes.palette),
-            ]
-        rows.append(panels)
-    picture = Image.fromarray(panel_grid(rows))
-    enlarge = max(1, 192 // images.shape[2])
-    picture = picture.resize(
-        (picture.width * enlarge, picture.height * enlarge), Image.Resampling.NEAREST
-    )
-    picture.save(path)
+    def __init__(self, scenes: Scenes):
+        """Choose the scenes."""
+        count, device = min(_OVERLAY_ROWS, len(scenes)), scenes.images.device
+        index = torch.linspace(0, len(scenes) - 1, count, device=device).long()
+        batch = SceneBatch(index, torch.zeros_like(index, dtype=torch.bool))
+        self._images, self._palette = scenes.observe(batch), scenes.palette
+        self._truth: list[list[ByteArray]] = [[image] for image in self._images.cpu().numpy()]
+        self._has_labels = scenes.labels is not None
+        if self._has_labels:
+            labels = scenes.labels_of(batch).cpu().numpy()
+            for row, label in zip(self._truth, labels, strict=True):
+                row.append(colourise(label, self._palette))
+        self._film = Film()
+
+    @torch.no_grad()
+    def _predict(self, network: nn.Module) -> list[ByteArray]:
+        was_training = network.training
+        network.eval()
+        maps = network(self._images).argmax(1).to(torch.uint8).cpu().numpy()
+        network.train(was_training)
+        if self._has_labels:
+            return [colourise(class_map, self._palette) for class_map in maps]
+        return [
+            overlay(row[0], class_map, self._palette)
+            for row, class_map in zip(self._truth, maps, strict=True)
+        ]
+
+    def add(self, network: nn.Module) -> None:
+        """Add what the network predicts now to the film."""
+        self._film.add(self._predict(network))
+
+    def save(self, folder: Path, network: nn.Module) -> None:
+        """Write `overlay.png`, and `film.gif` and `film.png` if anything was added.
+
+        `overlay.png` has rows of image | label | prediction, or image | prediction without labels;
+        the film shows predictions after each validation.
+        """
+        predictions = self._predict(network)
+        rows = [[*row, panel] for row, panel in zip(self._truth, predictions, strict=True)]
+        rows = [[enlarged(panel, 192) for panel in row] for row in rows]
+        Image.fromarray(panel_grid(rows)).save(folder / "overlay.png")
+        if len(self._film):
+            self._film.save(folder / "film.gif")
+            self._film.save(folder / "film.png")
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

@@ -31,7 +31,7 @@ from agents.command_line import DataConfig, run_command
 from agents.evaluate import SplitMetrics, evaluate
 from agents.learner import Learner
 from agents.policies import SegmentationNetwork, build_network
-from agents.report import MetricsLog, draw_curve, draw_overlay, versions, write_json
+from agents.report import MetricsLog, ValidationPictures, draw_curve, versions, write_json
 from agents.rss import RSSConfig
 from rss_env.arguments import check_device
 from rss_env.errors import InputError
@@ -244,7 +244,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
     (config.out / "result.json").unlink(missing_ok=True)
     shutil.rmtree(config.out / "tensorboard", ignore_errors=True)
     write_json(config.out / "config.json", dataclasses.asdict(config) | {"out": str(config.out)})
-    log = MetricsLog(config.out)
+    log, pictures = MetricsLog(config.out), ValidationPictures(run.validation)
     start, update, validated = time.perf_counter(), 0, None
     log_every = max(1, config.eval_every // 10)
     bar, shown = tqdm(total=config.updates, desc=config.algo, unit="update"), {}
@@ -264,6 +264,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
                     values["miou"] = validated.miou
                     values["pixel_accuracy"] = validated.pixel_accuracy
                 save_checkpoint(config.out, network, run.description)
+                pictures.add(network)
             log.add(update, update * learner.queries_per_update, values)
             shown |= {name: f"{values[name]:.3f}" for name in ("score", "miou") if name in values}
             bar.set_postfix(shown)
@@ -271,7 +272,7 @@ def train(config: TrainConfig) -> dict[str, Any]:
             save_checkpoint(config.out, network, run.description)
     bar.close()
     log.close()
-    draw_overlay(network, run.validation, config.out / "overlay.png")
+    pictures.save(config.out, network)
     draw_curve(log.rows, config.out / "curve.png", f"{config.algo} on {config.data.env}")
     if stop:
         sys.stderr.write(

@@ -41,6 +41,12 @@ def panel_grid(rows: Sequence[Sequence[ByteArray]], gap: int = 4) -> ByteArray:
     return grid
 
 
+def enlarged(picture: ByteArray, side: int = 128) -> ByteArray:
+    """Repeat the pixels of a picture (H, W, 3) until its width is at least about `side`."""
+    times = max(1, side // picture.shape[1])
+    return picture.repeat(times, 0).repeat(times, 1)
+
+
 def palette_image(class_map: ByteArray, palette: ByteArray) -> Image.Image:
     """A class map (H, W) as a palette image: its pixel values are the class indices."""
     colours = np.full((256, 3), VOID_COLOUR, np.uint8)

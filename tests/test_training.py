@@ -64,8 +64,8 @@ def test_a_run_writes_everything(tmp_path, arguments):
     assert result["score_queries"] == expected
     written = {path.name for path in (tmp_path / "run").iterdir()}
     assert written == {
-        "config.json", "curve.png", "metrics.jsonl", "model.safetensors", "overlay.png",
-        "result.json", "tensorboard",
+        "config.json", "curve.png", "film.gif", "film.png", "metrics.jsonl", "model.safetensors",
+        "overlay.png", "result.json", "tensorboard",
     }  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
     assert [row["update"] for row in rows] == [1, 2, 3, 4]

@@ -17,7 +17,7 @@ from agents.checkpoint import load_checkpoint
 from agents.evaluate import SplitMetrics
 from agents.report import versions
 from benchmarks.learning.runs import Run
-from rss_env.rendering import colourise, panel_grid
+from rss_env.rendering import colourise, enlarged, panel_grid
 from rss_env.scenes import SceneBatch, Scenes
 
 _MEASURED = ("update", "score_queries", "miou", "pixel_accuracy")
@@ -116,8 +116,6 @@ def draw_grid(path: Path, runs: RunsByAlgorithm, scenes: Scenes) -> list[str]:
         network, _ = load_checkpoint(seeds[0].folder)
         maps.append(network(images).argmax(1).to(torch.uint8))
     columns += [[colourise(m, scenes.palette) for m in part.numpy()] for part in maps]
-    grid = Image.fromarray(panel_grid(list(zip(*columns, strict=True))))
-    enlarge = max(1, 128 // images.shape[2])
-    grid = grid.resize((grid.width * enlarge, grid.height * enlarge), Image.Resampling.NEAREST)
-    grid.save(path)
+    rows = [[enlarged(panel) for panel in row] for row in zip(*columns, strict=True)]
+    Image.fromarray(panel_grid(rows)).save(path)
     return ["image", "label", *runs]

@@ -1,0 +1,164 @@
+"""Pictures of the same things at successive moments: as a film, and as a strip of panels.
+
+Gymnasium's vector `RecordVideo` loses the frames of episodes of one step, which are all there are
+here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from gymnasium.vector import VectorEnv, VectorWrapper
+from PIL import Image
+
+from rss_env.errors import InputError
+from rss_env.rendering import ByteArray, enlarged, panel_grid
+
+FILM_SUFFIXES = (".png", ".gif", ".mp4")
+
+
+class Film:
+    """Panels of one size at each of a bounded number of moments, spread over all that were added.
+
+    When there are too many, every second moment is dropped, and from then on only every second one
+    is taken: the first is always kept.
+    """
+
+    def __init__(self, max_moments: int = 64, frames_per_second: float = 4.0):
+        """Start empty.
+
+        Args:
+            max_moments: Most moments kept, at least 2.
+            frames_per_second: Of the film.
+        """
+        if max_moments < 2:
+            raise InputError(f"max_moments must be at least 2, got {max_moments}")
+        if not frames_per_second > 0:
+            raise InputError(f"frames_per_second must be positive, got {frames_per_second}")
+        self._max_moments, self._fps = max_moments, frames_per_second
+        self._moments: list[list[ByteArray]] = []
+        self._added, self._every = 0, 1
+
+    def __len__(self) -> int:
+        """Moments kept."""
+        return len(self._moments)
+
+    def add(self, panels: Sequence[ByteArray]) -> None:
+        """Add a moment: as many panels (H, W, 3) uint8 as each time, of the same size."""
+        if self._added % self._every == 0:
+            self._moments.append([enlarged(panel) for panel in panels])
+            if len(self._moments) > self._max_moments:
+                self._moments = self._moments[::2]
+                self._every *= 2
+        self._added += 1
+
+    def save(self, path: Path) -> None:
+        """Write the film (`.gif`, `.mp4`), or the strip: panels down, moments across (`.png`).
+
+        Raises:
+            InputError: If nothing was added, the suffix is unknown, or a `.mp4` is asked for
+                without the extra `rss-env[video]`.
+        """
+        if not self._moments:
+            raise InputError(f"{path.name}: there is nothing to save, no moment was added")
+        if path.suffix == ".png":
+            rows = list(zip(*self._moments, strict=True))
+            Image.fromarray(panel_grid(rows)).save(path)
+            return
+        columns = int(np.ceil(np.sqrt(len(self._moments[0]))))
+        frames = [
+            panel_grid([panels[i : i + columns] for i in range(0, len(panels), columns)])
+            for panels in self._moments
+        ]
+        if path.suffix == ".gif":
+            first, *others = map(Image.fromarray, frames)
+            delay = round(1000 / self._fps)
+            first.save(path, save_all=True, append_images=others, duration=delay, loop=0)
+        elif path.suffix == ".mp4":
+            _save_mp4(path, frames, self._fps)
+        else:
+            raise InputError(f"cannot save {path.name}; valid suffixes: {', '.join(FILM_SUFFIXES)}")
+
+
+def _save_mp4(path: Path, frames: Sequence[ByteArray], frames_per_second: float) -> None:
+    try:
+        import imageio.v3 as imageio
+        import imageio_ffmpeg  # noqa: F401
+    except ImportError:
+        raise InputError(
+            f"{path.name}: .mp4 needs the extra rss-env[video]; .gif and .png do not"
+        ) from None
+    even = [np.pad(f, ((0, f.shape[0] % 2), (0, f.shape[1] % 2), (0, 0)), "edge") for f in frames]
+    imageio.imwrite(
+        path, np.stack(even), plugin="FFMPEG", fps=frames_per_second, macro_block_size=2
+    )
+
+
+class RecordEpisodes(VectorWrapper):
+    """Keeps pictures of judged episodes: images under the finest of their action maps.
+
+    The strip and the film are written when the environment is closed.
+    """
+
+    def __init__(
+        self,
+        env: VectorEnv[Any, Any, Any],
+        folder: str | Path,
+        *,
+        every: int = 1,
+        num_envs: int = 4,
+        formats: Sequence[str] = (".png", ".gif"),
+        max_moments: int = 64,
+        frames_per_second: float = 4.0,
+    ):
+        """Wrap an environment.
+
+        Args:
+            env: With `render_mode="rgb_array"`.
+            folder: Where `episodes.png` and the like are written; made if need be.
+            every: Steps from one picture to the next.
+            num_envs: How many sub-environments to show, the first ones.
+            formats: Of `.png` (strip), `.gif` and `.mp4` (films).
+            max_moments: Most pictures kept of each; see `Film`.
+            frames_per_second: Of the films.
+
+        Raises:
+            InputError: If an argument is invalid.
+        """
+        super().__init__(env)
+        if env.render_mode != "rgb_array":
+            raise InputError(
+                f"recording needs an environment with render_mode='rgb_array', got "
+                f"{env.render_mode!r}"
+            )
+        if every < 1 or num_envs < 1:
+            raise InputError(f"every and num_envs must be at least 1, got {every} and {num_envs}")
+        unknown = [suffix for suffix in formats if suffix not in FILM_SUFFIXES]
+        if unknown:
+            raise InputError(
+                f"unknown recording format {unknown[0]!r}; valid: {', '.join(FILM_SUFFIXES)}"
+            )
+        self._film = Film(max_moments, frames_per_second)
+        self._folder, self._formats = Path(folder), tuple(formats)
+        self._every, self._shown, self._steps = every, min(num_envs, env.num_envs), 0
+
+    def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
+        """Step, and keep a picture if it is time and an episode ended."""
+        result = self.env.step(actions)
+        if bool(result[2].any()):
+            if self._steps % self._every == 0:
+                frames = cast(tuple[ByteArray, ...], self.env.render())
+                self._film.add(frames[: self._shown])
+            self._steps += 1
+        return result
+
+    def close(self, **kwargs: Any) -> None:
+        """Write what was kept, and close the environment."""
+        if not self.env.closed and len(self._film):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            for suffix in self._formats:
+                self._film.save(self._folder / f"episodes{suffix}")
+        self.env.close(**kwargs)
