@@ -92,12 +92,18 @@ def call_scorer(
 
 
 def rank_within_group(scores: torch.Tensor) -> torch.Tensor:
-    """Ranks of (G, K, ...) scores along K, from 0 (worst) to 1 (best); ties share their mean."""
-    higher = scores.unsqueeze(1)  # (G, 1, K, ...) against (G, K, 1, ...)
+    """Ranks of (G, K, ...) scores along K, from 0 (worst) to 1 (best); ties share their mean.
+
+    NaN has no rank and counts in nobody's; a score that has no other beside it gets 0.5.
+    """
+    others = scores.unsqueeze(1)  # (G, 1, K, ...) against (G, K, 1, ...)
     own = scores.unsqueeze(2)
-    below = (higher < own).sum(2)
-    ties = (higher == own).sum(2) - 1
-    return (below + 0.5 * ties).float() / (scores.shape[1] - 1)
+    below = (others < own).sum(2)
+    ties = (others == own).sum(2) - 1
+    compared = (~scores.isnan()).sum(1, keepdim=True) - 1
+    ranks = (below + 0.5 * ties).float() / compared.clamp(min=1)
+    ranks = torch.where(compared > 0, ranks, 0.5)
+    return torch.where(scores.isnan(), torch.nan, ranks)
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,8 @@ class Feedback:
         """What is seen of exact scores.
 
         Args:
-            scores: (G, K, X) float32, X scores (scales or cells) of each map.
+            scores: (G, K, X) float32, X scores (of scales, classes or cells) of each map; NaN
+                stays NaN.
             seeds: (G,) seed of each group.
             episodes: (G,) episode number of each group.
 

@@ -18,7 +18,7 @@ from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, call_scorer
 from rss_env.kernels.cell_rewards import cell_rewards
 from rss_env.kernels.class_counts import class_counts
-from rss_env.rewards import METRICS, score_counts
+from rss_env.rewards import CLASS_METRICS, METRICS, class_scores, score_counts
 from rss_env.scenes import SceneBatch, Scenes
 
 LEVELS = ("PixelReward", "ImageReward")
@@ -30,13 +30,12 @@ class Verdict:
 
     Attributes:
         rewards: (N,) float32.
-        info_name: `scale_scores` or `pixel_rewards`.
-        info: (N, S) or (N, cells) float32.
+        infos: `scale_scores` (N, S) and, if asked for, `class_scores` (N, S, C); or
+            `pixel_rewards` (N, cells); float32.
     """
 
     rewards: torch.Tensor
-    info_name: str
-    info: torch.Tensor
+    infos: dict[str, torch.Tensor]
 
 
 def check_weights(weights: Sequence[float] | None, num_scales: int) -> npt.NDArray[np.float32]:
@@ -73,6 +72,7 @@ class Judge:
         scorer: Scorer | None,
         scale_weights: Sequence[float] | None,
         class_balanced: bool,
+        tells_classes: bool,
         numpy: bool,
     ):
         """Check the settings and build what scoring needs.
@@ -83,14 +83,19 @@ class Judge:
         self._pixel_level = pixel_level
         self._metric = check_choice("metric", metric, METRICS)
         self._scenes, self._geometry, self._feedback = scenes, geometry, feedback
-        self._scorer, self._numpy = scorer, numpy
+        self._scorer, self._numpy, self._tells_classes = scorer, numpy, tells_classes
         self._scale_weights = check_weights(scale_weights, len(geometry.scales)).tolist()
         if scorer is not None and self._pixel_level:
             raise InputError("a scorer gives one score per map; use it with the ImageReward level")
         if class_balanced and not self._pixel_level:
             raise InputError(
                 "class_balanced is for the PixelReward level; valid metrics at the image level "
-                f"that count classes alike: {', '.join(m for m in METRICS if m[0] == 'm')}"
+                f"that count classes alike: {', '.join(CLASS_METRICS)}"
+            )
+        if tells_classes and (pixel_level or scorer is not None or metric not in CLASS_METRICS):
+            raise InputError(
+                "class_scores needs the ImageReward level, labels, and a metric that is a mean "
+                f"over classes ({', '.join(CLASS_METRICS)})"
             )
         self._tables = [scenes.label_table(s) for s in geometry.scales] if scorer is None else []
         weights = np.ones(scenes.num_classes)
@@ -122,16 +127,21 @@ class Judge:
         if self._pixel_level:
             exact = torch.cat(self._cell_rewards(parts, batch), -1)
         else:
-            exact = torch.stack(self._scale_scores(parts, batch), -1)
+            exact = torch.cat(self._scale_scores(parts, batch), -1)
         seen = self._feedback.apply(exact, seeds, episodes).flatten(0, 1)
         if self._pixel_level:
             scores = [part.mean(-1) for part in self._geometry.split(seen)]
+            infos = {"pixel_rewards": seen}
         else:
-            scores = list(seen.unbind(-1))
+            count = len(self._scale_weights)
+            scores = list(seen[:, :count].unbind(-1))
+            infos = {"scale_scores": seen[:, :count]}
+            if self._tells_classes:
+                infos["class_scores"] = seen[:, count:].unflatten(1, (count, -1))
         rewards = torch.zeros_like(scores[0])
         for weight, score in zip(self._scale_weights, scores, strict=True):
             rewards += weight * score
-        return Verdict(rewards, "pixel_rewards" if self._pixel_level else "scale_scores", seen)
+        return Verdict(rewards, infos)
 
     def _cell_rewards(self, parts: list[torch.Tensor], batch: SceneBatch) -> list[torch.Tensor]:
         return [
@@ -142,22 +152,25 @@ class Judge:
         ]
 
     def _scale_scores(self, parts: list[torch.Tensor], batch: SceneBatch) -> list[torch.Tensor]:
+        """Scores (G, K, 1) of each scale; then, if asked for, those (G, K, C) of its classes."""
         if self._scorer is not None:
             images = self._scenes.observe(batch)
             return [
                 call_scorer(
                     self._scorer, images, self._geometry.upsample(part, s), numpy=self._numpy
-                )
+                )[..., None]
                 for s, part in enumerate(parts)
             ]
         assert self._scenes.class_pixels is not None
         labelled = self._scenes.class_pixels[batch.index][:, None]
-        scores = []
+        scores, of_classes = [], []
         for part, table, (_, columns) in zip(
             parts, self._tables, self._geometry.grids, strict=True
         ):
-            counts = class_counts(
+            right, predicted = class_counts(
                 part, table, batch.index, batch.mirrored, columns, self._scenes.num_classes
-            )
-            scores.append(score_counts(self._metric, counts[:, :, 0], counts[:, :, 1], labelled))
-        return scores
+            ).unbind(2)
+            scores.append(score_counts(self._metric, right, predicted, labelled)[..., None])
+            if self._tells_classes:
+                of_classes.append(class_scores(self._metric, right, predicted, labelled))
+        return scores + of_classes

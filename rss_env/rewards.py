@@ -12,38 +12,51 @@ import torch
 from rss_env.errors import check_choice
 
 
-def _mean_where(values: torch.Tensor, counted: torch.Tensor) -> torch.Tensor:
-    return (values * counted).sum(-1) / counted.sum(-1).clamp(min=1)
-
-
-def _miou(right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor) -> torch.Tensor:
+def _iou(
+    right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     union = predicted + labelled - right
-    return _mean_where(right / union.clamp(min=1), union > 0)
+    return right / union.clamp(min=1), union > 0
 
 
-def _dice(right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor) -> torch.Tensor:
+def _dice(
+    right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
     total = predicted + labelled
-    return _mean_where(2 * right / total.clamp(min=1), total > 0)
+    return 2 * right / total.clamp(min=1), total > 0
 
 
-def _mean_accuracy(
+def _accuracy(
     right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return right / labelled.clamp(min=1), labelled > 0
+
+
+# Metrics that are means over classes: the score of each, and which of them count.
+CLASS_METRICS = {"miou": _iou, "mean_accuracy": _accuracy, "dice": _dice}
+METRICS = ("miou", "pixel_accuracy", "mean_accuracy", "dice")
+
+
+def class_scores(
+    metric: str, right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor
 ) -> torch.Tensor:
-    return _mean_where(right / labelled.clamp(min=1), labelled > 0)
+    """Score every class of maps from their pixel counts; the metric is the mean of these.
 
+    Args:
+        metric: A key of `CLASS_METRICS`.
+        right: (..., C) integers, true positives.
+        predicted: (..., C) integers, valid pixels given each class.
+        labelled: (..., C) integers, pixels labelled with each class.
 
-def _pixel_accuracy(
-    right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor
-) -> torch.Tensor:
-    return right.sum(-1) / labelled.sum(-1).clamp(min=1)
+    Returns:
+        (..., C) float32 in [0, 1]; NaN for classes that the metric leaves out.
 
-
-METRICS = {
-    "miou": _miou,
-    "pixel_accuracy": _pixel_accuracy,
-    "mean_accuracy": _mean_accuracy,
-    "dice": _dice,
-}
+    Raises:
+        InputError: If the metric is not a mean over classes.
+    """
+    score = CLASS_METRICS[check_choice("metric of classes", metric, CLASS_METRICS)]
+    values, counted = score(right.double(), predicted.double(), labelled.double())
+    return torch.where(counted, values, torch.nan).float()
 
 
 def score_counts(
@@ -64,6 +77,10 @@ def score_counts(
     Raises:
         InputError: If the metric is unknown.
     """
-    score = METRICS[check_choice("metric", metric, METRICS)]
+    check_choice("metric", metric, METRICS)
     # float64: the sum over classes then rounds alike in every batch size
-    return score(right.double(), predicted.double(), labelled.double()).float()
+    right, predicted, labelled = right.double(), predicted.double(), labelled.double()
+    if metric == "pixel_accuracy":
+        return (right.sum(-1) / labelled.sum(-1).clamp(min=1)).float()
+    values, counted = CLASS_METRICS[metric](right, predicted, labelled)
+    return ((values * counted).sum(-1) / counted.sum(-1).clamp(min=1)).float()

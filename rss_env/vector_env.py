@@ -65,6 +65,7 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         feedback: str = "exact",
         scorer: Scorer | str | None = None,
         class_balanced: bool = False,
+        class_scores: bool = False,
         horizontal_flip: bool = False,
         group_size: int = 1,
         autoreset_mode: str | AutoresetMode = "SameStep",
@@ -90,6 +91,8 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             feedback: `exact`, `rating[:stars]`, `noisy[:deviation]` or `ranking`.
             scorer: A callable, or its `module:function`, that scores maps in place of labels.
             class_balanced: At pixel level, weight classes by inverse frequency.
+            class_scores: At image level, also tell the score of each class, as far as the
+                feedback shows scores.
             horizontal_flip: Whether images are mirrored at random.
             group_size: K, how many neighbouring sub-environments share an image.
             autoreset_mode: `SameStep`, `NextStep` or `Disabled`, in any case.
@@ -152,6 +155,7 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             scorer=judged_by,
             scale_weights=scale_weights,
             class_balanced=class_balanced,
+            tells_classes=class_scores,
             numpy=self._numpy,
         )
         self.single_observation_space = spaces.Box(0, 255, (*size, 3), np.uint8)
@@ -204,8 +208,9 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         Returns:
             Observations (N, H, W, 3) uint8; rewards (N,), float64 arrays or float32 tensors;
             terminated and truncated (N,) bool; infos. Under SAME_STEP the scores are in
-            `infos["final_info"]`, otherwise at the top level: `scale_scores` (N, S) or
-            `pixel_rewards` (N, cells), float32.
+            `infos["final_info"]`, otherwise at the top level: `scale_scores` (N, S), and if asked
+            for `class_scores` (N, S, C) with NaN for classes that a score leaves out; or
+            `pixel_rewards` (N, cells); float32.
 
         Raises:
             ActionError: If the actions are invalid; nothing has changed then.
@@ -233,11 +238,10 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             grouped = parsed.view(-1, self.group_size, self.geometry.num_cells)
             verdict = self._judge(grouped, self._batch, self._stream.seeds, self._stream.episodes)
             rewards = torch.where(alive, verdict.rewards, 0.0)
-            scores = torch.where(alive[:, None], verdict.info, 0.0)
-            infos = {
-                verdict.info_name: self._export(scores),
-                f"_{verdict.info_name}": self._export(alive.clone()),
-            }
+            for name, told in verdict.infos.items():
+                live = alive.view(-1, *[1] * (told.ndim - 1))
+                infos[name] = self._export(torch.where(live, told, 0.0))
+                infos[f"_{name}"] = self._export(alive.clone())
             shown = (self._batch, parsed)
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             infos = {

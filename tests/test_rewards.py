@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rss_env.errors import InputError
-from rss_env.rewards import METRICS, score_counts
+from rss_env.rewards import CLASS_METRICS, METRICS, class_scores, score_counts
 
 
 def score(metric: str, prediction: np.ndarray, label: np.ndarray, classes: int) -> float:
@@ -62,6 +62,32 @@ def test_one_right_pixel_turned_wrong_never_raises_a_score(metric, classes, seed
     mutated = prediction.copy()
     mutated[pixel] = (mutated[pixel] + random.integers(1, classes)) % classes
     assert score(metric, mutated, label, classes) <= score(metric, prediction, label, classes)
+
+
+@pytest.mark.parametrize("metric", CLASS_METRICS)
+def test_a_score_is_the_mean_of_its_classes(metric):
+    counts = torch.randint(0, 20, (3, 50, 6))
+    counts[:, :, 2] = 0
+    right = counts.min(0).values
+    of_classes = class_scores(metric, right, counts[1], counts[2])
+    assert of_classes[:, 2].isnan().all()
+    torch.testing.assert_close(
+        of_classes.nanmean(1), score_counts(metric, right, counts[1], counts[2])
+    )
+
+
+def test_scores_of_classes_by_hand():
+    right, predicted, labelled = torch.tensor([[2, 1, 0, 0], [2, 2, 1, 0], [3, 2, 0, 0]])
+    nan = torch.nan
+    for metric, expected in {
+        "miou": [2 / 3, 1 / 3, 0.0, nan],
+        "dice": [4 / 5, 2 / 4, 0.0, nan],
+        "mean_accuracy": [2 / 3, 1 / 2, nan, nan],
+    }.items():
+        found = class_scores(metric, right, predicted, labelled)
+        torch.testing.assert_close(found, torch.tensor(expected), equal_nan=True)
+    with pytest.raises(InputError, match="'pixel_accuracy'; valid: miou, mean_accuracy, dice"):
+        class_scores("pixel_accuracy", right, predicted, labelled)
 
 
 def test_score_does_not_depend_on_the_batch():
