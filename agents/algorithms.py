@@ -16,6 +16,7 @@ from agents.supervised import (
     MultiScaleLearner,
 )
 from agents.weakly_supervised import ImageTagLearner
+from rss_env.augmentation import Augmentation
 from rss_env.errors import InputError
 from rss_env.scenes import Scenes
 from rss_env.vector_env import RSSVectorEnv
@@ -50,7 +51,7 @@ def build_learner(
     baseline: BaselineConfig,
     num_images: int,
     seed: int,
-    mirror: bool,
+    augmentation: Augmentation,
 ) -> Learner:
     """Bind a network to what the algorithm learns from.
 
@@ -63,7 +64,7 @@ def build_learner(
         baseline: Configures the plain policy gradients.
         num_images: B.
         seed: Of the images and of the maps drawn.
-        mirror: Whether the labelled references flip images horizontally at random.
+        augmentation: How the labelled references vary images.
 
     Raises:
         InputError: If the environment or a configuration does not fit.
@@ -76,7 +77,7 @@ def build_learner(
     if algo == "psl-metric":
         if env.metric is None:
             raise InputError("psl-metric decides for a metric: give --metric, and no --scorer")
-        return MetricDecisionLearner(*labelled, mirror=mirror, metric=env.metric)
+        return MetricDecisionLearner(*labelled, augmentation=augmentation, metric=env.metric)
     if algo == "psl-multiscale":
-        return MultiScaleLearner(*labelled, mirror=mirror, scales=env.geometry.scales)
-    return _LABELLED[algo](*labelled, mirror=mirror)
+        return MultiScaleLearner(*labelled, augmentation=augmentation, scales=env.geometry.scales)
+    return _LABELLED[algo](*labelled, augmentation=augmentation)

@@ -47,7 +47,8 @@ class RSSConfig:
     """Policy gradient, linear model: normalise by the deviation over the whole batch, on all
     ranks. (The metric model knows the deviations of its predictions, image by image.)"""
     replay: int = 8
-    """Image scores: batches of scored maps remembered of each image."""
+    """Image scores: batches of scored maps remembered of each image; none with --zoom and
+    --colour-jitter, which make it another image each time."""
     temperature: float | None = None
     """Of the policy's softmax; None: 0.05 for the linear model, whose logits are rewards, or 1."""
     exploration: float = 0.2
@@ -123,7 +124,7 @@ class RSSLearner(Learner):
         self.shares: ShareMemory | None = None
         if self.uses_metric and env.pixel_level:
             self.shares = ShareMemory(env.geometry)
-        elif config.replay and not env.pixel_level:
+        elif config.replay and not env.pixel_level and not env.augmentation.makes_new_images:
             self.memory = ReplayMemory(
                 env.geometry, env.group_size, config.replay, with_likelihoods=not self.regresses
             )

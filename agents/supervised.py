@@ -13,6 +13,7 @@ from torch import nn
 from agents.learner import Learner
 from agents.objectives import pool_cells
 from agents.policies import SegmentationNetwork
+from rss_env.augmentation import Augmentation
 from rss_env.kernels.label_table import VOID
 from rss_env.scenes import Scenes, SceneStream
 
@@ -21,7 +22,13 @@ class LabelledLearner(Learner):
     """Draws images with their labels, as the environment draws them; subclasses add the loss."""
 
     def __init__(
-        self, network: nn.Module, scenes: Scenes, num_images: int, seed: int, *, mirror: bool
+        self,
+        network: nn.Module,
+        scenes: Scenes,
+        num_images: int,
+        seed: int,
+        *,
+        augmentation: Augmentation,
     ):
         """Bind a network to labelled scenes.
 
@@ -30,10 +37,10 @@ class LabelledLearner(Learner):
             scenes: Images with labels.
             num_images: B.
             seed: Of the images: the same seed shows the same images as the environment does.
-            mirror: Whether images are flipped horizontally at random.
+            augmentation: How images are varied at random.
         """
         self.network, self.scenes = network, scenes
-        self.stream = SceneStream(num_images, len(scenes), mirror=mirror)
+        self.stream = SceneStream(num_images, len(scenes), augmentation)
         for group in range(num_images):
             self.stream.seed(group, seed + group)
 
@@ -75,11 +82,11 @@ class MetricDecisionLearner(CrossEntropyLearner):
         num_images: int,
         seed: int,
         *,
-        mirror: bool,
+        augmentation: Augmentation,
         metric: str,
     ):
         """As the parent, with the metric that decisions shall serve."""
-        super().__init__(network, scenes, num_images, seed, mirror=mirror)
+        super().__init__(network, scenes, num_images, seed, augmentation=augmentation)
         self.decide, self.metric = network.decide, metric
 
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -111,11 +118,11 @@ class MultiScaleLearner(LabelledLearner):
         num_images: int,
         seed: int,
         *,
-        mirror: bool,
+        augmentation: Augmentation,
         scales: Sequence[int],
     ):
         """As the parent, with cell sizes, coarse to fine."""
-        super().__init__(network, scenes, num_images, seed, mirror=mirror)
+        super().__init__(network, scenes, num_images, seed, augmentation=augmentation)
         self.scales = scales
 
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

@@ -77,6 +77,10 @@ class TrainConfig:
     """module:function that scores maps in place of labels."""
     horizontal_flip: bool = True
     """Mirror training images at random."""
+    zoom: tuple[float, float] | None = None
+    """Enlarge training images at random, by a factor between these two."""
+    colour_jitter: float = 0.0
+    """Change brightness, contrast and saturation of training images by up to this share."""
     network: str = "tiny-unet"
     """tiny-unet, or <architecture>/<encoder> of segmentation-models-pytorch."""
     pretrained: bool = False
@@ -136,6 +140,8 @@ def _make_env(config: TrainConfig) -> RSSVectorEnv:
         feedback=config.feedback,
         scorer=config.scorer,
         horizontal_flip=config.horizontal_flip,
+        zoom=config.zoom,
+        colour_jitter=config.colour_jitter,
         array="torch",
         device=config.device,
         **cast(dict[str, Any], config.data.options),
@@ -180,7 +186,7 @@ def open_run(config: TrainConfig) -> Run:
         baseline=config.baseline,
         num_images=config.num_images,
         seed=config.seed,
-        mirror=config.horizontal_flip,
+        augmentation=env.augmentation,
     )
     description = NetworkDescription.of(
         config.network, geometry.image_size, env.class_names, env.palette

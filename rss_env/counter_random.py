@@ -12,7 +12,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-SCENE_STREAM, MIRROR_STREAM, NOISE_STREAM = 1, 2, 3  # purposes, kept apart by the last key
+# Purposes, kept apart by the third key.
+SCENE_STREAM, MIRROR_STREAM, NOISE_STREAM, AUGMENTATION_STREAM = 1, 2, 3, 4
 
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 

@@ -97,7 +97,9 @@ class Judge:
                 "class_scores needs the ImageReward level, labels, and a metric that is a mean "
                 f"over classes ({', '.join(CLASS_METRICS)})"
             )
-        self._tables = [scenes.label_table(s) for s in geometry.scales] if scorer is None else []
+        if scorer is None:
+            for scale in geometry.scales:
+                scenes.label_table(scale)  # now, rather than in the first step
         weights = np.ones(scenes.num_classes)
         if class_balanced:
             # Inverse frequency over the data set, so that a right pixel is worth 1 on average.
@@ -144,10 +146,11 @@ class Judge:
         return Verdict(rewards, infos)
 
     def _cell_rewards(self, parts: list[torch.Tensor], batch: SceneBatch) -> list[torch.Tensor]:
+        labels = self._scenes.look_up(batch, self._geometry.scales)
         return [
-            cell_rewards(part, table, batch.index, batch.mirrored, columns, self._class_weights)
+            cell_rewards(part, table, labels.index, labels.mirrored, columns, self._class_weights)
             for part, table, (_, columns) in zip(
-                parts, self._tables, self._geometry.grids, strict=True
+                parts, labels.tables, self._geometry.grids, strict=True
             )
         ]
 
@@ -161,14 +164,14 @@ class Judge:
                 )[..., None]
                 for s, part in enumerate(parts)
             ]
-        assert self._scenes.class_pixels is not None
-        labelled = self._scenes.class_pixels[batch.index][:, None]
+        labels = self._scenes.look_up(batch, self._geometry.scales)
+        labelled = labels.class_pixels[:, None]
         scores, of_classes = [], []
         for part, table, (_, columns) in zip(
-            parts, self._tables, self._geometry.grids, strict=True
+            parts, labels.tables, self._geometry.grids, strict=True
         ):
             right, predicted = class_counts(
-                part, table, batch.index, batch.mirrored, columns, self._scenes.num_classes
+                part, table, labels.index, labels.mirrored, columns, self._scenes.num_classes
             ).unbind(2)
             scores.append(score_counts(self._metric, right, predicted, labelled)[..., None])
             if self._tells_classes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -23,6 +23,7 @@ from tqdm import tqdm
 
 from rss_env import counter_random
 from rss_env.array_cache import cached_array
+from rss_env.augmentation import Augmentation, Variation
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.base import ByteArray, FileDataset
 from rss_env.errors import InputError
@@ -39,10 +40,29 @@ class SceneBatch:
     Attributes:
         index: (G,) int64, which samples.
         mirrored: (G,) bool, which of them are flipped horizontally.
+        variation: What else is done to them, if anything.
     """
 
     index: torch.Tensor
     mirrored: torch.Tensor
+    variation: Variation | None = None
+
+
+@dataclass(frozen=True)
+class LabelLookup:
+    """What the maps of a batch are judged by.
+
+    Attributes:
+        tables: Of each scale, (M, cells, ...) from `kernels.label_table`.
+        index: (G,) int64, which rows are the batch's.
+        mirrored: (G,) bool, which of them are to be flipped horizontally.
+        class_pixels: (G, C) int64, labelled pixels of each class.
+    """
+
+    tables: list[torch.Tensor]
+    index: torch.Tensor
+    mirrored: torch.Tensor
+    class_pixels: torch.Tensor
 
 
 class Scenes:
@@ -74,9 +94,7 @@ class Scenes:
         if dataset.has_labels:
             labels = samples[3 * pixels :].reshape(count, height, width)
             self.labels = torch.from_numpy(labels).to(device)
-            counts = [np.bincount(label.ravel(), minlength=256) for label in labels]
-            class_pixels = np.stack(counts)[:, : self.num_classes].copy()
-            self.class_pixels = torch.from_numpy(class_pixels).to(device)
+            self.class_pixels = count_classes(self.labels, self.num_classes)
 
     def _cached(self, name: str, compute: Callable[[], ByteArray]) -> ByteArray:
         """An array of the data set, from the cache if the data set is one of files."""
@@ -116,11 +134,34 @@ class Scenes:
 
     def observe(self, batch: SceneBatch, repeats: int = 1) -> torch.Tensor:
         """The batch's images, each `repeats` times: fresh uint8 (G * repeats, H, W, 3)."""
-        return gather_images(self.images, batch.index, batch.mirrored, repeats)
+        if batch.variation is None:
+            return gather_images(self.images, batch.index, batch.mirrored, repeats)
+        images = gather_images(self.images, batch.index, batch.mirrored)
+        return batch.variation.of_images(images).repeat_interleave(repeats, 0)
 
     def labels_of(self, batch: SceneBatch) -> torch.Tensor:
         """The batch's label maps, for supervised learning and evaluation: uint8 (G, H, W)."""
-        return gather_images(self._need_labels(), batch.index, batch.mirrored)
+        labels = gather_images(self._need_labels(), batch.index, batch.mirrored)
+        return labels if batch.variation is None else batch.variation.of_labels(labels)
+
+    def look_up(self, batch: SceneBatch, scales: Sequence[int]) -> LabelLookup:
+        """What the batch's maps of these scales are judged by.
+
+        Raises:
+            InputError: If the data set has no labels.
+        """
+        if batch.variation is None or batch.variation.window is None:
+            self._need_labels()
+            assert self.class_pixels is not None
+            tables = [self.label_table(scale) for scale in scales]
+            return LabelLookup(tables, batch.index, batch.mirrored, self.class_pixels[batch.index])
+        labels = self.labels_of(batch)
+        return LabelLookup(
+            [label_table(labels, self.num_classes, scale) for scale in scales],
+            torch.arange(len(labels), device=labels.device),
+            torch.zeros_like(batch.mirrored),
+            count_classes(labels, self.num_classes),
+        )
 
     def class_frequencies(self) -> npt.NDArray[np.float64]:
         """Share of each class among the valid pixels of the data set, (C,)."""
@@ -155,6 +196,16 @@ def _read_all(dataset: SegmentationDataset, image_size: tuple[int, int]) -> Byte
     return row
 
 
+def count_classes(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    """Pixels of each class, (M, C) int64, in label maps (M, H, W) uint8."""
+    counts = torch.zeros(len(labels), 256, dtype=torch.int64, device=labels.device)
+    one = counts.new_ones(())
+    for part, images in zip(counts.split(64), labels.split(64), strict=True):  # bounds the memory
+        index = images.flatten(1).long()
+        part.scatter_add_(1, index, one.expand_as(index))
+    return counts[:, :num_classes].contiguous()
+
+
 _loaded: weakref.WeakValueDictionary[Any, Scenes] = weakref.WeakValueDictionary()
 
 
@@ -182,18 +233,18 @@ class SceneStream:
         episodes: (G,) int64, -1 before the first episode.
     """
 
-    def __init__(self, num_groups: int, num_scenes: int, *, mirror: bool = False):
+    def __init__(self, num_groups: int, num_scenes: int, augmentation: Augmentation | None = None):
         """Start with seeds from the operating system's entropy.
 
         Args:
             num_groups: G.
             num_scenes: How many scenes there are to draw from.
-            mirror: Whether scenes are flipped horizontally at random.
+            augmentation: How they are varied; not at all if None.
         """
         entropy = np.random.SeedSequence().generate_state(num_groups, np.uint64)
         self.seeds = (entropy >> np.uint64(1)).astype(np.int64)
         self.episodes = np.full(num_groups, -1, np.int64)
-        self._num_scenes, self._mirror = num_scenes, mirror
+        self._num_scenes, self._augmentation = num_scenes, augmentation or Augmentation()
 
     def seed(self, group: int, seed: int) -> None:
         """Start one group's stream anew; its next episode is number 0."""
@@ -207,13 +258,9 @@ class SceneStream:
         """The scenes of the current episodes."""
         keys = (self.seeds, np.maximum(self.episodes, 0))
         index = counter_random.integers(self._num_scenes, *keys, counter_random.SCENE_STREAM)
-        mirrored = np.zeros(len(self.seeds), np.bool_)
-        if self._mirror:
-            mirrored = counter_random.uniform(*keys, counter_random.MIRROR_STREAM) < 0.5
-        return SceneBatch(
-            torch.from_numpy(index).to(device, non_blocking=True),
-            torch.from_numpy(mirrored).to(device, non_blocking=True),
-        )
+        mirrored, variation = self._augmentation.draw(*keys, device)
+        on_device = torch.from_numpy(index).to(device, non_blocking=True)
+        return SceneBatch(on_device, mirrored, variation)
 
     def get_state(self) -> dict[str, list[int]]:
         """The whole state, as lists of integers."""

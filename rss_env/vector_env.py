@@ -24,6 +24,7 @@ from rss_env.arguments import (
     mask_of_groups,
     seeds_of_groups,
 )
+from rss_env.augmentation import Augmentation
 from rss_env.datasets import default_image_size, open_dataset
 from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, load_scorer
@@ -46,6 +47,7 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         pixel_level: Whether there is a reward per cell rather than a score per map.
         autoreset_mode: Gymnasium's autoreset mode.
         group_size: K; sub-environments gK .. gK + K - 1 see the same image at the same time.
+        augmentation: How images are varied at random.
     """
 
     metadata: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 2}  # noqa: RUF012
@@ -67,6 +69,8 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         class_balanced: bool = False,
         class_scores: bool = False,
         horizontal_flip: bool = False,
+        zoom: Sequence[float] | None = None,
+        colour_jitter: float = 0.0,
         group_size: int = 1,
         autoreset_mode: str | AutoresetMode = "SameStep",
         array: str = "numpy",
@@ -94,6 +98,8 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             class_scores: At image level, also tell the score of each class, as far as the
                 feedback shows scores.
             horizontal_flip: Whether images are mirrored at random.
+            zoom: Lowest and highest factor by which images are enlarged at random; None for never.
+            colour_jitter: How far brightness, contrast and saturation are changed at random, 0..1.
             group_size: K, how many neighbouring sub-environments share an image.
             autoreset_mode: `SameStep`, `NextStep` or `Disabled`, in any case.
             array: `numpy` or `torch`: what comes back.
@@ -162,7 +168,8 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         num_groups = num_envs // group_size
-        self._stream = SceneStream(num_groups, len(self._scenes), mirror=horizontal_flip)
+        self.augmentation = Augmentation.parse(horizontal_flip, zoom, colour_jitter)
+        self._stream = SceneStream(num_groups, len(self._scenes), self.augmentation)
         self._done = np.zeros(num_groups, np.bool_)
         self._look_up()
 

@@ -14,6 +14,7 @@ from agents.command_line import DataConfig
 from agents.policies import build_network
 from agents.supervised import CrossEntropyLearner, DiceLearner, MultiScaleLearner
 from agents.weakly_supervised import ImageTagLearner
+from rss_env.augmentation import Augmentation
 from rss_env.errors import InputError
 from rss_env.scenes import load_scenes
 from rss_env.vector_env import RSSVectorEnv
@@ -32,7 +33,9 @@ def network(seed=0):
 
 
 def labelled(kind, scenes, **arguments):
-    return kind(network(), scenes, 4, 0, mirror=True, **arguments)
+    return kind(
+        network(), scenes, 4, 0, augmentation=Augmentation(horizontal_flip=True), **arguments
+    )
 
 
 def logits_and_labels():

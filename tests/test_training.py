@@ -25,6 +25,7 @@ from agents.policies import build_network
 from agents.report import versions
 from agents.rss import RSSConfig, RSSLearner
 from agents.supervised import CrossEntropyLearner
+from rss_env.augmentation import Augmentation
 from rss_env.errors import InputError
 
 TINY = ["--image-size", "16", "--scales", "4", "1", "--num-images", "2", "--group-size", "2"]
@@ -293,7 +294,7 @@ def test_supervised_and_reward_learning_see_the_same_images():
     network = build_network("tiny-unet", 6, (64, 64))
     reward = RSSLearner(network, env.unwrapped, RSSConfig(), seed=5)
     scenes = env.unwrapped._scenes
-    supervised = CrossEntropyLearner(network, scenes, 3, seed=5, mirror=True)
+    supervised = CrossEntropyLearner(network, scenes, 3, seed=5, augmentation=Augmentation(True))
     for _ in range(3):
         images = reward.observations[::2]
         supervised.loss()

@@ -360,7 +360,6 @@ def test_labels_never_leak():
     scenes.class_pixels = scenes.class_pixels.flip(1)
     blind._scenes = scenes
     blind._judge._scenes = scenes
-    blind._judge._tables = [scenes.label_table(s) for s in blind.geometry.scales]
     assert_same(env.reset(seed=0)[0], blind.reset(seed=0)[0])
     for step in range(3):
         actions = torch.from_numpy(actions_for(env, step))
@@ -534,7 +533,7 @@ def test_void_only_image_scores_zero(folder_data):
     )
     env = env.unwrapped
     env._scenes.class_pixels[:] = 0
-    for table in env._judge._tables:
+    for table in env._scenes._tables.values():
         table[:] = 0 if table.ndim == 3 else 255
     env.reset(seed=0)
     assert env.step(torch.zeros(2, env.geometry.num_cells, dtype=torch.uint8))[1].tolist() == [0, 0]

@@ -1,0 +1,159 @@
+"""Varying training images at random: flipped, zoomed, in other colours; labels follow.
+
+Whole batches at a time, on their device; what happens to an image is a pure function of (seed,
+episode), like everything else that is random in an environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+
+from rss_env import counter_random
+from rss_env.errors import InputError
+from rss_env.kernels.label_table import VOID
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+_NUM_DRAWS = 6  # of an image: zoom, x, y, brightness, contrast, saturation
+
+
+@dataclass(frozen=True)
+class Variation:
+    """What is done to each of G images.
+
+    Attributes:
+        window: (G, 3) float32: zoom factor, and the window's centre (x, y) with the image's edges
+            at -1 and 1; None for whole images.
+        colours: (G, 3) float32 factors of brightness, contrast and saturation; None for none.
+    """
+
+    window: torch.Tensor | None
+    colours: torch.Tensor | None
+
+    def of_images(self, images: torch.Tensor) -> torch.Tensor:
+        """Vary images (G, H, W, 3) uint8; what lies outside of them is black."""
+        values = images.permute(0, 3, 1, 2).float()
+        if self.window is not None:
+            values = _look_through(self.window, values, "bilinear")
+        if self.colours is not None:
+            values = _recolour(values, *self.colours.view(-1, 3, 1, 1, 1).unbind(1))
+        return values.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+    def of_labels(self, labels: torch.Tensor) -> torch.Tensor:
+        """Vary label maps (G, H, W) uint8 as the images; what lies outside of them is void."""
+        if self.window is None:
+            return labels
+        # Counted from void, so that the zeros outside of the image mean void.
+        shifted = (labels.float() - VOID)[:, None]
+        return (_look_through(self.window, shifted, "nearest")[:, 0] + VOID).to(torch.uint8)
+
+
+def _look_through(window: torch.Tensor, values: torch.Tensor, mode: str) -> torch.Tensor:
+    """Values (G, D, H, W) seen through each image's window; 0 outside of the image."""
+    zoom, x, y = window.unbind(1)
+    zero = torch.zeros_like(x)
+    rows = [torch.stack([1 / zoom, zero, x], 1), torch.stack([zero, 1 / zoom, y], 1)]
+    grid = F.affine_grid(torch.stack(rows, 1), list(values.shape), align_corners=False)
+    return F.grid_sample(values, grid, mode=mode, padding_mode="zeros", align_corners=False)
+
+
+def _recolour(
+    values: torch.Tensor, brightness: torch.Tensor, contrast: torch.Tensor, saturation: torch.Tensor
+) -> torch.Tensor:
+    """Blend images (G, 3, H, W) in 0..255 with black, with their mean grey and with their greys."""
+    luma = values.new_tensor(_LUMA).view(1, 3, 1, 1)
+    values = (values * brightness).clamp(0, 255)
+    mean = (values * luma).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+    values = (mean + contrast * (values - mean)).clamp(0, 255)
+    grey = (values * luma).sum(1, keepdim=True)
+    return (grey + saturation * (values - grey)).clamp(0, 255)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How images are varied at random.
+
+    Attributes:
+        horizontal_flip: Whether half of them are mirrored.
+        zoom: Lowest and highest factor, drawn log-uniformly. Above 1 a window of the image fills
+            the frame, anywhere in it; below 1 the image fills a part of the frame and the rest is
+            black and void. None for whole images.
+        colour_jitter: How far the factors of brightness, contrast and saturation go from 1.
+    """
+
+    horizontal_flip: bool = False
+    zoom: tuple[float, float] | None = None
+    colour_jitter: float = 0.0
+
+    @classmethod
+    def parse(
+        cls, horizontal_flip: bool, zoom: Sequence[float] | None, colour_jitter: float
+    ) -> Augmentation:
+        """Check arguments.
+
+        Raises:
+            InputError: If one is invalid.
+        """
+        if not (_is_number(colour_jitter) and 0 <= colour_jitter < 1):
+            raise InputError(f"colour_jitter must be in 0..1 (below 1), got {colour_jitter!r}")
+        if zoom is None:
+            return cls(bool(horizontal_flip), None, float(colour_jitter))
+        legal = isinstance(zoom, Sequence) and len(zoom) == 2 and all(map(_is_number, zoom))
+        if not (legal and 0 < zoom[0] <= zoom[1] < float("inf")):
+            raise InputError(
+                f"zoom must be two positive factors, lowest and highest, got {zoom!r}; for example "
+                "(0.75, 1.5)"
+            )
+        return cls(bool(horizontal_flip), (zoom[0], zoom[1]), float(colour_jitter))
+
+    @property
+    def makes_new_images(self) -> bool:
+        """Whether an image hardly ever comes back as it was, or as its mirror image."""
+        return self.zoom is not None or self.colour_jitter > 0
+
+    def draw(
+        self,
+        seeds: npt.NDArray[np.int64],
+        episodes: npt.NDArray[np.int64],
+        device: torch.device | str,
+    ) -> tuple[torch.Tensor, Variation | None]:
+        """What happens to the image of each of G groups.
+
+        Args:
+            seeds: (G,).
+            episodes: (G,).
+            device: Where the answer is to be.
+
+        Returns:
+            (G,) bool, which are mirrored (before all else), and how they are varied, if they are.
+        """
+        mirrored = np.zeros(len(seeds), np.bool_)
+        if self.horizontal_flip:
+            mirrored = counter_random.uniform(seeds, episodes, counter_random.MIRROR_STREAM) < 0.5
+
+        def on_device(array: npt.NDArray[Any]) -> torch.Tensor:
+            return torch.from_numpy(array).to(device, non_blocking=True)
+
+        if not self.makes_new_images:
+            return on_device(mirrored), None
+        keys = (seeds[:, None], episodes[:, None], counter_random.AUGMENTATION_STREAM)
+        draws = counter_random.uniform(*keys, np.arange(_NUM_DRAWS)[None]).astype(np.float32)
+        window = colours = None
+        if self.zoom is not None:
+            low, high = self.zoom
+            zoom = low * (high / low) ** draws[:, :1]
+            centre = (2 * draws[:, 1:3] - 1) * (1 - 1 / zoom)
+            window = on_device(np.concatenate([zoom, centre], 1).astype(np.float32))
+        if self.colour_jitter:
+            colours = on_device(1 + np.float32(self.colour_jitter) * (2 * draws[:, 3:] - 1))
+        return on_device(mirrored), Variation(window, colours)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
