@@ -74,12 +74,16 @@ def call_scorer(
         (G, K) float32 in [0, 1] on the images' device.
 
     Raises:
-        InputError: If the answer has another shape, or a value that is not in [0, 1].
+        InputError: If the answer is not of numbers, has another shape, or a value that is not in
+            [0, 1].
     """
     given = (images.numpy(), action_maps.numpy()) if numpy else (images, action_maps)
     answer = scorer(*given)
-    scores = torch.as_tensor(answer, dtype=torch.float32, device=images.device)
     expected = tuple(action_maps.shape[:2])
+    try:
+        scores = torch.as_tensor(answer, dtype=torch.float32, device=images.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"scorer must return {expected} numbers, got {answer!r:.60}") from None
     if tuple(scores.shape) != expected:
         raise InputError(f"scorer must return shape {expected}, got {tuple(scores.shape)}")
     legal = (scores >= 0) & (scores <= 1)  # false for NaN

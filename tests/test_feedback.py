@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import pytest
 import torch
@@ -90,6 +91,40 @@ def test_scorers_are_checked():
     for wrong in (np.nan, 1.5, -0.1):
         with pytest.raises(InputError, match=r"in \[0, 1\]"):
             call_scorer(constant(wrong), images, maps, numpy=True)
+
+
+@pytest.mark.parametrize("fault", ["raises", "NaN", "shape", "dtype", "nothing"])
+@pytest.mark.parametrize("array", ["numpy", "torch"])
+def test_a_scorer_that_fails_leaves_the_environment_where_it_was(fault, array):
+    fails = [True]
+
+    def scorer(images, action_maps):
+        scores = np.linspace(0.2, 0.8, action_maps.shape[1], dtype=np.float32)
+        scores = np.tile(scores, (len(images), 1))
+        if not fails[0] or len(np.unique(action_maps)) < 2:  # fails at the second scale
+            return scores
+        if fault == "raises":
+            raise ConnectionError("the reward model is away")
+        return {"NaN": scores * np.nan, "shape": scores[:1], "dtype": "good", "nothing": None}[
+            fault
+        ]
+
+    env: Any = gym.make_vec(
+        "RSS/Shapes-ImageReward-v0", num_envs=4, group_size=2, scorer=scorer, array=array,
+        num_scenes=8, image_size=16, scales=(4, 1),
+    ).unwrapped  # fmt: skip
+    before, _ = env.reset(seed=0)
+    actions = np.zeros((4, 272), np.int64)
+    actions[:, 20:50] = 1
+    actions = torch.from_numpy(actions) if array == "torch" else actions
+    state = env.get_state()
+    with pytest.raises(ConnectionError if fault == "raises" else InputError):
+        env.step(actions)
+    assert env.get_state() == state
+    np.testing.assert_array_equal(env.observe(), before)
+    fails[0] = False
+    _, rewards, _, _, _ = env.step(actions)
+    assert np.asarray(rewards).tolist() == pytest.approx([0.2, 0.8] * 2)
 
 
 def test_scorers_load_by_name():
