@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from rss_env.kernels.sample_classes import sample_classes
+
 # Varied maps: logits are disturbed by noise of a strength between these, drawn for each map. Weak
 # noise moves borders, strong noise makes maps of a few regions of a few classes.
 _WEAKEST, _STRONGEST = 0.5, 4.0
@@ -28,12 +30,12 @@ def sample_maps(
     *,
     stratified: bool = False,
 ) -> torch.Tensor:
-    """Draw K maps by inverting the distribution function of every cell.
+    """Draw K maps cell by cell.
 
     Args:
         probabilities: (B, C, P).
         num_maps: K.
-        generator: Random state, on the same device.
+        generator: Random state, on the same device; one number of it is used for each image.
         stratified: Whether the K maps share out a cell's classes: each class is drawn less than 2
             more or less often than K times its probability, by maps in random order. Every map by
             itself still follows the probabilities, and its cells are independent; but maps of a
@@ -41,22 +43,11 @@ def sample_maps(
 
     Returns:
         (B, K, P) uint8.
-
-    Source: stratified sampling; in random order, a Latin hypercube (McKay et al., 1979).
     """
-    batch, classes, cells = probabilities.shape
-    cumulative = probabilities.cumsum(1).transpose(1, 2).contiguous()  # (B, P, C)
-
-    def uniform() -> torch.Tensor:
-        shape = (batch, cells, num_maps)
-        return torch.rand(shape, generator=generator, device=probabilities.device)
-
-    draws = uniform()
-    if stratified:
-        draws = (uniform().argsort(-1) + draws) / num_maps
-    choice = torch.searchsorted(cumulative, draws, right=True)
-    choice = choice.clamp_(max=classes - 1)  # the sum of probabilities may round to below 1
-    return choice.transpose(1, 2).to(torch.uint8).contiguous()
+    low, high = -(2**63), 2**63 - 1
+    shape = (len(probabilities),)
+    keys = torch.randint(low, high, shape, generator=generator, device=probabilities.device)
+    return sample_classes(probabilities, keys, num_maps, stratified=stratified)
 
 
 def sample_varied_maps(

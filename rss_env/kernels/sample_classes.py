@@ -1,0 +1,157 @@
+"""K classes for every cell, drawn from its probabilities with random numbers that are counters.
+
+Each image has a key; a cell's numbers are the SplitMix64 stream whose state is a hash of the key
+and the cell. So a draw does not depend on what else is in the batch, or on who draws it.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import torch
+
+from rss_env.kernels.dispatch import BatchLoop, choose
+
+_GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
+_BELOW_ONE = 1.0 - 2.0**-24  # the largest float32 below 1
+
+
+def _signed(number: int) -> int:
+    """The int64 of the same 64 bits: torch has no arithmetic of uint64."""
+    return (number + 2**63) % 2**64 - 2**63
+
+
+def _finalise(state: torch.Tensor) -> torch.Tensor:
+    """SplitMix64's finaliser of int64 taken for 64 bits; products wrap."""
+    for shift, factor in ((30, _MIX1), (27, _MIX2)):
+        logical = (state >> shift) & ((1 << (64 - shift)) - 1)
+        state = (state ^ logical) * _signed(factor)
+    return state ^ ((state >> 31) & ((1 << 33) - 1))
+
+
+def _uniform(keys: torch.Tensor, cells: int, count: int) -> torch.Tensor:
+    """The first numbers (B, P, count) of each cell's stream, in [0, 1), float32."""
+    device = keys.device
+    cell = torch.arange(1, cells + 1, device=device)
+    states = _finalise(keys[:, None] + cell * _signed(_GAMMA))
+    number = torch.arange(1, count + 1, device=device)
+    bits = _finalise(states[..., None] + number * _signed(_GAMMA))
+    return ((bits >> 40) & 0xFFFFFF).float() * 2.0**-24
+
+
+def sample_classes_reference(
+    probabilities: torch.Tensor, keys: torch.Tensor, num_maps: int, stratified: bool
+) -> torch.Tensor:
+    """The classes by inverting every cell's distribution function, all cells at once."""
+    uniform = _uniform(keys, probabilities.shape[2], 2 * num_maps if stratified else num_maps)
+    draws = uniform[..., :num_maps]
+    if stratified:
+        strata = torch.arange(num_maps, device=keys.device)
+        draws = ((strata + draws) / num_maps).clamp(max=_BELOW_ONE)
+        order = strata.expand(draws.shape).clone()
+        for k in range(num_maps - 1, 0, -1):  # Fisher and Yates' shuffle
+            other = (uniform[..., num_maps + k, None] * (k + 1)).long()
+            swapped = order.gather(2, other)
+            order.scatter_(2, other, order[..., k, None].clone())
+            order[..., k] = swapped[..., 0]
+        draws = draws.gather(2, order)
+    cumulative = [probabilities[:, 0]]
+    for c in range(1, probabilities.shape[1]):  # one after another, so that all faces round alike
+        cumulative.append(cumulative[-1] + probabilities[:, c])
+    thresholds = draws * cumulative[-1][..., None]
+    classes = torch.zeros_like(thresholds, dtype=torch.uint8)
+    for below in cumulative[:-1]:
+        classes += (below[..., None] <= thresholds).to(torch.uint8)
+    return classes.transpose(1, 2).contiguous()
+
+
+@numba.njit(cache=True, inline="always")
+def _number(state, count):
+    """Number `count` (from 1) of the SplitMix64 stream of a state, as 64 bits."""
+    bits = state + np.uint64(count) * np.uint64(_GAMMA)
+    bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(_MIX1)
+    bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(_MIX2)
+    return bits ^ (bits >> np.uint64(31))
+
+
+@numba.njit(cache=True, inline="always")
+def _fraction(bits):
+    """The top 24 bits as a number in [0, 1)."""
+    return np.float32(bits >> np.uint64(40)) * np.float32(2.0**-24)
+
+
+@BatchLoop
+def _draw(
+    probabilities,  # (B, C, P) floating point
+    keys,  # (B,) int64
+    stratified,
+    maps,  # (B, K, P) uint8; written
+):
+    images, classes, cells = probabilities.shape
+    members = maps.shape[1]
+    last, width = classes - 1, 64  # cells at a time, so that sums over classes make vectors
+    for b in numba.prange(images):
+        cumulative = np.empty((classes, width), probabilities.dtype)
+        thresholds = np.empty(members, probabilities.dtype)
+        below = np.empty(members, probabilities.dtype)  # as wide as what is compared for it
+        key, part = np.uint64(keys[b]), np.float32(members)
+        for first in range(0, cells, width):
+            count = min(width, cells - first)
+            for q in range(count):
+                cumulative[0, q] = probabilities[b, 0, first + q]
+            for c in range(1, classes):
+                for q in range(count):
+                    cumulative[c, q] = cumulative[c - 1, q] + probabilities[b, c, first + q]
+            for q in range(count):
+                p = first + q
+                state, total = _number(key, p + 1), cumulative[last, q]
+                for k in range(members):
+                    place = _fraction(_number(state, k + 1))
+                    if stratified:
+                        place = min((np.float32(k) + place) / part, np.float32(_BELOW_ONE))
+                    thresholds[k] = place * total
+                    below[k] = 0
+                for c in range(last):
+                    edge = cumulative[c, q]
+                    for k in range(members):  # without branches: the compiler makes vectors of it
+                        below[k] += edge <= thresholds[k]
+                if stratified:
+                    for k in range(members - 1, 0, -1):
+                        share = _fraction(_number(state, members + k + 1))
+                        other = int(share * np.float32(k + 1))
+                        below[k], below[other] = below[other], below[k]
+                for k in range(members):
+                    maps[b, k, p] = np.uint8(below[k])
+
+
+def sample_classes(
+    probabilities: torch.Tensor,
+    keys: torch.Tensor,
+    num_maps: int,
+    *,
+    stratified: bool = False,
+    implementation: str = "auto",
+) -> torch.Tensor:
+    """Draw K maps by inverting the distribution function of every cell.
+
+    Args:
+        probabilities: (B, C, P) floating point, of one sum over C in each cell; C at most 256.
+        keys: (B,) int64, any numbers.
+        num_maps: K.
+        stratified: Whether the K maps share out a cell's classes: one number is drawn in each of K
+            equal parts of [0, 1), and they are dealt to the maps in random order.
+        implementation: `auto`, `reference` or `numba`.
+
+    Returns:
+        (B, K, P) uint8, a function of an image's key and probabilities alone.
+
+    Source: SplitMix64 (Steele, Lea, Flood, OOPSLA 2014); stratified in random order, a Latin
+    hypercube (McKay et al., 1979); Fisher and Yates' shuffle (Durstenfeld, 1964).
+    """
+    probabilities = probabilities.detach()
+    if choose(implementation, probabilities) == "reference":
+        return sample_classes_reference(probabilities, keys, num_maps, stratified)
+    batch, _, cells = probabilities.shape
+    maps = torch.empty(batch, num_maps, cells, dtype=torch.uint8)
+    _draw(batch, probabilities, keys, int(stratified), maps)
+    return maps
