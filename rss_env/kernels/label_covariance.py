@@ -29,22 +29,6 @@ def label_covariance_reference(
     return torch.einsum("bkpc,bjpc->bkj", centred * rates, centred)
 
 
-@numba.njit(cache=True)
-def _add_four_cells(row, classes, roots, member, stop):
-    """Add what four cells give one row; four at once, as the row is what has to be moved."""
-    nothing = roots[0, member] * 0
-    class0, class1, class2, class3 = classes[0], classes[1], classes[2], classes[3]
-    roots0, roots1, roots2, roots3 = roots[0], roots[1], roots[2], roots[3]
-    own0, own1, own2, own3 = class0[member], class1[member], class2[member], class3[member]
-    root0, root1, root2, root3 = roots0[member], roots1[member], roots2[member], roots3[member]
-    for j in range(stop):  # without branches: the compiler makes vectors of it
-        shared = root0 * (roots0[j] if class0[j] == own0 else nothing)
-        shared += root1 * (roots1[j] if class1[j] == own1 else nothing)
-        shared += root2 * (roots2[j] if class2[j] == own2 else nothing)
-        shared += root3 * (roots3[j] if class3[j] == own3 else nothing)
-        row[j] += shared
-
-
 @BatchLoop
 def _second_moment_of_hits(
     probabilities,  # (B, C, P) floating point
@@ -54,24 +38,46 @@ def _second_moment_of_hits(
     result,  # (B, K, K) floating point; written
 ):
     images, members, cells = maps.shape
+    classes = probabilities.shape[1]
     width = (members + 15) // 16 * 16  # whole vectors, also of the lower triangle's rows
+    tile = 64  # cells whose maps are brought together, so that memory is read in order
     for b in numba.prange(images):
-        classes = np.zeros((4, width), result.dtype)  # as wide as what is selected by it
-        roots = np.zeros((4, width), result.dtype)
+        rates = np.empty((classes, tile), result.dtype)
+        own = np.zeros((tile, members), np.uint8)
+        roots = np.zeros((tile, members), result.dtype)
+        # What the maps of one class give at each of four cells, and zeros for the other maps.
+        alike = np.zeros((4, classes, width), result.dtype)
         sums = np.zeros((members, width), result.dtype)
-        for first in range(0, cells, 4):
-            for q in range(4):
-                p = first + q
-                for k in range(members):
-                    roots[q, k] = 0
-                    if p < cells:
-                        choice = maps[b, k, p]
-                        rate, weight = probabilities[b, choice, p], hit_weights[b, k, choice]
-                        classes[q, k] = choice
-                        roots[q, k] = weight * np.sqrt(rate)
-                        means[b, k, p] = weight * rate
+        for start in range(0, cells, tile):
+            count = min(tile, cells - start)
+            for c in range(classes):
+                for q in range(count):
+                    rates[c, q] = probabilities[b, c, start + q]
             for k in range(members):
-                _add_four_cells(sums[k], classes, roots, k, (k // 16 + 1) * 16)
+                for q in range(count):
+                    choice = maps[b, k, start + q]
+                    rate, weight = rates[choice, q], hit_weights[b, k, choice]
+                    own[q, k] = choice
+                    roots[q, k] = weight * np.sqrt(rate)
+                    means[b, k, start + q] = weight * rate
+                for q in range(count, (count + 3) // 4 * 4):
+                    roots[q, k] = 0
+            for first in range(0, count, 4):  # four at once, as the row is what has to be moved
+                for q in range(4):
+                    for k in range(members):
+                        alike[q, own[first + q, k], k] = roots[first + q, k]
+                for k in range(members):
+                    class0, class1 = own[first, k], own[first + 1, k]
+                    class2, class3 = own[first + 2, k], own[first + 3, k]
+                    root0, root1 = roots[first, k], roots[first + 1, k]
+                    root2, root3 = roots[first + 2, k], roots[first + 3, k]
+                    for j in range((k // 16 + 1) * 16):
+                        shared = root0 * alike[0, class0, j] + root1 * alike[1, class1, j]
+                        shared += root2 * alike[2, class2, j] + root3 * alike[3, class3, j]
+                        sums[k, j] += shared
+                for q in range(4):
+                    for k in range(members):
+                        alike[q, own[first + q, k], k] = 0
         for k in range(members):
             for j in range(k + 1):
                 result[b, k, j] = sums[k, j]
