@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar
 
 import tyro
 
@@ -16,26 +16,38 @@ from rss_env.registration import parse_environment_id
 Config = TypeVar("Config")
 
 
-@dataclass
-class DataConfig:
-    """Which data: an environment id, and where its files lie."""
+@dataclass(kw_only=True)
+class FilesConfig:
+    """Where the files of a data set lie, and how to read them."""
 
-    env: str = "RSS/Shapes-ImageReward-v0"
-    """Environment id, RSS/<Dataset>-<PixelReward|ImageReward>-v0."""
     root: str | None = None
     """Folder of the data set; by default $RSS_DATA_ROOT/<Dataset>."""
     images: str | None = None
     """Folder: images, subfolders included."""
     labels: str | None = None
     """Folder: label files of the same names."""
+    image_ending: str | None = None
+    """Folder: what image names end in and label names do not."""
+    label_ending: str | None = None
+    """Folder: what label names end in and image names do not, like _mask."""
     classes: str | None = None
-    """Folder: file with a class name a line, or the number of classes."""
+    """Folder: file with a class name a line, or the number of classes. PascalContext: 59 or 60."""
+    class_order: Literal["official", "alphabetical"] | None = None
+    """PascalContext: what the values of label PNGs mean."""
 
     @property
-    def options(self) -> dict[str, str]:
+    def options(self) -> dict[str, Any]:
         """The data set's own arguments that were given."""
-        names = ("root", "images", "labels", "classes")
+        names = [field.name for field in fields(FilesConfig)]
         return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+
+
+@dataclass
+class DataConfig(FilesConfig):
+    """Which data: an environment id, and where its files lie."""
+
+    env: str = "RSS/Shapes-ImageReward-v0"
+    """Environment id, RSS/<Dataset>-<PixelReward|ImageReward>-v0."""
 
     @property
     def dataset_name(self) -> str:
@@ -67,7 +79,7 @@ def run_command(
 
     Args:
         program: Name to show in messages.
-        config: The configuration's dataclass.
+        config: The configuration's dataclass, or a union of those of its subcommands.
         function: What to do with it.
         arguments: The command line without the program; None for the process's own.
     """

@@ -15,7 +15,7 @@ from agents.checkpoint import load_checkpoint
 from agents.command_line import run_command
 from agents.policies import SegmentationNetwork
 from rss_env.arguments import check_device
-from rss_env.datasets.base import ByteArray, read_image
+from rss_env.datasets.decoding import ByteArray, read_image
 from rss_env.datasets.folder import find_images
 from rss_env.errors import InputError
 from rss_env.rendering import overlay, palette_image

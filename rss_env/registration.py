@@ -10,7 +10,7 @@ import gymnasium as gym
 from rss_env.errors import check_choice
 
 # Named here too, so that `import rss_env` need not import torch; a test holds them equal.
-DATASET_NAMES = ("Shapes", "VOC", "Cityscapes", "Folder")
+DATASET_NAMES = ("Shapes", "VOC", "PascalContext", "Cityscapes", "Folder")
 LEVEL_NAMES = ("PixelReward", "ImageReward")
 
 

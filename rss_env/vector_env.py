@@ -83,7 +83,7 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
 
         Args:
             num_envs: N, a multiple of `group_size`.
-            dataset: `Shapes`, `VOC`, `Cityscapes` or `Folder`.
+            dataset: `Shapes`, `VOC`, `PascalContext`, `Cityscapes` or `Folder`.
             level: `ImageReward`, one score per map; `PixelReward`, one reward per cell.
             split: A split's name or a list file; None for the data set's training split.
             image_size: Side or (H, W) to resize to; None for the data set's default.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
 from rss_env.datasets.base import SegmentationDataset
 from rss_env.datasets.cityscapes import Cityscapes
 from rss_env.datasets.folder import Folder
+from rss_env.datasets.pascal_context import PascalContext
 from rss_env.datasets.shapes import Shapes
 from rss_env.datasets.voc import VOC
 from rss_env.errors import InputError, check_choice
@@ -15,6 +17,7 @@ from rss_env.errors import InputError, check_choice
 DATASETS: dict[str, type[SegmentationDataset]] = {
     "Shapes": Shapes,
     "VOC": VOC,
+    "PascalContext": PascalContext,
     "Cityscapes": Cityscapes,
     "Folder": Folder,
 }
@@ -28,6 +31,27 @@ def default_image_size(name: str) -> tuple[int, int]:
     return DEFAULT_IMAGE_SIZE.get(name, OTHER_IMAGE_SIZE)
 
 
+def resolve_dataset(
+    name: str, options: Mapping[str, Any]
+) -> tuple[type[SegmentationDataset], dict[str, Any]]:
+    """The loader of a data set, and the arguments it is to be called with.
+
+    Args:
+        name: A key of `DATASETS`.
+        options: Its own arguments (`root`, `split`, ...); None means its default.
+
+    Raises:
+        InputError: If the name or an option is unknown.
+    """
+    dataset = DATASETS[check_choice("data set", name, DATASETS)]
+    given = {key: value for key, value in options.items() if value is not None}
+    valid = [key for key in inspect.signature(dataset).parameters if key != "on_fault"]
+    unknown = [key for key in given if key not in valid]
+    if unknown:
+        raise InputError(f"{name} takes no argument {unknown[0]!r}; valid: {', '.join(valid)}")
+    return dataset, given
+
+
 def open_dataset(name: str, **options: Any) -> SegmentationDataset:
     """Open a data set by name.
 
@@ -38,10 +62,5 @@ def open_dataset(name: str, **options: Any) -> SegmentationDataset:
     Raises:
         InputError: If the name or an option is unknown, or the data cannot be used.
     """
-    dataset = DATASETS[check_choice("data set", name, DATASETS)]
-    given = {key: value for key, value in options.items() if value is not None}
-    valid = list(inspect.signature(dataset).parameters)
-    unknown = [key for key in given if key not in valid]
-    if unknown:
-        raise InputError(f"{name} takes no argument {unknown[0]!r}; valid: {', '.join(valid)}")
+    dataset, given = resolve_dataset(name, options)
     return dataset(**given)

@@ -1,24 +1,29 @@
-"""What every data set offers, and the rules for reading image and label files, in one place."""
+"""What every data set offers: samples in files, split lists, where a data set lies."""
 
 from __future__ import annotations
 
 import os
-import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
 
+from rss_env.datasets.decoding import ByteArray, LabelRule, read_image
 from rss_env.errors import DatasetError
-from rss_env.kernels.label_table import VOID
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+FaultHandler = Callable[[str], None]
 
-ByteArray = npt.NDArray[np.uint8]
+
+def raise_fault(message: str) -> None:
+    """What a data set does with a fault in its files unless told otherwise.
+
+    Raises:
+        DatasetError: Always.
+    """
+    raise DatasetError(message)
 
 
 class SegmentationDataset(ABC):
@@ -33,6 +38,15 @@ class SegmentationDataset(ABC):
     class_names: tuple[str, ...]
     palette: ByteArray
     identity: Hashable
+
+    @classmethod
+    @abstractmethod
+    def split_names(cls, **options: Any) -> list[str]:
+        """The splits that the data at hand offer, given the data set's own arguments.
+
+        Raises:
+            DatasetError: If the data are not there.
+        """
 
     @property
     def num_classes(self) -> int:
@@ -80,75 +94,13 @@ def voc_palette(num_classes: int) -> ByteArray:
     return palette
 
 
-def read_image(path: Path) -> Image.Image:
-    """Decode an image file as RGB.
-
-    Raises:
-        DatasetError: If the file is missing, truncated, or not an image.
-    """
-    return _decode(path, "image").convert("RGB")
-
-
-def _decode(path: Path, role: str) -> Image.Image:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            with Image.open(path) as image:
-                image.load()
-                return image
-    except (OSError, SyntaxError, ValueError, Warning, Image.DecompressionBombError) as error:
-        reason = str(error).replace(str(path), path.name)
-        raise DatasetError(f"cannot read {role} {path}: {reason}") from None
-
-
-@dataclass(frozen=True)
-class LabelRule:
-    """How the values in label files become class indices.
-
-    Attributes:
-        table: (256,) int16: class index, 255 for void, -1 for a value that must not occur.
-    """
-
-    table: npt.NDArray[np.int16]
-
-    @classmethod
-    def identity(cls, num_classes: int) -> LabelRule:
-        """Values are class indices 0..C-1; 255 is void."""
-        table = np.full(256, -1, np.int16)
-        table[:num_classes] = np.arange(num_classes)
-        table[VOID] = VOID
-        return cls(table)
-
-    def read(self, path: Path) -> ByteArray:
-        """Decode a single-channel or palette label file into class indices (H, W) uint8.
-
-        Raises:
-            DatasetError: If the file cannot be decoded, has colour channels, or holds a value
-                that is not a class.
-        """
-        image = _decode(path, "label")
-        if image.mode not in ("1", "L", "P", "I;16", "I"):
-            raise DatasetError(
-                f"label {path} has mode {image.mode}; "
-                "expected a palette or single-channel image of class indices"
-            )
-        values = np.array(image).astype(np.int64)  # palette images keep their indices
-        classes = self.table[values.clip(0, VOID)]
-        illegal = (classes < 0) | (values < 0) | (values > VOID)
-        if illegal.any():
-            y, x = (int(i) for i in np.argwhere(illegal)[0])
-            valid = np.flatnonzero(self.table[:VOID] >= 0)
-            raise DatasetError(
-                f"label {path} holds the value {int(values[y, x])} at row {y}, column {x}; "
-                f"valid: {valid.min()}..{valid.max()}, and {VOID} for void"
-            )
-        return classes.astype(np.uint8)
-
-
 class FileDataset(SegmentationDataset):
     """Samples in files: one image each, and a label file each unless there are no labels.
 
     Attributes:
+        images: Image files.
+        labels: Label files in the same order, or None.
+        label_rule: What the values in label files mean.
         samples: Which files they are and how they are read, whatever is in them. (The identity
             also has the files' sizes and times: it changes when a file does.)
     """
@@ -161,6 +113,7 @@ class FileDataset(SegmentationDataset):
         palette: ByteArray,
         label_rule: LabelRule,
         where: str,
+        on_fault: FaultHandler = raise_fault,
     ):
         """Check that every file is there.
 
@@ -171,16 +124,25 @@ class FileDataset(SegmentationDataset):
             palette: (C, 3) uint8.
             label_rule: What the values in label files mean.
             where: What this is a list of, for messages.
+            on_fault: Called with each fault in the list; samples with missing files are left out
+                if it returns.
 
         Raises:
             DatasetError: If the list is empty or a file is missing.
         """
         if not images:
-            raise DatasetError(f"{where} is empty: it names no image")
-        missing = [path for path in (*images, *(labels or ())) if not path.is_file()]
-        if missing:
-            raise DatasetError(f"{where} names {len(missing)} missing file(s), first {missing[0]}")
-        self.images, self.labels = list(images), None if labels is None else list(labels)
+            on_fault(f"{where} is empty: it names no image")
+        absent = {path for path in (*images, *(labels or ())) if not path.is_file()}
+        if absent:
+            if on_fault is raise_fault:
+                first = next(p for p in (*images, *(labels or ())) if p in absent)
+                on_fault(f"{where} names {len(absent)} missing file(s), first {first}")
+            for path in sorted(absent):
+                on_fault(f"{where} names the missing file {path}")
+        samples = list(zip(images, labels or images, strict=True))
+        samples = [pair for pair in samples if absent.isdisjoint(pair)]
+        self.images = [image for image, _ in samples]
+        self.labels = None if labels is None else [label for _, label in samples]
         self.class_names, self.palette = tuple(class_names), palette
         self.label_rule = label_rule
         self.samples = (
@@ -208,11 +170,7 @@ class FileDataset(SegmentationDataset):
         label = None
         if self.labels is not None:
             label = self.label_rule.read(self.labels[index])
-            if label.shape != image.size[::-1]:
-                raise DatasetError(
-                    f"image {self.images[index]} is {image.size[1]}x{image.size[0]} but label "
-                    f"{self.labels[index]} is {label.shape[0]}x{label.shape[1]}"
-                )
+            self.check_sizes(index, image, label)
         if image_size is None:
             return np.array(image), label
         size = (image_size[1], image_size[0])  # PIL: (width, height)
@@ -220,6 +178,22 @@ class FileDataset(SegmentationDataset):
         if label is not None:
             label = np.array(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
         return resized, label
+
+    def check_sizes(self, index: int, image: Image.Image, label: ByteArray) -> None:
+        """Check that an image and its label (H, W) cover each other.
+
+        Raises:
+            DatasetError: If they do not.
+        """
+        assert self.labels is not None
+        if label.shape == (image.height, image.width):
+            return
+        turned = label.shape == (image.width, image.height)
+        raise DatasetError(
+            f"image {self.images[index]} is {image.height}x{image.width} but label "
+            f"{self.labels[index]} is {label.shape[0]}x{label.shape[1]}"
+            + ("; an image's EXIF orientation is applied, so labels must be upright" * turned)
+        )
 
 
 def read_list(path: Path) -> list[str]:
@@ -229,25 +203,41 @@ def read_list(path: Path) -> list[str]:
         DatasetError: If the file cannot be read as text.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"cannot read list {path}: {error}") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def read_split(path: Path) -> list[str]:
-    """Sample names of a split list: one a line, relative, inside the data set.
+def read_split(
+    path: Path, on_fault: FaultHandler = raise_fault, name_of: Callable[[str], str] = str
+) -> list[str]:
+    """Sample names of a split list: one a line, relative, inside the data set, repeats kept.
+
+    Args:
+        path: The list.
+        on_fault: Called with each fault; a faulty line is left out if it returns.
+        name_of: From a line to the name it holds.
 
     Raises:
         DatasetError: If the list is unreadable, empty, or names a path that leads elsewhere.
     """
-    names = read_list(path)
-    if not names:
-        raise DatasetError(f"split list {path} is empty")
-    for name in names:
-        if os.path.isabs(name) or ".." in Path(name).parts:
-            raise DatasetError(f"split list {path} names {name!r}, which leads out of the data set")
+    names = []
+    lines = read_list(path)
+    if not lines:
+        on_fault(f"split list {path} is empty")
+    for name in map(name_of, lines):
+        if any(os.path.isabs(part) or ".." in Path(part).parts for part in name.split("\t")):
+            on_fault(f"split list {path} names {name!r}, which leads out of the data set")
+        else:
+            names.append(name)
     return names
+
+
+def list_splits(*folders: Path) -> dict[str, Path]:
+    """Split lists by name; where two folders hold the same name, the first wins."""
+    files = [file for folder in reversed(folders) for file in folder.glob("*.txt")]
+    return {file.stem: file for file in sorted(files, key=lambda file: file.stem)}
 
 
 def is_list_file(split: str) -> bool:
@@ -280,3 +270,14 @@ def resolve_root(root: str | os.PathLike[str] | None, name: str, layout: str, ho
     if not folder.is_dir():
         raise DatasetError(f"{name} root {folder} is not a folder; {advice}")
     return folder
+
+
+def need_folders(name: str, root: Path, layout: str, *folders: Path) -> None:
+    """Check that a data set's root holds the folders of its layout.
+
+    Raises:
+        DatasetError: If one is not there.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise DatasetError(f"{name} root {root} lacks {folder}; expected layout: {layout}")

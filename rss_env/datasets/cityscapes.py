@@ -11,14 +11,29 @@ from typing import Any
 
 import numpy as np
 
-from rss_env.datasets.base import FileDataset, LabelRule, is_list_file, read_split, resolve_root
+from rss_env.datasets.base import (
+    FaultHandler,
+    FileDataset,
+    is_list_file,
+    need_folders,
+    raise_fault,
+    read_split,
+    resolve_root,
+)
+from rss_env.datasets.decoding import LabelRule
 from rss_env.errors import DatasetError, check_choice
 from rss_env.kernels.label_table import VOID
 
-LAYOUT = "{leftImg8bit,gtFine}/<split>/<city>/*_{leftImg8bit,gtFine_labelIds}.png"
-HOW = (
-    "Get leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from "
-    "https://www.cityscapes-dataset.com (free login)."
+LAYOUT = (
+    "leftImg8bit/<split>/<city>/*_leftImg8bit.png, and gtFine/<split>/<city>/"
+    "*_gtFine_labelIds.png or *_gtFine_labelTrainIds.png"
+)
+HOW = "How to get it: rss-data download cityscapes --root ROOT"
+LABEL_TYPES = ("labelIds", "labelTrainIds")
+_IMAGE_END = "_leftImg8bit.png"
+_NO_TEST = (
+    "Cityscapes split 'test' has no public labels and cannot be scored here, only on the official "
+    "evaluation server"
 )
 
 
@@ -43,7 +58,13 @@ def _label_rule() -> LabelRule:
 class Cityscapes(FileDataset):
     """Cityscapes, or any data set in its layout with its label ids."""
 
-    def __init__(self, root: str | None = None, split: str = "train"):
+    def __init__(
+        self,
+        root: str | None = None,
+        split: str = "train",
+        label_type: str | None = None,
+        on_fault: FaultHandler = raise_fault,
+    ):
         """Read one split, all cities.
 
         Args:
@@ -51,37 +72,70 @@ class Cityscapes(FileDataset):
                 `$RSS_DATA_ROOT/Cityscapes`.
             split: `train` or `val`, or the path of a list file with one
                 `<split>/<city>/<name>` a line (the part before `_leftImg8bit.png`).
+            label_type: `labelIds`, the files that are distributed; `labelTrainIds`, those that
+                the official scripts make of them; None for the first that is there.
+            on_fault: See `FileDataset`.
 
         Raises:
             DatasetError: If the root, the layout, the split or a file is not there.
         """
-        base = resolve_root(root, "Cityscapes", LAYOUT, HOW)
-        image_folder, label_folder = base / "leftImg8bit", base / "gtFine"
-        for needed in (image_folder, label_folder):
-            if not needed.is_dir():
-                raise DatasetError(
-                    f"Cityscapes root {base} lacks {needed}; expected layout: {LAYOUT}"
-                )
+        image_folder, label_folder = _find_folders(root)
         if is_list_file(split):
-            names = read_split(Path(split))
+            names = read_split(Path(split), on_fault, lambda line: line.removesuffix(_IMAGE_END))
+            tests = [name for name in names if name.startswith("test/")]
+            if tests:
+                on_fault(f"split list {split} names {tests[0]!r}; {_NO_TEST}")
+                names = [name for name in names if name not in tests]
         elif split == "test":
-            raise DatasetError(
-                "Cityscapes split 'test' has no public labels and cannot be scored; valid: train, "
-                "val"
-            )
+            raise DatasetError(f"{_NO_TEST}; valid: train, val")
         else:
-            available = sorted(p.name for p in image_folder.iterdir() if p.is_dir())
-            check_choice("Cityscapes split", split, [s for s in available if s != "test"])
-            found = (image_folder / split).glob("*/*_leftImg8bit.png")
+            check_choice("Cityscapes split", split, _split_names(image_folder))
+            found = (image_folder / split).glob(f"*/*{_IMAGE_END}")
             names = sorted(
-                f"{split}/{p.parent.name}/{p.name.removesuffix('_leftImg8bit.png')}" for p in found
+                f"{split}/{p.parent.name}/{p.name.removesuffix(_IMAGE_END)}" for p in found
             )
+        if label_type is None:
+            there = (
+                t for t in LABEL_TYPES if any(_label(label_folder, n, t).is_file() for n in names)
+            )
+            label_type = next(there, LABEL_TYPES[0])
+        check_choice("label_type", label_type, LABEL_TYPES)
         trained = [c for c in _label_classes() if _is_trained(c)]
         super().__init__(
-            [image_folder / f"{name}_leftImg8bit.png" for name in names],
-            [label_folder / f"{name}_gtFine_labelIds.png" for name in names],
+            [image_folder / f"{name}{_IMAGE_END}" for name in names],
+            [_label(label_folder, name, label_type) for name in names],
             [c.name for c in trained],
             np.array([c.color for c in trained], np.uint8),
-            _label_rule(),
+            _label_rule() if label_type == "labelIds" else LabelRule.identity(len(trained)),
             f"Cityscapes split {split!r} in {image_folder}",
+            on_fault,
         )
+
+    @classmethod
+    def split_names(cls, root: str | None = None, **options: Any) -> list[str]:
+        """The folders of `leftImg8bit` that also lie in `gtFine`, without `test`."""
+        return _split_names(_find_folders(root)[0])
+
+
+def _find_folders(root: str | None) -> tuple[Path, Path]:
+    base = resolve_root(root, "Cityscapes", LAYOUT, HOW)
+    folders = base / "leftImg8bit", base / "gtFine"
+    need_folders("Cityscapes", base, LAYOUT, *folders)
+    return folders
+
+
+def _split_names(image_folder: Path) -> list[str]:
+    # `train_extra` has coarse labels only, which lie elsewhere.
+    labelled = {p.name for p in (image_folder.parent / "gtFine").iterdir() if p.is_dir()}
+    return sorted(p.name for p in image_folder.iterdir() if p.name in labelled - {"test"})
+
+
+def _label(folder: Path, name: str, label_type: str) -> Path:
+    return folder / f"{name}_gtFine_{label_type}.png"
+
+
+def _label_type_there(folder: Path, names: list[str]) -> str:
+    for label_type in LABEL_TYPES:
+        if any(_label(folder, name, label_type).is_file() for name in names):
+            return label_type
+    return LABEL_TYPES[0]  # the one to name as missing

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from rss_env.datasets.base import (
-    IMAGE_SUFFIXES,
+    FaultHandler,
     FileDataset,
-    LabelRule,
     is_list_file,
+    raise_fault,
     read_list,
     read_split,
     voc_palette,
 )
+from rss_env.datasets.decoding import IMAGE_SUFFIXES, LabelRule
 from rss_env.errors import DatasetError
 
 EVERY_IMAGE = "all"
 
 
-def find_images(folder: Path, role: str = "images") -> dict[str, Path]:
-    """Image files below a folder, by their path in it without the suffix.
+def find_images(
+    folder: Path, role: str = "images", ending: str = "", other_ending: str = ""
+) -> dict[str, Path]:
+    """Image files below a folder, by their path in it without the suffix and the ending.
 
     Args:
         folder: Where to look, subfolders included.
         role: What the folder is for, in messages.
+        ending: What names end in before the suffix; files with other names are not meant.
+        other_ending: What names of files end in that are not meant; nothing if empty.
 
     Raises:
         DatasetError: If the folder is missing, holds no image, or two files share a name.
@@ -34,12 +40,16 @@ def find_images(folder: Path, role: str = "images") -> dict[str, Path]:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
             name = path.relative_to(folder).with_suffix("").as_posix()
+            if not name.endswith(ending) or (other_ending and name.endswith(other_ending)):
+                continue
+            name = name.removesuffix(ending)
             if name in files:
                 raise DatasetError(f"{role} {files[name]} and {path} share the name {name!r}")
             files[name] = path
     if not files:
         raise DatasetError(
-            f"{role} folder {folder} holds no image; valid suffixes: {', '.join(IMAGE_SUFFIXES)}"
+            f"{role} folder {folder} holds no image{ending and f' named *{ending}'}; valid "
+            f"suffixes: {', '.join(IMAGE_SUFFIXES)}"
         )
     return files
 
@@ -48,7 +58,8 @@ def read_class_names(classes: str | int) -> list[str]:
     """Class names from a file with one name a line, or made up for a number of classes.
 
     Raises:
-        DatasetError: If the file is unreadable or there are fewer than two classes.
+        DatasetError: If the file is unreadable, names a class twice, or there are fewer than two
+            classes or more than 255.
     """
     if isinstance(classes, int) or classes.isdigit():
         names = [f"class {c}" for c in range(int(classes))]
@@ -56,6 +67,9 @@ def read_class_names(classes: str | int) -> list[str]:
         names = read_list(Path(classes))
     if not 2 <= len(names) <= 255:
         raise DatasetError(f"classes {classes!r} gives {len(names)} classes; valid: 2..255")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DatasetError(f"class-name file {classes} names the class {twice[0]!r} twice")
     return names
 
 
@@ -68,14 +82,23 @@ class Folder(FileDataset):
         labels: str | None = None,
         classes: str | int | None = None,
         split: str = EVERY_IMAGE,
+        image_ending: str = "",
+        label_ending: str = "",
+        on_fault: FaultHandler = raise_fault,
     ):
         """Pair the files.
 
         Args:
             images: Folder of images, subfolders included.
-            labels: Folder of label files (class indices, 255 for void), or None.
+            labels: Folder of label files (class indices, 255 for void), or None. It may be the
+                folder of images if the endings differ.
             classes: File with a class name a line, or the number of classes.
-            split: `all`, or the path of a list file with one name (or file name) a line.
+            split: `all`, or the path of a list file with one name (or file name) a line, or an
+                image file and a label file a line with a tab between.
+            image_ending: What image names end in, before the suffix, and label names do not:
+                `_rgb` pairs `x_rgb.jpg` with `x.png`.
+            label_ending: The same for labels: `_mask` pairs `x.jpg` with `x_mask.png`.
+            on_fault: See `FileDataset`.
 
         Raises:
             DatasetError: If an argument is missing or a file is not there.
@@ -86,10 +109,16 @@ class Folder(FileDataset):
                 "and labels=<folder of label files> unless a scorer is given"
             )
         class_names = read_class_names(classes)
-        image_files = find_images(Path(images).expanduser())
-        label_files = None
-        if labels is not None:
-            label_files = find_images(Path(labels).expanduser(), "labels")
+        image_folder = Path(images).expanduser()
+        label_folder = None if labels is None else Path(labels).expanduser()
+        image_files = find_images(
+            image_folder, "images", image_ending, "" if image_ending else label_ending
+        )
+        label_files: dict[str, Path] | None = None
+        if label_folder is not None:
+            label_files = find_images(
+                label_folder, "labels", label_ending, "" if label_ending else image_ending
+            )
         names = list(image_files)
         if split != EVERY_IMAGE:
             if not is_list_file(split):
@@ -97,24 +126,42 @@ class Folder(FileDataset):
                     f"unknown Folder split {split!r}; valid: {EVERY_IMAGE!r} or the path of a list "
                     "file (.txt)"
                 )
-            names = [self._name(line, image_files) for line in read_split(Path(split))]
+            names = []
+            for line in read_split(Path(split), on_fault):
+                image, tab, label = line.partition("\t")
+                if tab:
+                    image_files[line] = image_folder / image
+                    if label_files is not None and label_folder is not None:
+                        label_files[line] = label_folder / label
+                names.append(line if tab else _name(line, image_files, image_ending))
         for role, files in (("image", image_files), ("label", label_files)):
             absent = [n for n in names if files is not None and n not in files]
-            if absent:
-                raise DatasetError(
+            if absent and on_fault is raise_fault:
+                on_fault(
                     f"{len(absent)} of {len(names)} samples have no {role} file, "
                     f"first {absent[0]!r}"
                 )
+            for name in absent:
+                on_fault(f"sample {name!r} has no {role} file")
+            names = [n for n in names if files is None or n in files]
         super().__init__(
             [image_files[name] for name in names],
             None if label_files is None else [label_files[name] for name in names],
             class_names,
             voc_palette(len(class_names)),
-            LabelRule.identity(len(class_names)),
+            LabelRule.identity(len(class_names), f"{len(class_names)} classes of {classes}"),
             f"Folder split {split!r} in {images}",
+            on_fault,
         )
 
-    @staticmethod
-    def _name(line: str, files: dict[str, Path]) -> str:
-        """The sample a list line means, with or without a suffix."""
-        return line if line in files else Path(line).with_suffix("").as_posix()
+    @classmethod
+    def split_names(cls, **options: Any) -> list[str]:
+        """Every image; other splits are list files."""
+        return [EVERY_IMAGE]
+
+
+def _name(line: str, files: dict[str, Path], ending: str) -> str:
+    """The sample a list line means, with or without a suffix and an ending."""
+    names = [line, Path(line).with_suffix("").as_posix()]
+    names += [name.removesuffix(ending) for name in names]
+    return next((name for name in names if name in files), line)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rss_env.datasets.base import ByteArray, SegmentationDataset, voc_palette
+from rss_env.datasets.base import SegmentationDataset, voc_palette
+from rss_env.datasets.decoding import ByteArray
 from rss_env.errors import InputError, check_choice
 
 CLASS_NAMES = ("background", "disc", "square", "triangle", "cross", "ring")
@@ -79,6 +81,11 @@ class Shapes(SegmentationDataset):
             self._scene_seed,
             self._count,
         )
+
+    @classmethod
+    def split_names(cls, **options: Any) -> list[str]:
+        """train, val and test."""
+        return list(SPLITS)
 
     @property
     def has_labels(self) -> bool:

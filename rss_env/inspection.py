@@ -1,0 +1,114 @@
+"""A data set at a glance: how much of it there is, how often each class occurs, a contact sheet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from rss_env.datasets import SegmentationDataset
+from rss_env.datasets.decoding import ByteArray
+from rss_env.datasets.scanning import scan
+from rss_env.errors import DatasetError
+from rss_env.rendering import colourise, overlay, panel_grid
+
+_LEGEND_LINE = 18  # pixels
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What a split holds.
+
+    Attributes:
+        samples: Number of images.
+        smallest: (H, W), the least height and the least width.
+        largest: (H, W), the greatest height and the greatest width.
+        class_share: (C,) share of each class among the labelled pixels that are not void; None
+            without labels.
+        class_images: (C,) number of images in which each class occurs; None without labels.
+        void_share: Share of void among all labelled pixels.
+    """
+
+    samples: int
+    smallest: tuple[int, int]
+    largest: tuple[int, int]
+    class_share: npt.NDArray[np.float64] | None
+    class_images: npt.NDArray[np.int64] | None
+    void_share: float
+
+
+def summarise(dataset: SegmentationDataset, *, progress: bool = True) -> Summary:
+    """Read a split and count.
+
+    Raises:
+        DatasetError: If a file cannot be used.
+    """
+    facts = scan(dataset, title="counting", progress=progress)
+    faults = [fault for fact in facts for fault in fact.faults]
+    if faults:
+        raise DatasetError(f"{faults[0]} ({len(faults)} fault(s) in all: run rss-data check)")
+    sizes = np.array([fact.size for fact in facts])
+    share = images = None
+    void = 0.0
+    if dataset.has_labels:
+        counts = np.array([fact.class_pixels for fact in facts])
+        void_pixels = sum(fact.void_pixels for fact in facts)
+        share = counts.sum(0) / max(counts.sum(), 1)
+        images = (counts > 0).sum(0)
+        void = void_pixels / max(void_pixels + int(counts.sum()), 1)
+    (least_height, least_width), (height, width) = sizes.min(0).tolist(), sizes.max(0).tolist()
+    return Summary(len(facts), (least_height, least_width), (height, width), share, images, void)
+
+
+def contact_sheet(
+    dataset: SegmentationDataset, image_size: tuple[int, int], rows: int = 4, columns: int = 3
+) -> Image.Image:
+    """Samples spread over a split, each as image, overlay and label, with a legend of the classes.
+
+    Args:
+        dataset: A split.
+        image_size: (H, W) of each picture; images are resized as environments do it.
+        rows: Samples down the sheet, at most.
+        columns: Samples across it.
+
+    Raises:
+        DatasetError: If a file cannot be used.
+    """
+    count = min(rows * columns, len(dataset))
+    panels: list[ByteArray] = []
+    seen: set[int] = set()
+    for index in np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist():
+        image, label = dataset.read(index, image_size)
+        panels.append(image)
+        if label is not None:
+            seen |= set(np.unique(label).tolist())
+            panels += [
+                overlay(image, label, dataset.palette),
+                colourise(label, dataset.palette),
+            ]
+    across = columns * (3 if dataset.has_labels else 1)
+    grid = Image.fromarray(
+        panel_grid([panels[i : i + across] for i in range(0, len(panels), across)])
+    )
+    classes = sorted(c for c in seen if c < dataset.num_classes)
+    return _with_legend(grid, [(dataset.class_names[c], dataset.palette[c]) for c in classes])
+
+
+def _with_legend(grid: Image.Image, entries: list[tuple[str, ByteArray]]) -> Image.Image:
+    """The grid with a swatch and a name for each entry below it, in as many columns as fit."""
+    font = ImageFont.load_default(12)
+    width = max((int(font.getlength(name)) for name, _ in entries), default=0) + 30
+    across = max(1, grid.width // width)
+    lines = -(-len(entries) // across)
+    sheet = Image.new(
+        "RGB", (max(grid.width, width), grid.height + lines * _LEGEND_LINE + 8), "white"
+    )
+    sheet.paste(grid)
+    draw = ImageDraw.Draw(sheet)
+    for i, (name, colour) in enumerate(entries):
+        x, y = (i % across) * width + 4, grid.height + 6 + (i // across) * _LEGEND_LINE
+        draw.rectangle((x, y, x + 14, y + 12), fill=tuple(colour.tolist()), outline="black")
+        draw.text((x + 20, y - 1), name, fill="black", font=font)
+    return sheet
