@@ -63,8 +63,12 @@ Command = (
 )
 
 
-def _dataset_name(name: str) -> str:
-    """The data set meant by a name in any case, hyphens or not."""
+def dataset_name(name: str) -> str:
+    """The data set meant by a name in any case, hyphens or not.
+
+    Raises:
+        InputError: If there is none.
+    """
     plain = {known.lower(): known for known in DATASETS}
     key = name.lower().replace("-", "").replace("_", "")
     return plain[key] if key in plain else check_choice("data set", name, DATASETS)
@@ -72,7 +76,7 @@ def _dataset_name(name: str) -> str:
 
 def run_download(config: DownloadConfig) -> None:
     """Download, say what was done, and exit with 1 if the data set is not complete."""
-    name = _dataset_name(config.dataset)
+    name = dataset_name(config.dataset)
     check_choice("data set to download", name, DOWNLOADS)
     print(download(name, config.root, augmented=config.augmented))
     try:
@@ -83,7 +87,7 @@ def run_download(config: DownloadConfig) -> None:
 
 def run_check(config: CheckConfig) -> None:
     """Check, print every defect and a summary table, and exit with 1 if there is a defect."""
-    name = _dataset_name(config.dataset)
+    name = dataset_name(config.dataset)
     reports = check_dataset(name, split=config.split, **config.options)
     defects = list(dict.fromkeys(fault for report in reports for fault in report.faults))
     for defect in defects:
@@ -101,7 +105,7 @@ def run_check(config: CheckConfig) -> None:
 
 def run_info(config: InfoConfig) -> None:
     """Print counts and frequencies; write the contact sheet."""
-    name = _dataset_name(config.dataset)
+    name = dataset_name(config.dataset)
     if config.sheet.suffix.lower() != ".png" or not config.sheet.absolute().parent.is_dir():
         raise InputError(f"--sheet must be a .png in a folder that exists, got {config.sheet}")
     loader, options = resolve_dataset(name, config.options)

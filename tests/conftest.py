@@ -67,6 +67,26 @@ def voc_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def pascal_context_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Pascal Context with PNGs of the 59 classes."""
+    root = tmp_path_factory.mktemp("context")
+    folder = root / "VOCdevkit" / "VOC2010"
+    names = [f"2008_{i:06d}" for i in range(5)]
+    for i, name in enumerate(names):
+        write_sample(
+            folder / "JPEGImages" / f"{name}.jpg",
+            folder / "SegmentationClassContext" / f"{name}.png",
+            random_labels(i, [0, 1, 2, 11, 59]),
+            i,
+        )
+    lists = folder / "ImageSets" / "SegmentationContext"
+    lists.mkdir(parents=True)
+    (lists / "train.txt").write_text("\n".join(names[:3]) + "\n")
+    (lists / "val.txt").write_text("\n".join(names[3:]) + "\n")
+    return root
+
+
+@pytest.fixture(scope="session")
 def cityscapes_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("cityscapes")
     for split, city, count in (("train", "aachen", 3), ("train", "bochum", 1), ("val", "ulm", 2)):
@@ -102,12 +122,16 @@ def folder_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 @pytest.fixture
 def data_options(
-    voc_root: Path, cityscapes_root: Path, folder_data: dict[str, str]
+    voc_root: Path,
+    pascal_context_root: Path,
+    cityscapes_root: Path,
+    folder_data: dict[str, str],
 ) -> dict[str, dict]:
     """Small data for every data set: arguments of `gym.make`."""
     return {
         "Shapes": {"num_scenes": 12},
         "VOC": {"root": str(voc_root)},
+        "PascalContext": {"root": str(pascal_context_root)},
         "Cityscapes": {"root": str(cityscapes_root)},
         "Folder": dict(folder_data),
     }

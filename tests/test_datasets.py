@@ -51,6 +51,55 @@ def test_voc_takes_a_list_file(voc_root, tmp_path):
     assert len(open_dataset("VOC", root=str(voc_root), split=str(path))) == 2
 
 
+@pytest.fixture
+def augmented_voc(voc_root, tmp_path):
+    """VOC with `SegmentationClassAug`: one label more, and another version of a training label."""
+    root = tmp_path / "augmented"
+    shutil.copytree(voc_root, root)
+    folder = root / "VOCdevkit/VOC2012"
+    for name, value in (("2008_000001", 7), ("2007_000000", 9), ("2007_000004", 11)):
+        write_sample(
+            folder / f"JPEGImages/{name}.jpg",
+            folder / f"SegmentationClassAug/{name}.png",
+            np.full((48, 64), value),
+        )
+    return root
+
+
+def test_voc_augmented_split_without_a_list(augmented_voc):
+    """Everything labelled, without the validation images; both label folders."""
+    dataset: Any = open_dataset("VOC", root=str(augmented_voc), split="train_aug")
+    names = ["2007_000000", "2007_000001", "2007_000002", "2007_000003", "2008_000001"]
+    assert [path.stem for path in dataset.images] == names
+    assert (dataset.read(0)[1] == 9).all()
+    assert (dataset.read(4)[1] == 7).all()
+    np.testing.assert_array_equal(dataset.read(1)[1], random_labels(1, [0, 1, 15, 20, 255]))
+    plain: Any = open_dataset("VOC", root=str(augmented_voc), split="train")
+    np.testing.assert_array_equal(plain.read(0)[1], random_labels(0, [0, 1, 15, 20, 255]))
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["Segmentation/train_aug.txt", "Segmentation/trainaug.txt", "SegmentationAug/train_aug.txt"],
+)
+@pytest.mark.parametrize(
+    "line", ["{}", "/JPEGImages/{0}.jpg /SegmentationClassAug/{0}.png", "JPEGImages/{}.jpg"]
+)
+def test_voc_augmented_lists_as_they_go_round(augmented_voc, place, line):
+    path = augmented_voc / "VOCdevkit/VOC2012/ImageSets" / place
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(line.format(n) + "\n" for n in ("2008_000001", "2007_000001")))
+    for split in ("train_aug", "trainaug", str(path)):
+        dataset: Any = open_dataset("VOC", root=str(augmented_voc), split=split)
+        assert [p.stem for p in dataset.images] == ["2008_000001", "2007_000001"]
+        assert (dataset.read(0)[1] == 7).all()
+
+
+def test_voc_without_augmented_labels_has_no_such_split(voc_root):
+    with pytest.raises(InputError, match="unknown VOC split 'train_aug'; valid: train, trainval"):
+        open_dataset("VOC", root=str(voc_root), split="train_aug")
+
+
 def test_voc_palette_is_the_official_one():
     assert voc_palette(21)[[1, 2, 15, 20]].tolist() == [
         [128, 0, 0], [0, 128, 0], [192, 128, 128], [0, 64, 128]
@@ -81,6 +130,42 @@ def test_cityscapes_maps_label_ids_to_training_ids(cityscapes_root):
 def test_cityscapes_refuses_the_test_split(cityscapes_root):
     with pytest.raises(DatasetError, match="no public labels"):
         open_dataset("Cityscapes", root=str(cityscapes_root), split="test")
+
+
+def test_cityscapes_refuses_the_test_split_in_lists(cityscapes_root, tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text("val/ulm/ulm_000000_000019\ntest/berlin/berlin_000000_000019\n")
+    with pytest.raises(DatasetError, match="list.txt names 'test/berlin/.*no public labels"):
+        open_dataset("Cityscapes", root=str(cityscapes_root), split=str(path))
+    path.write_text("val/ulm/ulm_000001_000019_leftImg8bit.png\n")
+    assert len(open_dataset("Cityscapes", root=str(cityscapes_root), split=str(path))) == 1
+
+
+def test_cityscapes_takes_training_ids(cityscapes_root, tmp_path):
+    root = tmp_path / "city"
+    shutil.copytree(cityscapes_root, root)
+    for path in (root / "gtFine").glob("*/*/*_labelIds.png"):
+        label = np.array(Image.open(path))
+        ids = np.full(256, 255, np.uint8)
+        ids[[7, 11, 26, 33]] = [0, 2, 13, 18]
+        train_ids = path.with_name(path.name.replace("labelIds", "labelTrainIds"))
+        Image.fromarray(ids[label]).save(train_ids)
+    options: dict[str, Any] = {"root": str(root)}
+    by_ids: Any = open_dataset("Cityscapes", **options)
+    assert by_ids.labels[0].name.endswith("labelIds.png")
+    by_train_ids: Any = open_dataset("Cityscapes", **options, label_type="labelTrainIds")
+    assert by_train_ids.labels[0].name.endswith("labelTrainIds.png")
+    assert by_train_ids.identity != by_ids.identity
+    for i in range(4):
+        np.testing.assert_array_equal(by_train_ids.read(i)[1], by_ids.read(i)[1])
+    for path in (root / "gtFine").glob("*/*/*_labelIds.png"):
+        path.unlink()
+    found: Any = open_dataset("Cityscapes", **options)
+    assert found.labels == by_train_ids.labels
+    with pytest.raises(InputError, match="unknown label_type 'color'; valid: labelIds, labelTrai"):
+        open_dataset("Cityscapes", **options, label_type="color")
+    with pytest.raises(DatasetError, match=r"4 missing file\(s\), first .*_labelIds.png"):
+        open_dataset("Cityscapes", **options, label_type="labelIds")
 
 
 def test_folder_pairs_by_name_and_takes_lists(folder_data, tmp_path):
@@ -156,7 +241,22 @@ def test_unknown_dataset_is_refused():
 def test_default_sizes():
     assert default_image_size("Shapes") == (64, 64)
     assert default_image_size("VOC") == (128, 128)
+    assert default_image_size("PascalContext") == (128, 128)
     assert default_image_size("Cityscapes") == (128, 256)
+
+
+def test_loaders_report_every_fault_only_to_the_checker(voc_root):
+    with pytest.raises(InputError, match="VOC takes no argument 'on_fault'; valid: root, split$"):
+        open_dataset("VOC", root=str(voc_root), on_fault=print)
+
+
+def test_data_read_in_another_way_are_other_data(pascal_context_root):
+    options: dict[str, Any] = {"root": str(pascal_context_root)}
+    identities = {
+        open_dataset("PascalContext", **options, **more).identity
+        for more in ({}, {"classes": 60}, {"class_order": "alphabetical"})
+    }
+    assert len(identities) == 3
 
 
 @pytest.fixture

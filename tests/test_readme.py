@@ -5,20 +5,24 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 import tyro
 
+from agents import data
 from agents.evaluate import EvalConfig
 from agents.predict import PredictConfig
 from agents.train import TrainConfig
+from rss_env.datasets import DATASETS, default_image_size, open_dataset
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DATASETS_PAGE = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, text: str = README) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
 
 
 def test_python_blocks_run():
@@ -28,12 +32,38 @@ def test_python_blocks_run():
 
 
 def test_commands_are_understood():
-    configs = {"rss-train": TrainConfig, "rss-eval": EvalConfig, "rss-predict": PredictConfig}
-    lines = "\n".join(blocks("bash")).replace("\\\n", " ").splitlines()
+    configs: dict[str, Any] = {
+        "rss-train": TrainConfig,
+        "rss-eval": EvalConfig,
+        "rss-predict": PredictConfig,
+        "rss-data": data.Command,
+    }
+    page = blocks("bash", DATASETS_PAGE)
+    assert page
+    lines = "\n".join([*blocks("bash"), *page]).replace("\\\n", " ").splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("rss-")]
     assert {command[0] for command in commands} == set(configs)
     for program, *arguments in commands:
-        tyro.cli(configs[program], args=arguments)
+        config = tyro.cli(configs[program], args=arguments)
+        if program == "rss-data":
+            assert data.dataset_name(config.dataset) in DATASETS
+
+
+def test_the_page_of_data_sets_is_true(data_options):
+    """Its table gives every data set, with the classes and the default size of the code."""
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]*) \| (\d+)x(\d+) \|", DATASETS_PAGE, re.MULTILINE)
+    assert [row[0] for row in rows] == list(DATASETS)
+    for name, classes, height, width in rows:
+        assert default_image_size(name) == (int(height), int(width))
+        counts = [int(number) for number in re.findall(r"\d+", classes)]
+        if name == "PascalContext":
+            found = [
+                open_dataset(name, **data_options[name], classes=count).num_classes
+                for count in counts
+            ]
+        else:
+            found = [open_dataset(name, **data_options[name]).num_classes]
+        assert name == "Folder" or found == counts
 
 
 def test_make_targets_exist():

@@ -40,13 +40,16 @@ class SegmentationDataset(ABC):
     identity: Hashable
 
     @classmethod
-    @abstractmethod
     def split_names(cls, **options: Any) -> list[str]:
-        """The splits that the data at hand offer, given the data set's own arguments.
+        """The splits that the data at hand offer; none unless a data set names some.
+
+        Args:
+            **options: The data set's own arguments.
 
         Raises:
             DatasetError: If the data are not there.
         """
+        return []
 
     @property
     def num_classes(self) -> int:

@@ -129,7 +129,6 @@ class LabelRule:
 
     def _valid_values(self) -> str:
         legal = np.flatnonzero(self.table >= 0)
-        if len(self.table) > VOID and self.table[VOID] == VOID:
-            legal = legal[legal != VOID]
-            return f"{legal.min()}..{legal.max()}, and {VOID} for void"
-        return f"{legal.min()}..{legal.max()}"
+        if legal[-1] == VOID and self.table[VOID] == VOID:
+            return f"{legal[0]}..{legal[-2]}, and {VOID} for void"
+        return f"{legal[0]}..{legal[-1]}"

@@ -128,6 +128,6 @@ def _read(path: Path, on_fault: FaultHandler) -> list[str]:
 
 def _label_file(name: str, folders: list[Path]) -> Path:
     files = [folder / f"{name}.png" for folder in folders]
-    # The official folder is the one to name where there is neither.
+    # Where there is none, the first is the one to name as missing.
     there = [file for file in files if file.is_file()]
-    return there[0] if there else folders[0] / f"{name}.png"
+    return there[0] if there else files[0]
