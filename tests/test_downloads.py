@@ -135,13 +135,13 @@ def test_a_failed_download_leaves_nothing(tmp_path, monkeypatch, capsys, error):
     monkeypatch.setattr(
         voc, "download_and_extract_archive", failing(lambda root: write_voc(root, "2012"), error)
     )
-    root = tmp_path / "voc"
+    root = tmp_path / "new" / "voc"
     code, output = run(capsys, "download", "voc", "--root", str(root))
     assert code == 2
     assert f"could not download VOC 2012: {type(error).__name__}: {error}" in output
     assert "Traceback" not in output
-    assert not root.exists()
-    root.mkdir()
+    assert everything(tmp_path) == {}
+    root.mkdir(parents=True)
     (root / "mine.txt").write_text("kept")
     with pytest.raises(DatasetError, match="is as it was"):
         download("VOC", root)
@@ -163,6 +163,19 @@ def test_a_failed_augmentation_leaves_voc_as_it_was(fetched, tmp_path, monkeypat
         sbd, "download_and_extract_archive", failing(write_boundaries, OSError("disk full"))
     )
     with pytest.raises(DatasetError, match="the Semantic Boundaries Dataset: OSError: disk full"):
+        download("VOC", tmp_path, augmented=True)
+    assert everything(tmp_path) == before
+
+
+def test_an_augmentation_that_cannot_be_listed_is_taken_back(fetched, tmp_path, monkeypatch):
+    download("VOC", tmp_path)
+    before = everything(tmp_path)
+
+    def refuse(*_: object) -> None:
+        raise PermissionError("read-only list folder")
+
+    monkeypatch.setattr("rss_env.datasets.downloads.os.replace", refuse)
+    with pytest.raises(DatasetError, match="read-only list folder"):
         download("VOC", tmp_path, augmented=True)
     assert everything(tmp_path) == before
 

@@ -9,9 +9,11 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import tyro
 from conftest import random_labels
 from scipy.io import savemat
 
+from agents.train import TrainConfig
 from rss_env.datasets import open_dataset
 from rss_env.datasets.base import voc_palette
 from rss_env.datasets.pascal_context import CLASS_NAMES
@@ -173,3 +175,14 @@ def test_environments_and_their_defaults(pascal_context_root):
     assert env.geometry.num_classes == 59
     env = gym.make("RSS/PascalContext-PixelReward-v0", classes=60, **options).unwrapped
     assert env.geometry.num_classes == 60
+
+
+def test_commands_take_its_arguments(pascal_context_root):
+    arguments = ["--root", str(pascal_context_root), "--classes", "60"]
+    arguments += ["--env", "RSS/PascalContext-ImageReward-v0", "--out", "unused"]
+    data = tyro.cli(TrainConfig, args=[*arguments, "--class-order", "alphabetical"]).data
+    raw = random_labels(0, [0, 1, 2, 11, 59])
+    label = data.open("train").read(0)[1]
+    assert label is not None
+    assert (label[raw == 0] == 0).all()
+    assert (label[raw == 2] == 1 + CLASS_NAMES.index("bag")).all()

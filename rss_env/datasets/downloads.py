@@ -118,9 +118,12 @@ def _download_augmented(voc: Path) -> str:
         names = sorted({*train, *added})
         listed = folder / f"{AUGMENTED_SPLIT}.txt"
         listed.write_text("".join(f"{name}\n" for name in names), encoding="utf-8")
-        # The labels first: without a list they make the same split.
         (folder / AUGMENTED_LABELS).rename(target)
-        os.replace(listed, lists / listed.name)
+        try:
+            os.replace(listed, lists / listed.name)
+        except OSError:
+            target.rename(folder / AUGMENTED_LABELS)
+            raise
     return f"added {len(added)} labels in {target}: split {AUGMENTED_SPLIT} has {len(names)} images"
 
 
@@ -133,7 +136,7 @@ def _save_label(label: Any, path: Path) -> None:
 @contextmanager
 def _unpacked(root: Path, what: str, fetch: Callable[[Path], None]) -> Iterator[Path]:
     """A temporary folder in the root that `fetch` has filled; gone afterwards."""
-    is_new = not root.exists()
+    made = [place for place in (root, *root.parents) if not place.exists()]
     try:
         root.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".download-", dir=root))
@@ -149,8 +152,9 @@ def _unpacked(root: Path, what: str, fetch: Callable[[Path], None]) -> Iterator[
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        if is_new and not any(root.iterdir()):
-            root.rmdir()
+        for place in made:
+            if not any(place.iterdir()):
+                place.rmdir()
 
 
 DOWNLOADS = ("VOC", "PascalContext", "Cityscapes")
