@@ -80,6 +80,9 @@ def test_empty_truncated_and_foreign_files(tmp_path, suffix):
     path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EOF\n")
     with pytest.raises(DatasetError, match=rf"cannot read image .*photo{suffix}: "):
         read_image(path)
+    Image.fromarray(gradient()).save(path, format="GIF")
+    with pytest.raises(DatasetError, match=rf"cannot read image .*photo{suffix}: .*identify"):
+        read_image(path)
     path.unlink()
     with pytest.raises(DatasetError, match=rf"cannot read image .*photo{suffix}: .*No such file"):
         read_image(path)
