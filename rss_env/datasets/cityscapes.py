@@ -132,10 +132,3 @@ def _split_names(image_folder: Path) -> list[str]:
 
 def _label(folder: Path, name: str, label_type: str) -> Path:
     return folder / f"{name}_gtFine_{label_type}.png"
-
-
-def _label_type_there(folder: Path, names: list[str]) -> str:
-    for label_type in LABEL_TYPES:
-        if any(_label(folder, name, label_type).is_file() for name in names):
-            return label_type
-    return LABEL_TYPES[0]  # the one to name as missing
