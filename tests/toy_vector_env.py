@@ -1,7 +1,7 @@
 """A vector environment that keeps the whole contract, small enough to break in one place.
 
 A walk on numbers: an action -1, 0 or +1 and a random shove move a position; the episode ends after
-three steps, or terminates early at the edge. `tests/test_testing.py` plants faults in it.
+two to four steps, or terminates early at the edge. `tests/test_testing.py` plants faults in it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-EDGE, LENGTH = 4.0, 3
+EDGE = 2.0
 
 
 class ToyVectorEnv(VectorEnv[Any, Any, Any]):
@@ -30,8 +30,7 @@ class ToyVectorEnv(VectorEnv[Any, Any, Any]):
         one_step: bool = False,
     ):
         self.num_envs, self.autoreset_mode = num_envs, mode
-        self.torch_arrays, self.length = torch_arrays, 1 if one_step else LENGTH
-        self.one_step = one_step
+        self.torch_arrays, self.one_step = torch_arrays, one_step
         self.metadata = {**type(self).metadata, "autoreset_mode": mode}
         self.render_mode = "rgb_array"
         self.single_observation_space = spaces.Box(-10, 10, (2,), np.float32)
@@ -40,7 +39,7 @@ class ToyVectorEnv(VectorEnv[Any, Any, Any]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.random = [np.random.default_rng() for _ in range(num_envs)]
         self.position = np.zeros(num_envs, np.float32)
-        self.age = np.full(num_envs, -1)
+        self.age, self.length = np.full(num_envs, -1), np.ones(num_envs, np.int64)
         self.over = np.zeros(num_envs, np.bool_)
 
     # --- what faults override ---
@@ -83,7 +82,7 @@ class ToyVectorEnv(VectorEnv[Any, Any, Any]):
     def begin(self, which: np.ndarray) -> None:
         for i in np.flatnonzero(which):
             self.position[i] = self.random[i].uniform(-1, 1)
-            self.age[i] = 0
+            self.age[i], self.length[i] = 0, 1 if self.one_step else self.random[i].integers(2, 5)
         self.over = self.over & ~which
 
     def move(self, which: np.ndarray, actions: np.ndarray) -> None:
@@ -163,6 +162,7 @@ class ToyVectorEnv(VectorEnv[Any, Any, Any]):
             "random": [generator.bit_generator.state for generator in self.random],
             "position": self.position.copy(),
             "age": self.age.copy(),
+            "length": self.length.copy(),
             "over": self.over.copy(),
         }
 
@@ -170,7 +170,7 @@ class ToyVectorEnv(VectorEnv[Any, Any, Any]):
         for generator, value in zip(self.random, state["random"], strict=True):
             generator.bit_generator.state = value
         self.position, self.age = state["position"].copy(), state["age"].copy()
-        self.over = state["over"].copy()
+        self.length, self.over = state["length"].copy(), state["over"].copy()
 
 
 class ToyEnv(gym.Env[Any, Any]):

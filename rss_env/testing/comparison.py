@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -9,15 +10,22 @@ import numpy as np
 import torch
 
 
-def as_numpy(value: Any) -> Any:
-    """The same nest with tensors as arrays; what is neither stays."""
+def as_numpy(value: Any, *, copied: bool = False) -> Any:
+    """The same nest with tensors as arrays; what is neither stays.
+
+    Args:
+        value: A nest of dicts, tuples and lists.
+        copied: Whether nothing in the answer may share memory with the nest.
+    """
     if isinstance(value, torch.Tensor):
-        return value.detach().cpu().numpy()
+        value = value.detach().cpu().numpy()
     if isinstance(value, dict):
-        return {key: as_numpy(part) for key, part in value.items()}
+        return {key: as_numpy(part, copied=copied) for key, part in value.items()}
     if type(value) in (tuple, list):
-        return type(value)(as_numpy(part) for part in value)
-    return value
+        return type(value)(as_numpy(part, copied=copied) for part in value)
+    if copied and isinstance(value, np.ndarray) and value.dtype != object:
+        return value.copy()
+    return copy.deepcopy(value) if copied else value
 
 
 def leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:

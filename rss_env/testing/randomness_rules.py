@@ -201,12 +201,7 @@ def _alike(subject: Subject, env: AnyVectorEnv, step: int) -> Any:
 
 
 def _bad_seeds(subject: Subject) -> dict[str, Callable[[AnyVectorEnv], Any]]:
-    number = subject.num_envs
-    seeds: tuple[Any, ...] = (
-        -1,
-        1.5,
-        "seed",
-        [SEED] * (number + 1),
-        [SEED + FAR_SEED] * (number - 1) + [-1],
-    )
+    number, size = subject.num_envs, subject.group_size
+    last_is_bad = [SEED + FAR_SEED] * (number - size) + [-1] * size
+    seeds: tuple[Any, ...] = (-1, 1.5, "seed", [SEED] * (number + 1), last_is_bad)
     return {f"seed={seed!r}": lambda env, seed=seed: env.reset(seed=seed) for seed in seeds}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -22,15 +21,14 @@ def refusals(attempts: Mapping[str, Attempt], env: AnyVectorEnv) -> Iterator[str
 
 
 def changes(subject: Subject, attempts: Mapping[str, Attempt]) -> Iterator[str]:
-    """Name each attempt after which the environment goes on in another way than without it."""
-    with subject.opened() as witness:
-        witness.reset(seed=SEED)
-        want = subject.trace(witness, resets=False)
-    for name, attempt in attempts.items():
-        with subject.opened() as env:
+    """Name each refused attempt after which the environment goes on otherwise than without it."""
+    with subject.opened() as env, subject.opened() as witness:
+        want = subject.trace(witness)[1:]
+        for name, attempt in attempts.items():
             env.reset(seed=SEED)
-            with contextlib.suppress(Exception):
+            try:
                 attempt(env)
-            found = difference_of_traces(subject.trace(env, resets=False), want)
-            if found is not None:
-                yield f"after {name}, {found}"
+            except Exception:
+                found = difference_of_traces(subject.trace(env, resets=False), want)
+                if found is not None:
+                    yield f"after {name}, {found}"

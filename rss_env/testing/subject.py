@@ -190,7 +190,7 @@ class Subject:
 
     def record(self, env: AnyVectorEnv, call: Call) -> Moment:
         """Copy what a call gave."""
-        observations, *numbers, infos = copy.deepcopy(as_numpy(call.given))
+        observations, *numbers, infos = as_numpy(call.given, copied=True)
         return Moment(
             call.label,
             call.touched,
