@@ -445,8 +445,8 @@ def test_rendering_shows_the_last_map():
 
 BAD_ARGUMENTS = [
     ({"num_envs": 5, "group_size": 2}, "multiple of group_size=2, got 5"),
-    ({"num_envs": 0}, "positive multiple"),
-    ({"group_size": 0}, "positive integers"),
+    ({"num_envs": 0}, "num_envs must be a whole number of at least 1, got 0"),
+    ({"group_size": 0}, "group_size must be a whole number of at least 1, got 0"),
     ({"array": "jax"}, "unknown array 'jax'; valid: numpy, torch"),
     ({"device": "cuda:99"}, "device 'cuda:99' cannot be used"),
     ({"device": "abacus"}, "device 'abacus' cannot be used"),
