@@ -79,19 +79,14 @@ def test_nothing_is_found_where_nothing_is_wrong(mode, torch_arrays, one_step):
     assert set(report.passed) | set(report.skipped) == set(RULES)
 
 
-# format, arrays, group size: any two values of two columns meet
-DIAGONAL = [("flat", "numpy", 1), ("maps", "torch", 2)]
-OTHER_DIAGONAL = [("flat", "torch", 2), ("maps", "numpy", 1)]
+# format, arrays, group size: any three of these hold every value
+FORMS = [("flat", "numpy", 1), ("maps", "torch", 2), ("flat", "torch", 2), ("maps", "numpy", 1)]
 COMBINATIONS = [
-    (environment_id, mode, *combination)
-    for environment_id in environment_ids()
-    for i, mode in enumerate(MODES)
-    for combination in (
-        # every combination in one data set; in the others, every value in every mode
-        DIAGONAL + OTHER_DIAGONAL
-        if "Shapes" in environment_id
-        else (DIAGONAL, OTHER_DIAGONAL)[i % 2]
-    )
+    (environment_id, mode, *form)
+    for i, environment_id in enumerate(environment_ids())
+    for j, mode in enumerate(MODES)
+    # every combination in one data set; in the others, every value of each
+    for form in (FORMS if "Shapes" in environment_id else [FORMS[(i + j) % 4]])
 ]
 
 
