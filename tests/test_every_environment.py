@@ -110,7 +110,7 @@ def resources() -> dict[str, float]:
     with open("/proc/self/statm") as file:
         pages = int(file.read().split()[1])
     return {
-        "environments": sum(isinstance(o, (RSSVectorEnv, Scenes)) for o in gc.get_objects()),
+        "environments": sum(type(o) in (RSSVectorEnv, Scenes) for o in gc.get_objects()),
         "files": len(os.listdir("/proc/self/fd")),
         "threads": threading.active_count(),
         "megabytes": pages * os.sysconf("SC_PAGE_SIZE") / 1e6,

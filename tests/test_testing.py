@@ -85,8 +85,8 @@ COMBINATIONS = [
     (environment_id, mode, *form)
     for i, environment_id in enumerate(environment_ids())
     for j, mode in enumerate(MODES)
-    # every combination in one data set; in the others, every value of each
-    for form in (FORMS if "Shapes" in environment_id else [FORMS[(i + j) % 4]])
+    # every combination for one id; for the others, every value of each
+    for form in (FORMS if "Shapes-Image" in environment_id else [FORMS[(i + j) % 4]])
 ]
 
 
