@@ -7,7 +7,7 @@ grids concatenated coarse to fine in row-major order, and `maps`, one grid per s
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
@@ -48,6 +48,11 @@ class ActionMapGeometry:
         """
         height, width = image_size
         self.image_size = (int(height), int(width))
+        whole = isinstance(scales, Iterable) and all(
+            isinstance(s, (int, np.integer)) and not isinstance(s, bool) for s in scales
+        )
+        if not whole:
+            raise InputError(f"scales must be whole numbers of pixels, got {scales!r}")
         self.scales = tuple(int(scale) for scale in scales)
         self.num_classes = int(num_classes)
         if not self.scales or list(self.scales) != sorted(set(self.scales), reverse=True):
@@ -154,7 +159,7 @@ class ActionMapGeometry:
                 actions, (batch, self.num_cells), "actions", device, check_range
             )
         if not isinstance(actions, Mapping) or set(actions) != set(self.map_names):
-            got = sorted(actions) if isinstance(actions, Mapping) else type(actions).__name__
+            got = list(actions) if isinstance(actions, Mapping) else type(actions).__name__
             raise ActionError(f"actions must be a dict with keys {list(self.map_names)}, got {got}")
         return self.to_flat(
             {

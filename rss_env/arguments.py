@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,29 @@ import numpy.typing as npt
 import torch
 from gymnasium.vector import AutoresetMode
 
-from rss_env.errors import InputError, check_choice
+from rss_env.errors import InputError
+
+
+def check_whole_number(name: str, value: Any, least: int) -> int:
+    """A whole number that is at least `least`; nothing is rounded, and True is no number.
+
+    Raises:
+        InputError: If it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise InputError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    return int(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """True or False, and nothing that merely counts as one of them.
+
+    Raises:
+        InputError: If it is neither.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise InputError(f"{name} must be True or False, got {value!r}")
+    return bool(value)
 
 
 def check_image_size(image_size: int | Sequence[int]) -> tuple[int, int]:
@@ -19,10 +41,12 @@ def check_image_size(image_size: int | Sequence[int]) -> tuple[int, int]:
     Raises:
         InputError: If it is neither, or not positive.
     """
-    sides = (image_size,) if isinstance(image_size, int) else tuple(image_size)
-    if len(sides) not in (1, 2) or not all(isinstance(s, int) and s > 0 for s in sides):
+    given: Any = image_size
+    sides = tuple(given) if isinstance(given, (Sequence, np.ndarray)) else (given,)
+    whole = all(isinstance(s, (int, np.integer)) and not isinstance(s, bool) for s in sides)
+    if len(sides) not in (1, 2) or not whole or min(sides) < 1:
         raise InputError(f"image_size must be a side or (height, width), got {image_size!r}")
-    return sides[0], sides[-1]
+    return int(sides[0]), int(sides[-1])
 
 
 def check_autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
@@ -34,9 +58,10 @@ def check_autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
     if isinstance(mode, AutoresetMode):
         return mode
     modes = {m.value.lower(): m for m in AutoresetMode}
-    name = mode.replace("_", "").lower() if isinstance(mode, str) else mode
+    name = mode.replace("_", "").lower() if isinstance(mode, str) else ""
     if name not in modes:
-        check_choice("autoreset_mode", mode, [m.value for m in AutoresetMode])
+        valid = ", ".join(m.value for m in AutoresetMode)
+        raise InputError(f"unknown autoreset_mode {mode!r}; valid: {valid}")
     return modes[name]
 
 
@@ -46,6 +71,8 @@ def check_device(device: str | torch.device) -> torch.device:
     Raises:
         InputError: If the name is invalid or there is no such device.
     """
+    if not isinstance(device, (str, torch.device)):
+        raise InputError(f"device must be a name such as 'cuda:0', got {device!r}")
     try:
         found = torch.device(device)
         torch.empty(0, device=found)
@@ -53,6 +80,8 @@ def check_device(device: str | torch.device) -> torch.device:
         raise InputError(
             f"device {str(device)!r} cannot be used: {str(error).splitlines()[0]}"
         ) from None
+    if found.type == "meta":
+        raise InputError("device 'meta' cannot be used: its tensors hold no values")
     # `cuda` and the tensors on it, `cuda:0`, have to compare equal
     return torch.empty(0, device=found).device
 
@@ -99,18 +128,39 @@ def seeds_of_groups(
     num_groups = num_envs // group_size
     if seed is None:
         return [None] * num_groups
-    if isinstance(seed, int):
-        seeds: list[Any] = [seed + g for g in range(num_groups)]
-    else:
-        members = np.array(list(seed), dtype=object)
-        if members.shape != (num_envs,):
+    if isinstance(seed, (list, tuple)):
+        members: list[Any] = list(seed)
+        if len(members) != num_envs:
             raise InputError(f"seed needs {num_envs} entries, got {seed!r}")
-        grouped = members.reshape(num_groups, group_size)
-        if (grouped != grouped[:, :1]).any():
-            raise InputError(f"seeds must be alike within a group, got {seed!r}")
-        seeds = list(grouped[:, 0])
-    for value in seeds:
-        legal = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
-        if value is not None and not legal:
-            raise InputError(f"seed must be an integer in 0..2**63 - 1, got {value!r}")
+    else:
+        first = _check_seed(seed)
+        members = [first + i // group_size for i in range(num_envs)]
+    for value in members:
+        if value is not None:
+            _check_seed(value)
+    seeds = members[::group_size]
+    if any(value != seeds[i // group_size] for i, value in enumerate(members)):
+        raise InputError(f"seeds must be alike within a group, got {seed!r}")
     return seeds
+
+
+def _check_seed(seed: Any) -> int:
+    if type(seed) is not int or not 0 <= seed < 2**63:
+        raise InputError(f"seed must be an integer in 0..2**63 - 1, got {seed!r}")
+    return seed
+
+
+def reset_mask_of(options: Any) -> Any:
+    """What a reset's options hold: `reset_mask`, or None without one.
+
+    Raises:
+        InputError: If they hold anything else.
+    """
+    if options is None:
+        return None
+    if not isinstance(options, Mapping):
+        raise InputError(f"options must be a dict, got {options!r}")
+    unknown = [key for key in options if key != "reset_mask"]
+    if unknown:
+        raise InputError(f"unknown reset option {unknown[0]!r}; valid: reset_mask")
+    return options.get("reset_mask")

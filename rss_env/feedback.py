@@ -52,7 +52,7 @@ def load_scorer(scorer: Scorer | str | None) -> Scorer | None:
     module, _, name = scorer.partition(":")
     try:
         function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"scorer {scorer!r} is not 'module:function': {error}") from None
     if not callable(function):
         raise InputError(f"scorer {scorer!r} is not callable")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -44,9 +45,14 @@ def check_weights(weights: Sequence[float] | None, num_scales: int) -> npt.NDArr
     Raises:
         InputError: If they are not one finite non-negative number per scale, some positive.
     """
-    values = np.ones(num_scales) if weights is None else np.asarray(weights, np.float64)
+    given: Any = weights
+    try:
+        values = np.ones(num_scales) if given is None else np.asarray(given)
+    except ValueError:  # ragged sequences
+        values = np.empty(0)
     if (
-        values.shape != (num_scales,)
+        values.dtype.kind not in "iuf"
+        or values.shape != (num_scales,)
         or not np.isfinite(values).all()
         or (values < 0).any()
         or values.sum() <= 0

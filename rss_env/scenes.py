@@ -270,9 +270,29 @@ class SceneStream:
         """Continue from a state of `get_state`.
 
         Raises:
-            InputError: If it belongs to another number of groups.
+            InputError: If it is no state, or one of another number of groups.
         """
-        seeds, episodes = (np.array(state[key], np.int64) for key in ("seeds", "episodes"))
-        if seeds.shape != self.seeds.shape or episodes.shape != seeds.shape:
-            raise InputError(f"state is for {len(seeds)} groups, this has {len(self.seeds)}")
-        self.seeds, self.episodes = seeds, episodes
+        seeds = self.parse_state(state, "seeds", 0)
+        self.seeds, self.episodes = seeds, self.parse_state(state, "episodes", -1)
+
+    def parse_state(self, state: Any, key: str, least: int) -> npt.NDArray[np.int64]:
+        """One entry of a state: a whole number (int64) for each group, (G,).
+
+        Args:
+            state: What should be a state.
+            key: Name of the entry.
+            least: The least value that is legal.
+
+        Raises:
+            InputError: If there is no such entry, or it is not that.
+        """
+        values = state.get(key) if isinstance(state, dict) else None
+        if not isinstance(values, list) or not all(
+            type(value) is int and least <= value < 2**63 for value in values
+        ):
+            raise InputError(
+                f"state[{key!r}] must be a list of integers of at least {least}, got {values!r}"
+            )
+        if len(values) != len(self.seeds):
+            raise InputError(f"state is for {len(values)} groups, this has {len(self.seeds)}")
+        return np.array(values, np.int64)

@@ -8,7 +8,7 @@ import gymnasium as gym
 import numpy as np
 import torch
 
-from rss_env.arguments import check_autoreset_mode
+from rss_env.arguments import check_autoreset_mode, seeds_of_groups
 from rss_env.errors import ActionError, InputError
 from rss_env.vector_env import RSSVectorEnv
 
@@ -46,11 +46,17 @@ class RSSEnv(gym.Env[Any, Any]):
 
         Args:
             seed: Starts the stream of images anew; None continues it.
-            options: None are used.
+            options: There are none; a dict must be empty.
 
         Returns:
             Observation (H, W, 3) uint8 and an empty info.
+
+        Raises:
+            InputError: If the seed is invalid or there is an option; nothing has changed then.
         """
+        if options:
+            raise InputError(f"a single environment takes no reset options, got {options!r}")
+        seeds_of_groups(seed, 1, 1)
         super().reset(seed=seed)
         observations, _ = self._vector.reset(seed=seed)
         return observations[0], {}

@@ -20,8 +20,11 @@ from rss_env.action_maps import ActionMapGeometry, default_scales
 from rss_env.arguments import (
     check_autoreset_mode,
     check_device,
+    check_flag,
     check_image_size,
+    check_whole_number,
     mask_of_groups,
+    reset_mask_of,
     seeds_of_groups,
 )
 from rss_env.augmentation import Augmentation
@@ -116,15 +119,16 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             for key, value in locals().items()
             if key not in ("self", "dataset_options", "__class__")
         } | dataset_options
-        if not isinstance(num_envs, int) or not isinstance(group_size, int) or group_size < 1:
+        group_size = check_whole_number("group_size", group_size, 1)
+        num_envs = check_whole_number("num_envs", num_envs, 1)
+        if num_envs % group_size:
             raise InputError(
-                f"num_envs and group_size must be positive integers, got {num_envs!r} and "
-                f"{group_size!r}"
+                f"num_envs must be a multiple of group_size={group_size}, got {num_envs}"
             )
-        if num_envs < 1 or num_envs % group_size:
-            raise InputError(
-                f"num_envs must be a positive multiple of group_size={group_size}, got {num_envs}"
-            )
+        check_flag("horizontal_flip", horizontal_flip)
+        check_flag("validate_actions", validate_actions)
+        check_flag("class_balanced", class_balanced)
+        check_flag("class_scores", class_scores)
         check_choice("array", array, ARRAYS)
         if render_mode is not None:
             check_choice("render_mode", render_mode, RENDER_MODES)
@@ -140,9 +144,9 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         self.class_balanced = class_balanced
         self.feedback = Feedback.parse(feedback, group_size)
         self.pixel_level = check_choice("level", level, LEVELS) == "PixelReward"
-        size = check_image_size(default_image_size(dataset) if image_size is None else image_size)
 
         data = open_dataset(dataset, split=split, **dataset_options)
+        size = check_image_size(default_image_size(dataset) if image_size is None else image_size)
         self.geometry = ActionMapGeometry(
             size, default_scales(size) if scales is None else scales, data.num_classes
         )
@@ -192,11 +196,11 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             Observations (N, H, W, 3) uint8 and an empty info.
 
         Raises:
-            InputError: If a seed or the mask is invalid; nothing has changed then.
+            InputError: If a seed or an option is invalid; nothing has changed then.
             ResetNeeded: If the first reset is a partial one.
         """
         self._require_open()
-        mask = (options or {}).get("reset_mask")
+        mask = reset_mask_of(options)
         groups = mask_of_groups(mask, self.num_envs, self.group_size)
         if (self._stream.episodes[~groups] < 0).any():
             raise ResetNeeded("the first reset must reset every sub-environment")
@@ -304,11 +308,12 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         """Continue exactly from a state of `get_state`; `observe` then gives the images.
 
         Raises:
-            InputError: If the state belongs to another number of sub-environments.
+            InputError: If it is no state, or one of another number of sub-environments.
         """
         self._require_open()
+        done = self._stream.parse_state(state, "done", 0)
         self._stream.set_state(state)
-        self._done = np.array(state["done"], np.bool_)
+        self._done = done.astype(np.bool_)
         self._look_up()
 
     def __getstate__(self) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def folder_data(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data_options(
     voc_root: Path,
     pascal_context_root: Path,

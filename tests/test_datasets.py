@@ -222,7 +222,7 @@ def test_colour_cue_sets_how_much_hue_tells():
     ("options", "message"),
     [
         ({"color_cue": 2.0}, r"color_cue must be in 0..1, got 2.0"),
-        ({"num_scenes": 0}, "num_scenes must be at least 1"),
+        ({"num_scenes": 0}, "num_scenes must be a whole number of at least 1, got 0"),
         ({"scene_seed": -1}, "scene_seed"),
         ({"split": "training"}, "unknown Shapes split 'training'; valid: train, val, test"),
         ({"root": "/tmp"}, "Shapes takes no argument 'root'; valid: split, color_cue"),

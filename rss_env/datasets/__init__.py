@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +25,7 @@ DATASETS: dict[str, type[SegmentationDataset]] = {
 
 DEFAULT_IMAGE_SIZE = {"Shapes": (64, 64), "Cityscapes": (128, 256)}
 OTHER_IMAGE_SIZE = (128, 128)
+PATHS = ("root", "split", "images", "labels")  # options that are paths, or names in their place
 
 
 def default_image_size(name: str) -> tuple[int, int]:
@@ -41,7 +43,7 @@ def resolve_dataset(
         options: Its own arguments (`root`, `split`, ...); None means its default.
 
     Raises:
-        InputError: If the name or an option is unknown.
+        InputError: If the name or an option is unknown, or a path is none.
     """
     dataset = DATASETS[check_choice("data set", name, DATASETS)]
     given = {key: value for key, value in options.items() if value is not None}
@@ -49,6 +51,10 @@ def resolve_dataset(
     unknown = [key for key in given if key not in valid]
     if unknown:
         raise InputError(f"{name} takes no argument {unknown[0]!r}; valid: {', '.join(valid)}")
+    for key in set(given) & set(PATHS):
+        if not isinstance(given[key], (str, os.PathLike)):
+            raise InputError(f"{key} must be a string or a path, got {given[key]!r}")
+        given[key] = os.fspath(given[key])
     return dataset, given
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Hashable
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from rss_env.arguments import check_whole_number
 from rss_env.datasets.base import SegmentationDataset, voc_palette
 from rss_env.datasets.decoding import ByteArray
 from rss_env.errors import InputError, check_choice
@@ -64,14 +66,13 @@ class Shapes(SegmentationDataset):
             InputError: If an argument is out of range.
         """
         self._stream, count = SPLITS[check_choice("Shapes split", split, SPLITS)]
-        if not 0.0 <= color_cue <= 1.0:
-            raise InputError(f"color_cue must be in 0..1, got {color_cue}")
-        if scene_seed < 0:
-            raise InputError(f"scene_seed must be at least 0, got {scene_seed}")
-        self._count = count if num_scenes is None else int(num_scenes)
-        if self._count < 1:
-            raise InputError(f"num_scenes must be at least 1, got {num_scenes}")
-        self._color_cue, self._scene_seed = float(color_cue), int(scene_seed)
+        if not isinstance(color_cue, Real) or not 0.0 <= color_cue <= 1.0:
+            raise InputError(f"color_cue must be in 0..1, got {color_cue!r}")
+        self._scene_seed = check_whole_number("scene_seed", scene_seed, 0)
+        self._count = (
+            count if num_scenes is None else check_whole_number("num_scenes", num_scenes, 1)
+        )
+        self._color_cue = float(color_cue)
         self.class_names = CLASS_NAMES
         self.palette = voc_palette(len(CLASS_NAMES))
         self.identity: Hashable = (

@@ -1,0 +1,227 @@
+"""Rules about types and shapes: what is declared, and what `reset` and `step` return."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+
+from rss_env.testing.comparison import as_numpy, leaves
+from rss_env.testing.subject import Inapplicable, Subject
+
+FLAGS = ("terminated", "truncated")
+ARRAY_SPACES = (spaces.Box, spaces.MultiDiscrete, spaces.MultiBinary, spaces.Discrete)
+
+
+def is_a_vector_env(subject: Subject) -> Iterator[str]:
+    """The environment is a `gymnasium.vector.VectorEnv` of as many as were asked for."""
+    with subject.opened() as env:
+        if not isinstance(env, VectorEnv):
+            yield f"make returned {type(env).__name__}, not a gymnasium.vector.VectorEnv"
+        if type(env.num_envs) is not int or env.num_envs != subject.num_envs:
+            yield f"num_envs is {env.num_envs!r}, not {subject.num_envs}"
+
+
+def spaces_are_batched(subject: Subject) -> Iterator[str]:
+    """`observation_space` and `action_space` are their `single_` ones, batched."""
+    with subject.opened() as env:
+        for name in ("observation_space", "action_space"):
+            single, batched = getattr(env, f"single_{name}"), getattr(env, name)
+            if not isinstance(single, gym.Space):
+                yield f"single_{name} is {single!r}, not a gymnasium.Space"
+                continue
+            expected = batch_space(single, env.num_envs)
+            if batched != expected:
+                yield f"{name} is {batched}, not batch_space(single_{name}) = {expected}"
+
+
+def metadata_names_the_autoreset_mode(subject: Subject) -> Iterator[str]:
+    """`metadata["autoreset_mode"]` is a `gymnasium.vector.AutoresetMode`."""
+    with subject.opened() as env:
+        mode = env.metadata.get("autoreset_mode")
+        if not isinstance(mode, AutoresetMode):
+            yield f"metadata['autoreset_mode'] is {mode!r}, not an AutoresetMode"
+
+
+def attribute_names_the_autoreset_mode(subject: Subject) -> Iterator[str]:
+    """The attribute `autoreset_mode`, which TorchRL reads, says the same as the metadata."""
+    with subject.opened() as env:
+        attribute = getattr(env, "autoreset_mode", None)
+        if not isinstance(attribute, AutoresetMode) or attribute is not subject.mode:
+            yield f"the attribute autoreset_mode is {attribute!r}, the metadata say {subject.mode}"
+
+
+def render_mode_is_declared(subject: Subject) -> Iterator[str]:
+    """`render_mode` is None or one of `metadata["render_modes"]`."""
+    with subject.opened() as env:
+        declared = env.metadata.get("render_modes", [])
+        if env.render_mode is not None and env.render_mode not in declared:
+            yield f"render_mode is {env.render_mode!r}; metadata['render_modes'] are {declared}"
+
+
+def render_gives_a_frame_each(subject: Subject) -> Iterator[str]:
+    """With `render_mode="rgb_array"`, `render` gives N uint8 frames (H, W, 3)."""
+    with subject.opened() as env:
+        if env.render_mode != "rgb_array":
+            raise Inapplicable("make gives no environment with render_mode='rgb_array'")
+        for label, _, _ in subject.results(env, steps=1):
+            frames: Any = env.render()
+            if not isinstance(frames, (tuple, list)) or len(frames) != env.num_envs:
+                size = len(frames) if hasattr(frames, "__len__") else "no length"
+                yield (
+                    f"after {label}, render gave {type(frames).__name__} ({size}), not a tuple "
+                    f"of {env.num_envs} frames"
+                )
+                continue
+            for i, frame in enumerate(frames):
+                shape, dtype = getattr(frame, "shape", ()), getattr(frame, "dtype", None)
+                if len(shape) != 3 or shape[2] != 3 or dtype != np.uint8:
+                    yield f"after {label}, frame {i} is {dtype} {shape}, not uint8 (H, W, 3)"
+
+
+def reset_returns_a_pair(subject: Subject) -> Iterator[str]:
+    """`reset` returns a tuple of observations and an info dict."""
+    with subject.opened() as env:
+        given: Any = env.reset()
+        if not isinstance(given, tuple) or len(given) != 2 or not isinstance(given[1], dict):
+            yield f"reset returned {_kinds(given)}, not (observations, dict)"
+
+
+def step_returns_five(subject: Subject) -> Iterator[str]:
+    """`step` returns a tuple of five, the last of them an info dict."""
+    with subject.opened() as env:
+        env.reset()
+        given: Any = env.step(subject.actions(env, 0))
+        if not isinstance(given, tuple) or len(given) != 5 or not isinstance(given[4], dict):
+            yield (
+                f"step returned {_kinds(given)}, not (observations, rewards, terminated, "
+                "truncated, dict)"
+            )
+
+
+def observations_are_in_their_space(subject: Subject) -> Iterator[str]:
+    """Every observation has the dtype, shape and range of `observation_space`."""
+    with subject.opened() as env:
+        for label, given, _ in subject.results(env):
+            yield from _outside(env.observation_space, as_numpy(given[0]), f"{label}: observations")
+
+
+def rewards_are_finite_floats(subject: Subject) -> Iterator[str]:
+    """`rewards` are floating-point numbers (N,), all finite."""
+    with subject.opened() as env:
+        for label, given, _ in subject.results(env):
+            if not label.startswith("step"):
+                continue
+            rewards = np.asarray(as_numpy(given[1]))
+            if rewards.shape != (env.num_envs,) or rewards.dtype.kind != "f":
+                yield f"{label}: rewards are {rewards.dtype} {rewards.shape}, not floats (N,)"
+            elif not np.isfinite(rewards).all():
+                yield f"{label}: rewards hold {rewards[~np.isfinite(rewards)][0]}"
+
+
+def flags_are_booleans(subject: Subject) -> Iterator[str]:
+    """`terminated` and `truncated` are booleans (N,)."""
+    with subject.opened() as env:
+        for label, given, _ in subject.results(env):
+            if not label.startswith("step"):
+                continue
+            for name, flags in zip(FLAGS, as_numpy(given[2:4]), strict=True):
+                found = np.asarray(flags)
+                if found.shape != (env.num_envs,) or found.dtype != np.bool_:
+                    yield f"{label}: {name} is {found.dtype} {found.shape}, not bool (N,)"
+
+
+def arrays_are_of_one_kind(subject: Subject) -> Iterator[str]:
+    """All that comes back is NumPy, or all of it is tensors on one device."""
+    with subject.opened() as env:
+        for label, given, _ in subject.results(env):
+            names = ("observations", "rewards", *FLAGS, "infos") if len(given) == 5 else (
+                "observations", "infos")  # fmt: skip
+            wanted: str | None = None
+            for name, part in zip(names, given, strict=True):
+                for path, leaf in leaves(part, name):
+                    kind = _kind(leaf)
+                    wanted = wanted or kind
+                    if kind is not None and kind != wanted:
+                        yield f"{label}: {path} is a {kind}, observations are a {wanted}"
+
+
+def infos_have_masks(subject: Subject) -> Iterator[str]:
+    """Every info `key` has a boolean mask `_key` (N,), and every mask has its key."""
+    with subject.opened() as env:
+        for label, given, _ in subject.results(env):
+            yield from _faulty_masks(as_numpy(given[-1]), env.num_envs, f"{label}: infos")
+
+
+RULES = (
+    is_a_vector_env,
+    spaces_are_batched,
+    metadata_names_the_autoreset_mode,
+    attribute_names_the_autoreset_mode,
+    render_mode_is_declared,
+    render_gives_a_frame_each,
+    reset_returns_a_pair,
+    step_returns_five,
+    observations_are_in_their_space,
+    rewards_are_finite_floats,
+    flags_are_booleans,
+    arrays_are_of_one_kind,
+    infos_have_masks,
+)
+
+# --- details ---
+
+
+def _kinds(given: Any) -> str:
+    if isinstance(given, tuple):
+        return f"({', '.join(type(part).__name__ for part in given)})"
+    return type(given).__name__
+
+
+def _kind(leaf: Any) -> str | None:
+    if isinstance(leaf, torch.Tensor):
+        return f"tensor on {leaf.device}"
+    # arrays of objects hold what has no array of its own: `final_obs` of a SyncVectorEnv
+    return "NumPy array" if isinstance(leaf, np.ndarray) and leaf.dtype != object else None
+
+
+def _outside(space: gym.Space[Any], value: Any, name: str) -> Iterator[str]:
+    """What is wrong with a value that should be in a space, leaf by leaf."""
+    if isinstance(space, spaces.Dict) and isinstance(value, dict) and set(value) == set(space):
+        for key in space:
+            yield from _outside(space[key], value[key], f"{name}[{key!r}]")
+    elif isinstance(space, spaces.Tuple) and isinstance(value, tuple) and len(value) == len(space):
+        for i, part in enumerate(value):
+            yield from _outside(space[i], part, f"{name}[{i}]")
+    elif isinstance(space, ARRAY_SPACES):
+        found = np.asarray(value)
+        if found.shape != space.shape or found.dtype != space.dtype:
+            yield f"{name} are {found.dtype} {found.shape}, not {space.dtype} {space.shape}"
+        elif not space.contains(found):
+            yield f"{name} hold values from {found.min()} to {found.max()}, outside {space}"
+    elif not space.contains(value):
+        yield f"{name} are {type(value).__name__} {value!r:.80}, not in {space}"
+
+
+def _faulty_masks(infos: dict[str, Any], num_envs: int, name: str) -> Iterator[str]:
+    for key, value in infos.items():
+        if key.startswith("_"):
+            if key[1:] not in infos:
+                yield f"{name} has a mask {key!r} and no {key[1:]!r}"
+            continue
+        mask = infos.get(f"_{key}")
+        dtype, shape = getattr(mask, "dtype", None), getattr(mask, "shape", None)
+        if mask is None:
+            yield f"{name} has {key!r} and no mask '_{key}'"
+        elif dtype != np.bool_ or shape != (num_envs,):
+            yield f"{name}['_{key}'] is {dtype} {shape}, not bool (N,)"
+        if isinstance(value, dict) and key != "final_obs":  # which may be of a Dict space
+            yield from _faulty_masks(value, num_envs, f"{name}[{key!r}]")
+        elif not isinstance(value, dict) and np.shape(value)[:1] != (num_envs,):
+            yield f"{name}[{key!r}] has shape {np.shape(value)}, not (N, ...)"
