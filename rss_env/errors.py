@@ -33,6 +33,6 @@ def check_choice(what: str, value: str, valid: Iterable[str]) -> str:
         InputError: If `value` is not one of them; the message lists them.
     """
     names = list(valid)
-    if value not in names:
+    if not isinstance(value, str) or value not in names:
         raise InputError(f"unknown {what} {value!r}; valid: {', '.join(map(str, names))}")
     return value

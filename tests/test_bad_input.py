@@ -19,6 +19,7 @@ BAD_ARGUMENTS = [
     ({"device": "abacus"}, "device 'abacus' cannot be used"),
     ({"autoreset_mode": "never"}, "valid: NextStep, SameStep, Disabled"),
     ({"metric": "iou"}, "unknown metric 'iou'"),
+    ({"metric": np.zeros(0)}, "unknown metric array"),
     ({"feedback": "five stars"}, "unknown feedback"),
     ({"feedback": "ranking"}, "group_size > 1"),
     ({"action_format": "grid"}, "unknown action_format 'grid'; valid: flat, maps"),
