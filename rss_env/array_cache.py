@@ -69,7 +69,7 @@ def cached_array(
             for older in folder.glob(f"{stem}-*.npy"):
                 if older != path:
                     older.unlink(missing_ok=True)
-    except OSError as error:
+    except (OSError, NotImplementedError) as error:  # the latter where files cannot be locked
         warnings.warn(
             f"nothing is kept in the cache {folder}: {error}; set RSS_CACHE_DIR to a folder that "
             "can be written to, or to nothing for no cache",

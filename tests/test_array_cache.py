@@ -13,6 +13,7 @@ import pytest
 import torch
 from conftest import random_labels, write_sample
 
+from rss_env import array_cache
 from rss_env.array_cache import cache_folder, cached_array
 from rss_env.datasets import open_dataset
 from rss_env.scenes import Scenes
@@ -95,6 +96,17 @@ def test_a_full_disk_loses_nothing(cache, monkeypatch):
         assert (cached_array("numbers", "here", "now", compute) == 7).all()
     assert compute.calls == 1
     assert not [p for p in cache.iterdir() if p.suffix != ".lock"]  # no half-written file
+
+
+def test_a_folder_that_cannot_lock_files_costs_a_warning(cache, monkeypatch):
+    def fail(*_):
+        raise NotImplementedError("FileSystem does not appear to support flock")
+
+    monkeypatch.setattr(array_cache.FileLock, "acquire", fail)
+    compute = Counted()
+    with pytest.warns(UserWarning, match="nothing is kept in the cache .*support flock"):
+        assert (cached_array("numbers", "here", "now", compute) == 7).all()
+    assert compute.calls == 1
 
 
 def test_what_cannot_be_computed_leaves_nothing(cache):
