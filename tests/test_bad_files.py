@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import struct
 import warnings
 import zlib
@@ -9,12 +10,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import gymnasium as gym
 import numpy as np
 import pytest
 from PIL import Image
 
 from rss_env.datasets import open_dataset
 from rss_env.datasets.decoding import LabelRule, read_image
+from rss_env.datasets.scanning import check_dataset
 from rss_env.errors import DatasetError
 
 ORIENTATION = 0x0112
@@ -234,3 +237,35 @@ def test_list_lines_that_lead_out_of_the_data_set(tmp_path, line):
     (tmp_path / "split.txt").write_text(line + "\n")
     with pytest.raises(DatasetError, match="split.txt names .* leads out of the data set"):
         open_dataset("Folder", **options, split=str(tmp_path / "split.txt"))
+
+
+@pytest.mark.parametrize("name", ["VOC", "PascalContext", "Cityscapes", "Folder"])
+def test_a_data_set_is_only_read(name, data_options, tmp_path):
+    """From a copy in which nothing may be written, and nothing is."""
+    options, copies = {}, {}
+    for key, value in data_options[name].items():
+        if isinstance(value, str) and Path(value).exists():
+            source, copy = Path(value), tmp_path / key
+            if source.is_dir():
+                shutil.copytree(source, copy)
+            else:
+                shutil.copy(source, copy)
+            copies[key] = copy
+            value = str(copy)
+        options[key] = value
+
+    def state() -> dict[str, tuple[int, int]]:
+        stats = {str(path): path.stat() for path in tmp_path.rglob("*")}
+        return {path: (stat.st_mtime_ns, stat.st_size) for path, stat in stats.items()}
+
+    for path in tmp_path.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    before = state()
+    env = gym.make_vec(f"RSS/{name}-ImageReward-v0", num_envs=2, **options)
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    env.close()
+    check_dataset(name, progress=False, **options)
+    assert state() == before
+    for path in tmp_path.rglob("*"):
+        path.chmod(0o755)
