@@ -1,4 +1,4 @@
-"""Does a network learn to segment from scores of its output alone? About four minutes on 2 cores.
+"""Does a network learn to segment from scores of its output alone? A few minutes on 2 cores.
 
     python -m benchmarks.demo --out runs/demo
 
