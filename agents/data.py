@@ -16,7 +16,7 @@ import tyro
 
 from agents.command_line import FilesConfig, run_command
 from rss_env.datasets import DATASETS, default_image_size, open_dataset, resolve_dataset
-from rss_env.datasets.downloads import DOWNLOADS, download
+from rss_env.datasets.downloads import download
 from rss_env.datasets.scanning import check_dataset
 from rss_env.errors import InputError, check_choice
 from rss_env.inspection import contact_sheet, summarise
@@ -77,7 +77,6 @@ def dataset_name(name: str) -> str:
 def run_download(config: DownloadConfig) -> None:
     """Download, say what was done, and exit with 1 if the data set is not complete."""
     name = dataset_name(config.dataset)
-    check_choice("data set to download", name, DOWNLOADS)
     print(download(name, config.root, augmented=config.augmented))
     try:
         open_dataset(name, root=str(config.root))

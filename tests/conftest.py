@@ -46,18 +46,23 @@ def random_labels(seed: int, values: list[int], shape: tuple[int, int] = (48, 64
     return blocks.repeat(8, 0).repeat(8, 1)
 
 
+def write_voc_samples(folder: Path, labels: str, names: list[str], values: list[int]) -> None:
+    """Write photographs, and labels of the given values, in VOC layout."""
+    for i, name in enumerate(names):
+        write_sample(
+            folder / "JPEGImages" / f"{name}.jpg",
+            folder / labels / f"{name}.png",
+            random_labels(i, values),
+            i,
+        )
+
+
 @pytest.fixture(scope="session")
 def voc_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("voc")
     folder = root / "VOCdevkit" / "VOC2012"
     names = [f"2007_{i:06d}" for i in range(6)]
-    for i, name in enumerate(names):
-        write_sample(
-            folder / "JPEGImages" / f"{name}.jpg",
-            folder / "SegmentationClass" / f"{name}.png",
-            random_labels(i, [0, 1, 15, 20, 255]),
-            i,
-        )
+    write_voc_samples(folder, "SegmentationClass", names, [0, 1, 15, 20, 255])
     lists = folder / "ImageSets" / "Segmentation"
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("\n".join(names[:4]) + "\n")
@@ -72,13 +77,7 @@ def pascal_context_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("context")
     folder = root / "VOCdevkit" / "VOC2010"
     names = [f"2008_{i:06d}" for i in range(5)]
-    for i, name in enumerate(names):
-        write_sample(
-            folder / "JPEGImages" / f"{name}.jpg",
-            folder / "SegmentationClassContext" / f"{name}.png",
-            random_labels(i, [0, 1, 2, 11, 59]),
-            i,
-        )
+    write_voc_samples(folder, "SegmentationClassContext", names, [0, 1, 2, 11, 59])
     lists = folder / "ImageSets" / "SegmentationContext"
     lists.mkdir(parents=True)
     (lists / "train.txt").write_text("\n".join(names[:3]) + "\n")

@@ -201,27 +201,14 @@ def paired(tmp_path) -> Path:
 
 def test_folder_pairs_by_ending(paired):
     folder = str(paired / "all")
-    dataset = open_dataset(
-        "Folder",
-        images=folder,
-        labels=folder,
-        classes=2,
-        image_ending="_rgb",
-        label_ending="_mask",
-    )
+    options = {"images": folder, "labels": folder, "classes": 2}
+    options |= {"image_ending": "_rgb", "label_ending": "_mask"}
+    dataset = open_dataset("Folder", **options)
     assert len(dataset) == 3
     _, label = dataset.read(1)
     np.testing.assert_array_equal(label, random_labels(1, [0, 1]))
     (paired / "some.txt").write_text("x2_rgb.jpg\nx0\n")
-    some = open_dataset(
-        "Folder",
-        images=folder,
-        labels=folder,
-        classes=2,
-        image_ending="_rgb",
-        label_ending="_mask",
-        split=str(paired / "some.txt"),
-    )
+    some = open_dataset("Folder", **options, split=str(paired / "some.txt"))
     np.testing.assert_array_equal(some.read(0)[1], random_labels(2, [0, 1]))
 
 

@@ -12,12 +12,11 @@ from pathlib import Path
 
 import docstring_parser
 import numpy as np
-import torchvision
 from gymnasium import spaces
 
 from rss_env.action_maps import ActionMapGeometry, default_scales
 from rss_env.datasets import DATASETS, default_image_size
-from rss_env.kernels.label_table import VOID
+from rss_env.datasets.cityscapes import trained_classes
 from rss_env.registration import LEVEL_NAMES
 from rss_env.vector_env import RSSVectorEnv
 
@@ -172,8 +171,7 @@ def _arguments(function: type, leave_out: set[str]) -> str:
 def _class_names(name: str) -> list[str] | None:
     """Names of a data set's classes in order; None if they are the user's own."""
     if name == "Cityscapes":
-        trained = [c for c in torchvision.datasets.Cityscapes.classes if 0 <= c.train_id < VOID]
-        return [c.name for c in sorted(trained, key=lambda c: c.train_id)]
+        return [c.name for c in trained_classes()]
     module = importlib.import_module(DATASETS[name].__module__)
     return list(module.CLASS_NAMES) if hasattr(module, "CLASS_NAMES") else None
 

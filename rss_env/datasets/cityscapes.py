@@ -48,6 +48,11 @@ def _label_classes() -> list[Any]:
     return sorted(Torchvision.classes, key=lambda c: c.train_id)
 
 
+def trained_classes() -> list[Any]:
+    """The 19 classes that are trained on, in order; each has a `name` and a `color`."""
+    return [c for c in _label_classes() if _is_trained(c)]
+
+
 def _label_rule() -> LabelRule:
     table = np.full(256, -1, np.int16)
     for c in _label_classes():
@@ -100,7 +105,7 @@ class Cityscapes(FileDataset):
             )
             label_type = next(there, LABEL_TYPES[0])
         check_choice("label_type", label_type, LABEL_TYPES)
-        trained = [c for c in _label_classes() if _is_trained(c)]
+        trained = trained_classes()
         super().__init__(
             [image_folder / f"{name}{_IMAGE_END}" for name in names],
             [_label(label_folder, name, label_type) for name in names],

@@ -128,7 +128,6 @@ class PascalContext(FileDataset):
         else:
             path = lists[check_choice("PascalContext split", split, lists)]
         names = read_split(path, on_fault, sample_name)
-        names = [name.removesuffix(".jpg") for name in names]
         suffix = ".mat" if isinstance(rule, _MatlabRule) else ".png"
         palette = voc_palette(len(CLASS_NAMES) + 1)
         super().__init__(

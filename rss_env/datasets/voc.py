@@ -42,7 +42,9 @@ def sample_name(line: str) -> str:
     `/JPEGImages/2007_000032.jpg /SegmentationClassAug/2007_000032.png` in some augmented ones.
     """
     name = line.split()[0]
-    return name.removeprefix("/").removeprefix("JPEGImages/") if name.endswith(".jpg") else name
+    if not name.endswith(".jpg"):
+        return name
+    return name.removeprefix("/").removeprefix("JPEGImages/").removesuffix(".jpg")
 
 
 class VOC(FileDataset):
@@ -71,20 +73,22 @@ class VOC(FileDataset):
         label_folders = [folder / "SegmentationClass", folder / AUGMENTED_LABELS]
         lists = _find_lists(folder)
         if is_list_file(split):
-            where, names = split, _read(Path(split), on_fault)
+            where, names = split, read_split(Path(split), on_fault, sample_name)
         else:
             split = _SAME_SPLIT.get(split, split)
             check_choice("VOC split", split, _split_names(folder))
             if split.endswith("_aug"):
                 label_folders.reverse()
             if split in lists:
-                where, names = str(lists[split]), _read(lists[split], on_fault)
+                where, names = str(lists[split]), read_split(lists[split], on_fault, sample_name)
             else:
                 where = str(folder / AUGMENTED_LABELS)
-                held_out = set(_read(lists["val"], on_fault)) if "val" in lists else set()
+                held_out, train = (
+                    set(read_split(lists[name], on_fault, sample_name)) if name in lists else set()
+                    for name in ("val", "train")
+                )
                 labelled = {p.stem for p in (folder / AUGMENTED_LABELS).glob("*.png")}
-                labelled |= set(_read(lists["train"], on_fault)) if "train" in lists else set()
-                names = sorted(labelled - held_out)
+                names = sorted((labelled | train) - held_out)
         super().__init__(
             [folder / "JPEGImages" / f"{name}.jpg" for name in names],
             [_label_file(name, label_folders) for name in names],
@@ -120,10 +124,6 @@ def _split_names(folder: Path) -> list[str]:
     if (folder / AUGMENTED_LABELS).is_dir():
         names.add(AUGMENTED_SPLIT)
     return sorted(names)
-
-
-def _read(path: Path, on_fault: FaultHandler) -> list[str]:
-    return [name.removesuffix(".jpg") for name in read_split(path, on_fault, sample_name)]
 
 
 def _label_file(name: str, folders: list[Path]) -> Path:

@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import pickle
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import cloudpickle
@@ -169,11 +170,9 @@ def vector_wrappers_work(subject: Subject) -> Iterator[str]:
         with subject.opened() as env:
             try:
                 wrapped = getattr(gym.wrappers.vector, name)(env)
+                speaker = replace(subject, device=torch.device("cpu")) if to_torch else subject
                 for label, given, _ in subject.results(
-                    wrapped,
-                    act=lambda step, env=env, to_torch=to_torch: _as_tensors(
-                        subject.actions(env, step), to_torch
-                    ),
+                    wrapped, act=lambda step, env=env, speaker=speaker: speaker.actions(env, step)
                 ):
                     if to_torch and not isinstance(given[1], (torch.Tensor, dict)):
                         yield f"{name}: {label} gave {type(given[1]).__name__}, not a tensor"
@@ -205,14 +204,6 @@ def _overwrite(leaf: Any) -> None:
         np.copyto(leaf, ~leaf if leaf.dtype.kind == "b" else leaf + leaf.dtype.type(1))
 
 
-def _as_tensors(actions: Any, wanted: bool) -> Any:
-    if not wanted:
-        return actions
-    if isinstance(actions, dict):
-        return {key: _as_tensors(value, wanted) for key, value in actions.items()}
-    return torch.as_tensor(actions)
-
-
 def _pickled(env: AnyVectorEnv) -> Any:
     return pickle.loads(cloudpickle.dumps(env))
 
@@ -233,7 +224,8 @@ def _bad_actions(subject: Subject, env: AnyVectorEnv) -> dict[str, Callable[[Any
         rows = [*each[:-1], last]
         bad[name] = subject.deliver(_stack(rows))
     if subject.device is not None and subject.device.type != "meta":
-        bad["actions on another device"] = _on_meta(good)
+        elsewhere = replace(subject, device=torch.device("meta"))
+        bad["actions on another device"] = elsewhere.deliver(good)
     return {name: lambda e, actions=actions: e.step(actions) for name, actions in bad.items()}
 
 
@@ -264,11 +256,3 @@ def _stack(rows: list[Any]) -> Any:
     if isinstance(rows[0], tuple):
         return tuple(_stack([row[i] for row in rows]) for i in range(len(rows[0])))
     return np.stack([np.asarray(row) for row in rows])
-
-
-def _on_meta(actions: Any) -> Any:
-    if isinstance(actions, dict):
-        return {key: _on_meta(value) for key, value in actions.items()}
-    if isinstance(actions, tuple):
-        return tuple(_on_meta(value) for value in actions)
-    return actions.to("meta")
