@@ -164,7 +164,8 @@ class RSSLearner(Learner):
         env, geometry, members = self.env, self.env.geometry, self.env.group_size
         images = self.observations[::members]  # a group's images are alike
         logits, known_as = self.network(images), None
-        if remembered := self.memory or self.shares:
+        remembered = self.shares if self.memory is None else self.memory
+        if remembered is not None:
             known_as = remembered.recognise(images)
             logits = torch.where(known_as.mirrored.view(-1, 1, 1, 1), logits.flip(3), logits)
         beliefs, policy = self._believe(logits, progress)
