@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from agents.advantages import leave_one_out, synchronised_deviation
+from rss_env.kernels.advantage_map import advantage_map
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 
 _MOST_WEIGHT = 2.0  # of a cell of an older map in the policy gradient
@@ -215,17 +216,19 @@ def policy_gradient(
         advantages = pairwise_spatial_difference(group_scores, groups) * maps.shape[3]
     else:
         advantages = leave_one_out(group_scores)[..., None].expand(groups.shape) * maps.shape[3]
-    advantages = advantages.view(maps.shape)
+    advantages, flat = advantages.view(maps.shape), maps.flatten(1, 2)
+    weighted = advantages.flatten(1, 2)
     probabilities = probabilities.clamp(min=1e-12)
     log_probabilities = probabilities.log()
-    index = maps.flatten(1, 2).long()
-    gains = advantages * log_probabilities.gather(1, index).view(maps.shape)
     if likelihoods is not None:
-        now = probabilities.detach().gather(1, index).view(maps.shape)
-        gains = gains * (now / likelihoods).clamp(max=_MOST_WEIGHT)
+        now = probabilities.detach().gather(1, flat.long())
+        weighted = weighted * (now / likelihoods.flatten(1, 2)).clamp(max=_MOST_WEIGHT)
+    # The gradient on the log-probabilities, written directly.
+    owed = advantage_map(weighted, flat, probabilities.shape[1])
+    gain = (owed * log_probabilities).sum() / maps.numel()
     share = 1.0 if valid is None else valid.float().mean()
     cell_entropy = -(probabilities * log_probabilities).sum(1)
-    objective = gains.mean() / share + entropy * cell_entropy.mean()
+    objective = gain / share + entropy * cell_entropy.mean()
     if syncan:
         objective = objective / synchronised_deviation(advantages, advantages != 0)
     return -objective

@@ -7,7 +7,6 @@ sees images and scores, never a label.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -131,7 +130,7 @@ class RSSLearner(Learner):
                 env.geometry,
                 env.num_images,
                 env.group_size,
-                math.ceil(config.replay / env.group_size),
+                max(1, config.replay // env.group_size),
                 with_likelihoods=not self.regresses,
                 device=env.device,
             )
@@ -245,12 +244,13 @@ class RSSLearner(Learner):
     def _regress_linearly(self, beliefs: torch.Tensor, scored: ScoredMaps) -> torch.Tensor:
         """The loss under the linear model, of beliefs (B, C, cells) in units of reward."""
         terms, geometry, valid = [], self.env.geometry, scored.valid
-        flat = linear_prediction(beliefs, scored.maps.flatten(1, 2))
-        cells = geometry.split(flat.unflatten(1, scored.maps.shape[1:3]))
+        maps, shape = scored.maps.flatten(1, 2), scored.maps.shape[1:3]
         if self.env.pixel_level:
-            predictions, scores = cells, geometry.split(scored.scores)
+            cells = beliefs.gather(1, maps.long()).unflatten(1, shape)
+            predictions, scores = geometry.split(cells), geometry.split(scored.scores)
         else:
-            predictions, scores = [part.mean(-1) for part in cells], scored.scores.unbind(-1)
+            means = linear_prediction(beliefs, maps, geometry.offsets).unflatten(1, shape)
+            predictions, scores = means.unbind(-1), scored.scores.unbind(-1)
         for predicted, told, count in zip(predictions, scores, geometry.cells, strict=True):
             if self.config.syncan:
                 there = valid.view(*valid.shape, *[1] * (told.ndim - 2)).expand_as(told)

@@ -25,19 +25,23 @@ _PRESENCE_SHARE = 0.005
 _REGIONS = 4  # along a side, where the grid allows: regions whose labels err together
 
 
-def linear_prediction(logits: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
-    """Predicted rewards of cells, whose mean is the predicted score of a map.
+def linear_prediction(
+    logits: torch.Tensor, maps: torch.Tensor, offsets: Sequence[int]
+) -> torch.Tensor:
+    """Predicted scores of maps: the mean over cells of the logit of the cell's class.
 
     Args:
-        logits: (B, C, P) in units of reward.
-        maps: (B, K, P) uint8.
+        logits: (B, C, cells) in units of reward.
+        maps: (B, N, cells) uint8.
+        offsets: Where each scale starts, and the number of cells last; S + 1 in all.
 
     Returns:
-        (B, K, P).
+        (B, N, S).
 
     Source: value decomposition (Sunehag et al., arXiv 1706.05296).
     """
-    return logits.gather(1, maps.long())
+    counts = logits.new_tensor([stop - start for start, stop in pairwise(offsets)])
+    return expected_counts(logits, maps, offsets).sum(3) / counts
 
 
 def _class_ratios(
@@ -191,7 +195,8 @@ def metric_covariance(
     for s, (rates, own, grid) in enumerate(zip(*parts, strict=True)):
         for regions in (1, _REGIONS):
             sides = (math.gcd(regions, grid[0]), math.gcd(regions, grid[1]))
-            slopes = _region_slopes(rates, own, *(w[:, :, s] for w in weights), grid, sides)
+            hit, everywhere = (weight[:, :, s] for weight in weights)
+            slopes = _region_slopes(rates, own, hit, everywhere, grid, sides)
             covariance[:, s] += slopes @ slopes.mT
     return covariance
 

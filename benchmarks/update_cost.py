@@ -27,7 +27,6 @@ from torch import nn
 from agents.algorithms import Algorithm
 from agents.command_line import DataConfig
 from agents.rss import RSSConfig, RSSLearner
-from agents.supervised import LabelledLearner
 from agents.train import TrainConfig, open_run
 from benchmarks.learning.report import machine
 
@@ -68,11 +67,10 @@ class UpdateCostConfig:
 class GivenLogits(nn.Module):
     """A network that costs nothing: the same logits for all images."""
 
-    def __init__(self, network: nn.Module, num_images: int, shape: tuple[int, ...]):
-        """Take over a network's decisions; random logits (num_images, *shape)."""
+    def __init__(self, *shape: int):
+        """Random logits of a shape."""
         super().__init__()
-        self.decide = network.decide
-        self.logits = nn.Parameter(torch.randn(num_images, *shape))
+        self.logits = nn.Parameter(torch.randn(shape))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The logits."""
@@ -96,10 +94,9 @@ def _updates(
             )
         )
     learner, network = run.learner, run.network
-    assert isinstance(learner, RSSLearner | LabelledLearner)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
-    shape = (network.decide.gains.numel(), config.image_size, config.image_size)
-    given = GivenLogits(network, config.num_images, shape)
+    num_classes, body = network.decide.gains.numel(), network.body
+    given = GivenLogits(config.num_images, num_classes, config.image_size, config.image_size)
 
     def whole() -> None:
         loss, _ = learner.loss(0.5)
@@ -108,10 +105,10 @@ def _updates(
         optimizer.step()
 
     def without_network() -> None:
-        own, learner.network = learner.network, given
+        network.body = given
         loss, _ = learner.loss(0.5)
         loss.backward()
-        learner.network = own
+        network.body = body
 
     if isinstance(learner, RSSLearner) and learner.memory is not None:
         # Every image comes several times, so that its memory is full.

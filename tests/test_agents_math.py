@@ -104,7 +104,7 @@ def test_synchronised_deviation():
 def test_relative_regression_equals_its_pairwise_form(seed):
     logits, maps, scores = problem(seed)
     batch, members, _ = maps.shape
-    cells = linear_prediction(logits, maps)
+    cells = logits.gather(1, maps.long())
     deviation = torch.tensor([[0.5], [2.0]], dtype=torch.float64)
     total = torch.zeros((), dtype=torch.float64)
     for b in range(batch):
@@ -112,14 +112,15 @@ def test_relative_regression_equals_its_pairwise_form(seed):
             gain = (cells[b, k] - cells[b, j]).mean() - (scores[b, k] - scores[b, j])
             total = total + gain.square() / deviation[b, 0].square()
     pairwise = total / (batch * members * (members - 1))
-    loss = relative_regression(cells.mean(-1)[:, None], scores[:, None], deviation)
+    predicted = linear_prediction(logits, maps, (0, maps.shape[2]))[:, None, :, 0]
+    loss = relative_regression(predicted, scores[:, None], deviation)
     torch.testing.assert_close(loss, pairwise)
 
 
 def test_relative_regression_cancels_where_maps_agree():
     logits, maps, scores = problem(1)
     maps[:, :, 2] = 1
-    predicted = linear_prediction(logits, maps).mean(-1)
+    predicted = linear_prediction(logits, maps, (0, maps.shape[2]))[..., 0]
     loss = relative_regression(predicted[:, None], scores[:, None], torch.ones(2, 1))
     gradient = torch.autograd.grad(loss, logits)[0]
     assert gradient[:, :, 2].abs().max() < 1e-12
@@ -152,7 +153,7 @@ def test_maps_that_all_score_alike_teach_nothing():
     logits, maps, _ = problem(7)
     scores = torch.full((2, 4), 0.4, dtype=torch.float64)
     deviation = synchronised_deviation(scores - scores.mean(1, keepdim=True))
-    predicted = linear_prediction(logits, maps).mean(-1)
+    predicted = linear_prediction(logits, maps, (0, maps.shape[2]))[..., 0]
     losses = [
         relative_regression(predicted[:, None], scores[:, None], deviation),
         policy_gradient(logits.softmax(1), maps[:, None], scores[:, None], entropy=0.5),

@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 
+from rss_env.kernels.advantage_map import advantage_map
 from rss_env.kernels.expected_counts import expected_counts
 from rss_env.kernels.label_covariance import label_covariance
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
@@ -121,3 +122,20 @@ def test_pairwise_difference_of_maps_that_are_not_contiguous():
     turned = maps.transpose(1, 2).contiguous().transpose(1, 2)
     expected = pairwise_spatial_difference(scores, maps, implementation="reference")
     torch.testing.assert_close(pairwise_spatial_difference(scores, turned), expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", SHAPES)
+def test_advantage_map_is_the_gradient_of_the_gains(name, dtype):
+    probabilities, maps = problem(*SHAPES[name])
+    turned = maps.transpose(1, 2).contiguous().transpose(1, 2)
+    advantages = torch.randn(maps.shape, dtype=dtype)
+    leaf = probabilities.to(dtype).log().requires_grad_()
+    gains = (advantages * leaf.gather(1, maps.long())).sum()
+    expected = torch.autograd.grad(gains, leaf)[0]
+    for implementation in ("reference", "numba"):
+        found = advantage_map(
+            advantages, turned, probabilities.shape[1], implementation=implementation
+        )
+        assert found.dtype == dtype
+        torch.testing.assert_close(found, expected)
