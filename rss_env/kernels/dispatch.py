@@ -45,17 +45,17 @@ class BatchLoop:
         self.serial = numba.njit(cache=True)(alone)
         self.parallel = numba.njit(parallel=True, cache=True)(function)
 
-    def __call__(self, batch: int, *arguments: torch.Tensor | int) -> None:
+    def __call__(self, batch: int, *arguments: torch.Tensor | np.ndarray | int) -> None:
         """Run over a batch; tensors are passed as C-contiguous arrays, one compiled signature.
 
         Args:
             batch: Number of iterations of the parallel loop.
-            *arguments: Of the function. Tensors it writes to must be contiguous.
+            *arguments: Of the function. Tensors it writes to must be contiguous, and arrays too.
         """
         loop = self.serial if batch == 1 else self.parallel
-        loop(
-            *(
-                np.ascontiguousarray(a.numpy()) if isinstance(a, torch.Tensor) else a
-                for a in arguments
-            )
-        )
+        loop(*(as_array(a) if isinstance(a, torch.Tensor) else a for a in arguments))
+
+
+def as_array(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor on the CPU as a C-contiguous array, copied only if it is not one already."""
+    return np.ascontiguousarray(tensor.numpy())

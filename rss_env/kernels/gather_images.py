@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numba
+import numpy as np
 import torch
 
 from rss_env.kernels.dispatch import BatchLoop, choose
@@ -18,22 +19,40 @@ def gather_images_reference(
     return chosen.repeat_interleave(repeats, 0)
 
 
+@numba.njit(cache=True)
+def _mirror(row, mirrored, depth):
+    """Write a row (W * depth,) of pixels from right to left; unsigned, as no index is below 0."""
+    size = np.uint64(row.size)
+    if depth == 3:  # spelt out, the compiler makes shuffled vectors of it
+        for x in range(np.uint64(0), size, np.uint64(3)):
+            source = size - np.uint64(3) - x
+            mirrored[x] = row[source]
+            mirrored[x + np.uint64(1)] = row[source + np.uint64(1)]
+            mirrored[x + np.uint64(2)] = row[source + np.uint64(2)]
+        return
+    for x in range(np.uint64(0), size, depth):
+        for d in range(depth):
+            mirrored[x + d] = row[size - depth - x + d]
+
+
 @BatchLoop
 def _copy_images(
-    images,  # (M, H, W, D) uint8
+    images,  # (M, H, W * D) uint8
+    depth,
     index,  # (G,) int64
     mirrored,  # (G,) bool
-    repeats,
-    batch,  # (G * repeats, H, W, D) uint8; written
+    batch,  # (G, repeats, H, W * D) uint8; written
 ):
-    _, height, width, depth = images.shape
-    for n in numba.prange(batch.shape[0]):
-        m, flip = index[n // repeats], mirrored[n // repeats]
-        for y in range(height):
-            for x in range(width):
-                source = width - 1 - x if flip else x
-                for d in range(depth):
-                    batch[n, y, x, d] = images[m, y, source, d]
+    groups, repeats, height, width = batch.shape
+    for g in numba.prange(groups):
+        image, copy = images[index[g]], batch[g, 0]
+        if mirrored[g]:
+            for y in range(height):
+                _mirror(image[y], copy[y], np.uint64(depth))
+        else:
+            copy[:] = image
+        for k in range(1, repeats):
+            batch[g, k] = copy
 
 
 def gather_images(
@@ -58,7 +77,10 @@ def gather_images(
     """
     if choose(implementation, images) == "reference":
         return gather_images_reference(images, index, mirrored, repeats)
-    batch = torch.empty(len(index) * repeats, *images.shape[1:], dtype=torch.uint8)
-    with_depth = images.reshape(*images.shape[:3], -1)
-    _copy_images(len(batch), with_depth, index, mirrored, repeats, batch.view(*batch.shape[:3], -1))
-    return batch
+    groups, (count, height, width) = len(index), images.shape[:3]
+    # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
+    batch = np.empty((groups * repeats, *images.shape[1:]), np.uint8)
+    rows = images.reshape(count, height, -1)
+    written = batch.reshape(groups, repeats, height, -1)
+    _copy_images(groups, rows, rows.shape[2] // width, index, mirrored, written)
+    return torch.from_numpy(batch)
