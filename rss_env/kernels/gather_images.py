@@ -45,14 +45,17 @@ def _copy_images(
 ):
     groups, repeats, height, width = batch.shape
     for g in numba.prange(groups):
-        image, copy = images[index[g]], batch[g, 0]
-        if mirrored[g]:
-            for y in range(height):
-                _mirror(image[y], copy[y], np.uint64(depth))
-        else:
-            copy[:] = image
-        for k in range(1, repeats):
-            batch[g, k] = copy
+        image = images[index[g]]
+        for y in range(height):
+            row = batch[g, 0, y]
+            if mirrored[g]:
+                _mirror(image[y], row, np.uint64(depth))
+            else:
+                for x in range(width):
+                    row[x] = image[y, x]
+            for k in range(1, repeats):
+                for x in range(width):
+                    batch[g, k, y, x] = row[x]
 
 
 def gather_images(
