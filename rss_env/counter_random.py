@@ -9,6 +9,7 @@ generators", OOPSLA 2014), chained once per key.
 
 from __future__ import annotations
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -18,7 +19,10 @@ SCENE_STREAM, MIRROR_STREAM, NOISE_STREAM, AUGMENTATION_STREAM = 1, 2, 3, 4
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
-def _finalise(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+@numba.vectorize(["uint64(uint64, uint64)"], cache=True)
+def _absorb(state, key):
+    """The state after one more key; sums and products wrap modulo 2**64, as the hash needs."""
+    state = state + key + _GOLDEN_GAMMA
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))
@@ -34,8 +38,8 @@ def hash_counters(*keys: npt.ArrayLike) -> npt.NDArray[np.uint64]:
         uint64 array of the broadcast shape (at least 1-D).
     """
     state = np.zeros(1, np.uint64)
-    for key in keys:  # array arithmetic wraps modulo 2**64, as the hash needs
-        state = _finalise(state + np.asarray(key).astype(np.uint64) + _GOLDEN_GAMMA)
+    for key in keys:
+        state = _absorb(state, np.asarray(key).astype(np.uint64))
     return state
 
 

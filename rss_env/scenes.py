@@ -56,7 +56,7 @@ class LabelLookup:
         tables: Of each scale, (M, cells, ...) from `kernels.label_table`.
         index: (G,) int64, which rows are the batch's.
         mirrored: (G,) bool, which of them are to be flipped horizontally.
-        class_pixels: (G, C) int64, labelled pixels of each class.
+        class_pixels: (M, C) int64, labelled pixels of each class.
     """
 
     tables: list[torch.Tensor]
@@ -154,7 +154,7 @@ class Scenes:
             self._need_labels()
             assert self.class_pixels is not None
             tables = [self.label_table(scale) for scale in scales]
-            return LabelLookup(tables, batch.index, batch.mirrored, self.class_pixels[batch.index])
+            return LabelLookup(tables, batch.index, batch.mirrored, self.class_pixels)
         labels = self.labels_of(batch)
         return LabelLookup(
             [label_table(labels, self.num_classes, scale) for scale in scales],

@@ -202,11 +202,13 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         self._require_open()
         mask = reset_mask_of(options)
         groups = mask_of_groups(mask, self.num_envs, self.group_size)
-        if (self._stream.episodes[~groups] < 0).any():
+        if mask is not None and (self._stream.episodes[~groups] < 0).any():
             raise ResetNeeded("the first reset must reset every sub-environment")
-        for group, new_seed in enumerate(seeds_of_groups(seed, self.num_envs, self.group_size)):
-            if groups[group] and new_seed is not None:
-                self._stream.seed(group, new_seed)
+        if seed is not None:
+            seeds = seeds_of_groups(seed, self.num_envs, self.group_size)
+            for group, new_seed in enumerate(seeds):
+                if groups[group] and new_seed is not None:
+                    self._stream.seed(group, new_seed)
         self._begin_episodes(groups)
         return self.observe(), {}
 
@@ -228,9 +230,11 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             ResetNeeded: If an episode is over and autoreset is disabled.
         """
         self._require_open()
-        if (self._stream.episodes < 0).any():
+        if self._stream.episodes.min() < 0:
             raise ResetNeeded("call reset before step")
-        if self.autoreset_mode == AutoresetMode.DISABLED and self._done.any():
+        dead = self._done  # under NEXT_STEP these reset now, and their actions are ignored
+        some_dead = bool(dead.any())
+        if some_dead and self.autoreset_mode == AutoresetMode.DISABLED:
             over = np.flatnonzero(np.repeat(self._done, self.group_size))
             raise ResetNeeded(f"episodes of sub-environments {over.tolist()} are over; reset them")
         parsed = self.geometry.parse(
@@ -240,26 +244,22 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             device=self.device,
             check_range=self._validate_actions,
         )
-        dead = self._done  # under NEXT_STEP these reset now, and their actions are ignored
-        infos: dict[str, Any] = {}
-        shown = None
-        rewards = torch.zeros(self.num_envs, device=self.device)
-        alive = self._mask(~dead)
-        if not dead.all():
+        alive = np.repeat(~dead, self.group_size)
+        rewards, infos, shown = torch.zeros(self.num_envs, device=self.device), {}, None
+        if not (some_dead and dead.all()):
             grouped = parsed.view(-1, self.group_size, self.geometry.num_cells)
             verdict = self._judge(grouped, self._batch, self._stream.seeds, self._stream.episodes)
-            rewards = torch.where(alive, verdict.rewards, 0.0)
+            if some_dead:
+                verdict = verdict.where(torch.from_numpy(alive).to(self.device, non_blocking=True))
+            rewards, shown = verdict.rewards, (self._batch, parsed)
             for name, told in verdict.infos.items():
-                live = alive.view(-1, *[1] * (told.ndim - 1))
-                infos[name] = self._export(torch.where(live, told, 0.0))
-                infos[f"_{name}"] = self._export(alive.clone())
-            shown = (self._batch, parsed)
+                infos[name], infos[f"_{name}"] = self._export(told), self._export_mask(alive)
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             infos = {
                 "final_obs": self.observe(),
-                "_final_obs": self._export(alive.clone()),
+                "_final_obs": self._export_mask(alive),
                 "final_info": infos,
-                "_final_info": self._export(alive.clone()),
+                "_final_info": self._export_mask(alive),
             }
             self._begin_episodes(np.ones_like(dead))
         else:
@@ -267,13 +267,11 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             self._done = ~dead
         if shown is not None and self.render_mode is not None:
             self._shown = shown  # the episode that ended: a new one has no map to show yet
-        if self._numpy:
-            rewards = rewards.double()  # Gymnasium's dtype
         return (
             self.observe(),
-            self._export(rewards),
-            self._export(alive),
-            self._export(torch.zeros_like(alive)),
+            rewards.numpy().astype(np.float64) if self._numpy else rewards,  # Gymnasium's dtype
+            self._export_mask(alive),
+            self._export_mask(np.zeros_like(alive)),
             infos,
         )
 
@@ -338,10 +336,12 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
     def _export(self, tensor: torch.Tensor) -> Any:
         return tensor.numpy() if self._numpy else tensor
 
-    def _mask(self, groups: np.ndarray) -> torch.Tensor:
-        """A mask of groups (G,) as one of sub-environments (N,) on the device."""
-        per_env = torch.from_numpy(np.repeat(groups, self.group_size))
-        return per_env.to(self.device, non_blocking=True)
+    def _export_mask(self, mask: np.ndarray) -> Any:
+        """A mask (N,), freshly copied."""
+        copy = mask.copy()
+        if self._numpy:
+            return copy
+        return torch.from_numpy(copy).to(self.device, non_blocking=True)
 
     def _begin_episodes(self, groups: np.ndarray) -> None:
         """Move the groups in a (G,) mask to their next episode."""
