@@ -9,6 +9,8 @@ generators", OOPSLA 2014), chained once per key.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -19,10 +21,7 @@ SCENE_STREAM, MIRROR_STREAM, NOISE_STREAM, AUGMENTATION_STREAM = 1, 2, 3, 4
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
-@numba.vectorize(["uint64(uint64, uint64)"], cache=True)
-def _absorb(state, key):
-    """The state after one more key; sums and products wrap modulo 2**64, as the hash needs."""
-    state = state + key + _GOLDEN_GAMMA
+def _finalise(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
     state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return state ^ (state >> np.uint64(31))
@@ -37,10 +36,37 @@ def hash_counters(*keys: npt.ArrayLike) -> npt.NDArray[np.uint64]:
     Returns:
         uint64 array of the broadcast shape (at least 1-D).
     """
+    if len(keys) == 3 and type(keys[2]) is int and _are_rows(keys[0], keys[1]):
+        return _hash_episodes(*keys)
     state = np.zeros(1, np.uint64)
-    for key in keys:
-        state = _absorb(state, np.asarray(key).astype(np.uint64))
+    for key in keys:  # array arithmetic wraps modulo 2**64, as the hash needs
+        state = _finalise(state + np.asarray(key).astype(np.uint64) + _GOLDEN_GAMMA)
     return state
+
+
+def _are_rows(seeds: Any, episodes: Any) -> bool:
+    return (
+        isinstance(seeds, np.ndarray)
+        and isinstance(episodes, np.ndarray)
+        and seeds.ndim == 1
+        and seeds.shape == episodes.shape
+        and seeds.dtype == episodes.dtype == np.int64
+    )
+
+
+@numba.njit(cache=True)
+def _hash_episodes(seeds, episodes, purpose):
+    """What `hash_counters` says of (G,), (G,) and a number: each step of an environment asks."""
+    hashes = np.empty(seeds.size, np.uint64)
+    for g in range(seeds.size):
+        state = np.uint64(0)
+        for key in (seeds[g], episodes[g], purpose):
+            state += np.uint64(key) + _GOLDEN_GAMMA
+            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            state ^= state >> np.uint64(31)
+        hashes[g] = state
+    return hashes
 
 
 def uniform(*keys: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, call_scorer
 from rss_env.kernels.cell_rewards import action_rewards
 from rss_env.kernels.class_counts import action_counts
+from rss_env.kernels.dispatch import Array, alike, as_tensor
 from rss_env.kernels.metric_scores import metric_scores
 from rss_env.rewards import CLASS_METRICS, METRICS, class_scores
 from rss_env.scenes import SceneBatch, Scenes
@@ -27,8 +28,8 @@ LEVELS = ("PixelReward", "ImageReward")
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What is told of a batch of N = G * K actions.
+class Verdict(Generic[Array]):
+    """What is told of a batch of N = G * K actions: tensors, or arrays on the CPU.
 
     Attributes:
         rewards: (N,) float32.
@@ -36,14 +37,17 @@ class Verdict:
             `pixel_rewards` (N, cells); float32.
     """
 
-    rewards: torch.Tensor
-    infos: dict[str, torch.Tensor]
+    rewards: Array
+    infos: dict[str, Array]
 
-    def where(self, alive: torch.Tensor) -> Verdict:
+    def where(self, alive: npt.NDArray[np.bool_]) -> Verdict[Array]:
         """The verdict on the actions in a mask (N,), and zeros for the others."""
 
-        def silenced(told: torch.Tensor) -> torch.Tensor:
-            return torch.where(alive.view(-1, *[1] * (told.ndim - 1)), told, 0.0)
+        def silenced(told: Array) -> Array:
+            values = as_tensor(told)
+            mask = torch.from_numpy(alive).to(values.device, non_blocking=True)
+            mask = mask.view(-1, *[1] * (values.ndim - 1))
+            return alike(told, torch.where(mask, values, 0.0))
 
         infos = {name: silenced(told) for name, told in self.infos.items()}
         return Verdict(silenced(self.rewards), infos)
@@ -129,15 +133,16 @@ class Judge:
 
     def __call__(
         self,
-        actions: torch.Tensor,
-        batch: SceneBatch,
+        actions: Array,
+        batch: SceneBatch[Array],
         seeds: npt.NDArray[np.int64],
         episodes: npt.NDArray[np.int64],
-    ) -> Verdict:
+    ) -> Verdict[Array]:
         """Judge a batch.
 
         Args:
-            actions: (G, K, cells) uint8, K flat actions for each of G scenes.
+            actions: (G, K, cells) uint8, K flat actions for each of G scenes; tensors or arrays,
+                as the batch has them.
             batch: The scenes.
             seeds: (G,) seed of each group, for the feedback's noise.
             episodes: (G,) episode of each group, likewise.
@@ -148,57 +153,61 @@ class Judge:
             exact = self._asked_scores(self._scorer, actions, batch)
         else:
             exact = self._scale_scores(actions, batch)
-        seen = self._feedback.apply(exact, seeds, episodes).flatten(0, 1)
-        count = len(self._scale_weights)
+        seen = exact
+        if self._feedback.kind != "exact":
+            seen = alike(exact, self._feedback.apply(as_tensor(exact), seeds, episodes))
+        seen = seen.reshape(-1, seen.shape[-1])
         if self._pixel_level:
-            infos = {"pixel_rewards": seen}
-            scores = torch.stack([part.mean(-1) for part in self._geometry.split(seen)], -1)
-        elif self._tells_classes:
-            scores = seen[:, :count].contiguous()
-            of_classes = seen[:, count:].unflatten(1, (count, -1)).contiguous()
-            infos = {"scale_scores": scores, "class_scores": of_classes}
-        else:
-            scores, infos = seen, {"scale_scores": seen}
-        return Verdict(self._weigh(scores), infos)
+            return self._verdict_on_cells(seen)
+        count = len(self._scale_weights)
+        scores, infos = seen[:, :count], {}
+        if self._tells_classes:
+            infos["class_scores"] = seen[:, count:].reshape(len(seen), count, -1)
+        return Verdict(self._weigh(scores), {"scale_scores": scores, **infos})
 
-    def _weigh(self, scores: torch.Tensor) -> torch.Tensor:
+    def _verdict_on_cells(self, seen: Array) -> Verdict[Array]:
+        parts = self._geometry.split(as_tensor(seen))
+        scores = torch.stack([part.mean(-1) for part in parts], -1)
+        return Verdict(self._weigh(alike(seen, scores)), {"pixel_rewards": seen})
+
+    def _weigh(self, scores: Array) -> Array:
         """The weighted mean (N,) of scores (N, S), added up coarse to fine."""
-        on_cpu = scores.device.type == "cpu"
-        # NumPy adds a handful of numbers in a fraction of the time that torch takes to begin.
-        by_scale = scores.numpy().T if on_cpu else scores.T
-        rewards = by_scale[0] * self._scale_weights[0]
-        for weight, score in zip(self._scale_weights[1:], by_scale[1:], strict=True):
-            rewards = rewards + weight * score
-        return torch.from_numpy(rewards) if on_cpu else rewards
+        rewards = self._scale_weights[0] * scores[:, 0]
+        for scale, weight in enumerate(self._scale_weights[1:], start=1):
+            rewards = rewards + weight * scores[:, scale]
+        return rewards
 
-    def _cell_rewards(self, actions: torch.Tensor, batch: SceneBatch) -> torch.Tensor:
+    def _cell_rewards(self, actions: Array, batch: SceneBatch[Array]) -> Array:
         labels = self._scenes.look_up(batch, self._geometry.scales)
         of_groups = (labels.index, labels.mirrored)
         return action_rewards(
             actions, labels.tables, *of_groups, self._columns, self._class_weights
         )
 
-    def _asked_scores(
-        self, scorer: Scorer, actions: torch.Tensor, batch: SceneBatch
-    ) -> torch.Tensor:
+    def _asked_scores(self, scorer: Scorer, actions: Array, batch: SceneBatch[Array]) -> Array:
         """A scorer's scores (G, K, S)."""
-        images = self._scenes.observe(batch)
+        images = as_tensor(self._scenes.observe(batch))
         scores = [
             call_scorer(scorer, images, self._geometry.upsample(part, s), numpy=self._numpy)
-            for s, part in enumerate(self._geometry.split(actions))
+            for s, part in enumerate(self._geometry.split(as_tensor(actions)))
         ]
-        return torch.stack(scores, -1)
+        return alike(actions, torch.stack(scores, -1))
 
-    def _scale_scores(self, actions: torch.Tensor, batch: SceneBatch) -> torch.Tensor:
+    def _scale_scores(self, actions: Array, batch: SceneBatch[Array]) -> Array:
         """Scores (G, K, S); behind them, if asked for, those of the classes: (G, K, S + S * C)."""
         labels = self._scenes.look_up(batch, self._geometry.scales)
-        of_groups = (labels.index, labels.mirrored)
         counts = action_counts(
-            actions, labels.tables, *of_groups, self._columns, self._scenes.num_classes
+            actions,
+            labels.tables,
+            labels.index,
+            labels.mirrored,
+            self._columns,
+            self._scenes.num_classes,
         )
         scores = metric_scores(self._metric, counts, labels.class_pixels, labels.index)
         if not self._tells_classes:
             return scores
-        labelled = labels.class_pixels[labels.index][:, None, None]
-        of_classes = class_scores(self._metric, *counts.unbind(3), labelled)
-        return torch.cat([scores, of_classes.flatten(2)], -1)
+        right, predicted = as_tensor(counts).unbind(3)
+        labelled = as_tensor(labels.class_pixels)[as_tensor(labels.index)][:, None, None]
+        of_classes = class_scores(self._metric, right, predicted, labelled)
+        return alike(actions, torch.cat([as_tensor(scores), of_classes.flatten(2)], -1))

@@ -32,6 +32,7 @@ from rss_env.datasets import default_image_size, open_dataset
 from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, load_scorer
 from rss_env.judge import LEVELS, Judge
+from rss_env.kernels.dispatch import alike, as_array, as_tensor
 from rss_env.rendering import overlay
 from rss_env.scenes import SceneBatch, SceneStream, load_scenes
 
@@ -230,10 +231,10 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             ResetNeeded: If an episode is over and autoreset is disabled.
         """
         self._require_open()
-        if self._stream.episodes.min() < 0:
+        if np.count_nonzero(self._stream.episodes < 0):
             raise ResetNeeded("call reset before step")
         dead = self._done  # under NEXT_STEP these reset now, and their actions are ignored
-        some_dead = bool(dead.any())
+        some_dead = np.count_nonzero(dead) > 0
         if some_dead and self.autoreset_mode == AutoresetMode.DISABLED:
             over = np.flatnonzero(np.repeat(self._done, self.group_size))
             raise ResetNeeded(f"episodes of sub-environments {over.tolist()} are over; reset them")
@@ -245,33 +246,36 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             check_range=self._validate_actions,
         )
         alive = np.repeat(~dead, self.group_size)
-        rewards, infos, shown = torch.zeros(self.num_envs, device=self.device), {}, None
+        rewards, infos, shown = np.zeros(self.num_envs, np.float32), {}, None
         if not (some_dead and dead.all()):
-            grouped = parsed.view(-1, self.group_size, self.geometry.num_cells)
+            grouped = alike(self._batch.index, parsed).reshape(
+                -1, self.group_size, self.geometry.num_cells
+            )
             verdict = self._judge(grouped, self._batch, self._stream.seeds, self._stream.episodes)
             if some_dead:
-                verdict = verdict.where(torch.from_numpy(alive).to(self.device, non_blocking=True))
+                verdict = verdict.where(alive)
             rewards, shown = verdict.rewards, (self._batch, parsed)
             for name, told in verdict.infos.items():
-                infos[name], infos[f"_{name}"] = self._export(told), self._export_mask(alive)
+                infos[name], infos[f"_{name}"] = self._export(told), self._export(alive.copy())
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             infos = {
                 "final_obs": self.observe(),
-                "_final_obs": self._export_mask(alive),
+                "_final_obs": self._export(alive.copy()),
                 "final_info": infos,
-                "_final_info": self._export_mask(alive),
+                "_final_info": self._export(alive.copy()),
             }
             self._begin_episodes(np.ones_like(dead))
         else:
-            self._begin_episodes(dead)
+            if some_dead:
+                self._begin_episodes(dead)
             self._done = ~dead
         if shown is not None and self.render_mode is not None:
             self._shown = shown  # the episode that ended: a new one has no map to show yet
         return (
             self.observe(),
-            rewards.numpy().astype(np.float64) if self._numpy else rewards,  # Gymnasium's dtype
-            self._export_mask(alive),
-            self._export_mask(np.zeros_like(alive)),
+            as_array(rewards).astype(np.float64) if self._numpy else self._export(rewards),
+            self._export(alive),
+            self._export(np.zeros(self.num_envs, np.bool_)),
             infos,
         )
 
@@ -285,7 +289,7 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         if self.render_mode is None:
             return None
         batch, actions = self._shown
-        images = self._scenes.observe(batch, self.group_size).cpu().numpy()
+        images = as_tensor(self._scenes.observe(batch, self.group_size)).cpu().numpy()
         if actions is None:
             return tuple(images)
         finest = len(self.geometry.scales) - 1
@@ -333,15 +337,11 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         if self.closed:
             raise ClosedEnvironmentError("the environment is closed")
 
-    def _export(self, tensor: torch.Tensor) -> Any:
-        return tensor.numpy() if self._numpy else tensor
-
-    def _export_mask(self, mask: np.ndarray) -> Any:
-        """A mask (N,), freshly copied."""
-        copy = mask.copy()
+    def _export(self, told: np.ndarray | torch.Tensor) -> Any:
+        """What is told in the kind of array asked for, on the environment's device."""
         if self._numpy:
-            return copy
-        return torch.from_numpy(copy).to(self.device, non_blocking=True)
+            return as_array(told)
+        return as_tensor(told).to(self.device, non_blocking=True)
 
     def _begin_episodes(self, groups: np.ndarray) -> None:
         """Move the groups in a (G,) mask to their next episode."""
@@ -351,5 +351,8 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _look_up(self) -> None:
         """Fetch the scenes that the stream's state means."""
-        self._batch = self._stream.batch(self.device)
-        self._shown: tuple[SceneBatch, torch.Tensor | None] = (self._batch, None)
+        # Arrays on the CPU: wrapping them would take a small environment most of its time.
+        on_cpu = self.device.type == "cpu"
+        draw = self._stream.batch_of_arrays if on_cpu else self._stream.batch
+        self._batch: SceneBatch[Any] = draw(self.device)
+        self._shown: tuple[SceneBatch[Any], torch.Tensor | None] = (self._batch, None)

@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, as_array, choose
+from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose
 from rss_env.kernels.label_table import select_rows, walk_rows
 
 
@@ -86,16 +86,18 @@ def _reward_cells(
 
 
 def action_rewards(
-    actions: torch.Tensor,
-    tables: Sequence[torch.Tensor],
-    index: torch.Tensor,
-    mirrored: torch.Tensor,
+    actions: Array,
+    tables: Sequence[Array],
+    index: Array,
+    mirrored: Array,
     columns: Sequence[int],
     class_weights: torch.Tensor,
     *,
     implementation: str = "auto",
-) -> torch.Tensor:
+) -> Array:
     """Reward every cell of K flat actions of S scales; see `cell_rewards`.
+
+    Takes tensors and gives a tensor, or takes arrays and gives an array.
 
     Args:
         actions: (G, K, Q) uint8, the maps of all scales in a row.
@@ -103,21 +105,27 @@ def action_rewards(
         index: (G,) int64, the image each group of K actions belongs to.
         mirrored: (G,) bool, whether that image is flipped horizontally.
         columns: Of each scale, cells in a row of the grid.
-        class_weights: (C,) float32, what a right pixel of each class is worth.
+        class_weights: (C,) float32 tensor, what a right pixel of each class is worth.
         implementation: `auto`, `reference` or `numba`.
 
     Returns:
         (G, K, Q) float32.
     """
     if choose(implementation, actions) != "numba":
-        parts = actions.split([table.shape[1] for table in tables], -1)
+        parts = as_tensor(actions).split([table.shape[1] for table in tables], -1)
+        of_groups = (as_tensor(index), as_tensor(mirrored))
         rewards = [
             cell_rewards(
-                part, table, index, mirrored, width, class_weights, implementation=implementation
+                part,
+                as_tensor(table),
+                *of_groups,
+                width,
+                class_weights,
+                implementation=implementation,
             )
             for part, table, width in zip(parts, tables, columns, strict=True)
         ]
-        return torch.cat(rewards, -1)
+        return alike(actions, torch.cat(rewards, -1))
     rewards = np.empty(actions.shape, np.float32)
     given, of_groups = as_array(actions), (as_array(index), as_array(mirrored))
     weights, offset = _padded(class_weights), 0
@@ -126,7 +134,7 @@ def action_rewards(
         batch = actions.shape[0] * actions.shape[1]
         loop(batch, given, offset, table, *of_groups, width, weights, rewards)
         offset += table.shape[1]
-    return torch.from_numpy(rewards)
+    return alike(actions, rewards)
 
 
 def _padded(class_weights: torch.Tensor) -> np.ndarray:

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, as_array, choose
+from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose
 from rss_env.kernels.label_table import VOID, select_rows, walk_rows
 
 
@@ -102,16 +102,18 @@ def _count_cells(
 
 
 def action_counts(
-    actions: torch.Tensor,
-    tables: Sequence[torch.Tensor],
-    index: torch.Tensor,
-    mirrored: torch.Tensor,
+    actions: Array,
+    tables: Sequence[Array],
+    index: Array,
+    mirrored: Array,
     columns: Sequence[int],
     num_classes: int,
     *,
     implementation: str = "auto",
-) -> torch.Tensor:
+) -> Array:
     """Count what K flat actions get right on each of S scales; see `class_counts`.
+
+    Takes tensors and gives a tensor, or takes arrays and gives an array.
 
     Args:
         actions: (G, K, Q) uint8, the maps of all scales in a row.
@@ -126,15 +128,20 @@ def action_counts(
         (G, K, S, 2, C) int32, pixels: true positives, then predicted.
     """
     if choose(implementation, actions) != "numba":
-        parts = actions.split([table.shape[1] for table in tables], -1)
-        scales = zip(parts, tables, columns, strict=True)
+        parts = as_tensor(actions).split([table.shape[1] for table in tables], -1)
+        of_groups = (as_tensor(index), as_tensor(mirrored))
         counts = [
             class_counts(
-                part, table, index, mirrored, width, num_classes, implementation=implementation
+                part,
+                as_tensor(table),
+                *of_groups,
+                width,
+                num_classes,
+                implementation=implementation,
             )
-            for part, table, width in scales
+            for part, table, width in zip(parts, tables, columns, strict=True)
         ]
-        return torch.stack(counts, 2)
+        return alike(actions, torch.stack(counts, 2))
     groups, members, _ = actions.shape
     counts = np.empty((groups, members, len(tables), 2, num_classes), np.int32)
     given, of_groups = as_array(actions), (as_array(index), as_array(mirrored))
@@ -143,7 +150,7 @@ def action_counts(
         loop = _count_pixels if table.ndim == 2 else _count_cells
         loop(groups * members, given, offset, table, *of_groups, width, counts, scale)
         offset += table.shape[1]
-    return torch.from_numpy(counts)
+    return alike(actions, counts)
 
 
 def class_counts(

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose
+from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_tensor, choose
 
 
 def gather_images_reference(
@@ -59,14 +59,16 @@ def _copy_images(
 
 
 def gather_images(
-    images: torch.Tensor,
-    index: torch.Tensor,
-    mirrored: torch.Tensor,
+    images: Array,
+    index: Array,
+    mirrored: Array,
     repeats: int = 1,
     *,
     implementation: str = "auto",
-) -> torch.Tensor:
+) -> Array:
     """Copy out a batch of images (or label maps).
+
+    Takes tensors and gives a tensor, or takes arrays and gives an array.
 
     Args:
         images: (M, H, W, D) or (M, H, W), uint8.
@@ -79,11 +81,12 @@ def gather_images(
         (G * repeats, H, W, ...) uint8, freshly allocated.
     """
     if choose(implementation, images) == "reference":
-        return gather_images_reference(images, index, mirrored, repeats)
+        tensors = (as_tensor(images), as_tensor(index), as_tensor(mirrored))
+        return alike(images, gather_images_reference(*tensors, repeats))
     groups, (count, height, width) = len(index), images.shape[:3]
     # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
     batch = np.empty((groups * repeats, *images.shape[1:]), np.uint8)
     rows = images.reshape(count, height, -1)
     written = batch.reshape(groups, repeats, height, -1)
     _copy_images(groups, rows, rows.shape[2] // width, index, mirrored, written)
-    return torch.from_numpy(batch)
+    return alike(images, batch)

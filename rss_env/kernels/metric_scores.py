@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from rss_env.errors import check_choice
-from rss_env.kernels.dispatch import BatchLoop, choose
+from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_tensor, choose
 from rss_env.rewards import METRICS, score_counts
 
 _MIOU, _PIXEL_ACCURACY, _MEAN_ACCURACY, _DICE = (
@@ -56,13 +56,15 @@ def _score(
 
 def metric_scores(
     metric: str,
-    counts: torch.Tensor,
-    class_pixels: torch.Tensor,
-    index: torch.Tensor,
+    counts: Array,
+    class_pixels: Array,
+    index: Array,
     *,
     implementation: str = "auto",
-) -> torch.Tensor:
+) -> Array:
     """Score K maps of each image on each of S scales.
+
+    Takes tensors and gives a tensor, or takes arrays and gives an array.
 
     Args:
         metric: One of `rewards.METRICS`.
@@ -79,8 +81,9 @@ def metric_scores(
     """
     check_choice("metric", metric, METRICS)
     if choose(implementation, counts) != "numba":
-        return metric_scores_reference(metric, counts, class_pixels, index)
+        tensors = (as_tensor(counts), as_tensor(class_pixels), as_tensor(index))
+        return alike(counts, metric_scores_reference(metric, *tensors))
     scores = np.empty(counts.shape[:3], np.float32)
     batch = counts.shape[0] * counts.shape[1]
     _score(batch, METRICS.index(metric), counts, class_pixels, index, scores)
-    return torch.from_numpy(scores)
+    return alike(counts, scores)
