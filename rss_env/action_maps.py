@@ -184,7 +184,7 @@ class ActionMapGeometry:
                 array = np.asarray(part)
             except ValueError as error:  # ragged sequences
                 raise ActionError(f"{name} is not a rectangular array: {error}") from None
-            if not np.issubdtype(array.dtype, np.integer):
+            if array.dtype.kind not in "iu":
                 raise ActionError(f"{name} must be integers, got dtype {array.dtype}")
             if device.type != "cpu":
                 raise ActionError(f"{name} must be a torch tensor on {device}, got a NumPy array")

@@ -36,8 +36,6 @@ def hash_counters(*keys: npt.ArrayLike) -> npt.NDArray[np.uint64]:
     Returns:
         uint64 array of the broadcast shape (at least 1-D).
     """
-    if len(keys) == 3 and type(keys[2]) is int and _are_rows(keys[0], keys[1]):
-        return _hash_episodes(*keys)
     state = np.zeros(1, np.uint64)
     for key in keys:  # array arithmetic wraps modulo 2**64, as the hash needs
         state = _finalise(state + np.asarray(key).astype(np.uint64) + _GOLDEN_GAMMA)
@@ -55,9 +53,9 @@ def _are_rows(seeds: Any, episodes: Any) -> bool:
 
 
 @numba.njit(cache=True)
-def _hash_episodes(seeds, episodes, purpose):
-    """What `hash_counters` says of (G,), (G,) and a number: each step of an environment asks."""
-    hashes = np.empty(seeds.size, np.uint64)
+def _uniform_of_episodes(seeds, episodes, purpose):
+    """What `uniform` says of (G,), (G,) and a number: every step of an environment asks."""
+    numbers = np.empty(seeds.size, np.float64)
     for g in range(seeds.size):
         state = np.uint64(0)
         for key in (seeds[g], episodes[g], purpose):
@@ -65,12 +63,14 @@ def _hash_episodes(seeds, episodes, purpose):
             state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
             state ^= state >> np.uint64(31)
-        hashes[g] = state
-    return hashes
+        numbers[g] = np.float64(state >> np.uint64(11)) * 2.0**-53
+    return numbers
 
 
 def uniform(*keys: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Uniform numbers in [0, 1), one for each combination of keys (float64)."""
+    if len(keys) == 3 and type(keys[2]) is int and _are_rows(keys[0], keys[1]):
+        return _uniform_of_episodes(*keys)
     return (hash_counters(*keys) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 

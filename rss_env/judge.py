@@ -27,7 +27,7 @@ from rss_env.scenes import SceneBatch, Scenes
 LEVELS = ("PixelReward", "ImageReward")
 
 
-@dataclass(frozen=True)
+@dataclass
 class Verdict(Generic[Array]):
     """What is told of a batch of N = G * K actions: tensors, or arrays on the CPU.
 
@@ -104,7 +104,11 @@ class Judge:
         self._metric = check_choice("metric", metric, METRICS)
         self._scenes, self._geometry, self._feedback = scenes, geometry, feedback
         self._scorer, self._numpy, self._tells_classes = scorer, numpy, tells_classes
-        self._scale_weights = check_weights(scale_weights, len(geometry.scales)).tolist()
+        weights = check_weights(scale_weights, len(geometry.scales))
+        on_cpu = scenes.images.device.type == "cpu"
+        self._scale_weights: np.ndarray | torch.Tensor = (
+            weights if on_cpu else torch.from_numpy(weights).to(scenes.images.device)
+        )
         self._columns = [columns for _, columns in geometry.grids]
         if scorer is not None and self._pixel_level:
             raise InputError("a scorer gives one score per map; use it with the ImageReward level")
@@ -159,7 +163,7 @@ class Judge:
         seen = seen.reshape(-1, seen.shape[-1])
         if self._pixel_level:
             return self._verdict_on_cells(seen)
-        count = len(self._scale_weights)
+        count = len(self._columns)
         scores, infos = seen[:, :count], {}
         if self._tells_classes:
             infos["class_scores"] = seen[:, count:].reshape(len(seen), count, -1)
@@ -172,10 +176,9 @@ class Judge:
 
     def _weigh(self, scores: Array) -> Array:
         """The weighted mean (N,) of scores (N, S), added up coarse to fine."""
-        rewards = self._scale_weights[0] * scores[:, 0]
-        for scale, weight in enumerate(self._scale_weights[1:], start=1):
-            rewards = rewards + weight * scores[:, scale]
-        return rewards
+        weighted = scores * alike(scores, self._scale_weights)
+        # Unlike `sum`, it adds in one order for every batch size.
+        return alike(scores, weighted.cumsum(1)[:, -1])
 
     def _cell_rewards(self, actions: Array, batch: SceneBatch[Array]) -> Array:
         labels = self._scenes.look_up(batch, self._geometry.scales)

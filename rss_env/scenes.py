@@ -34,7 +34,7 @@ from rss_env.kernels.label_table import label_table
 _PROGRESS_BAR_FROM = 2000  # samples; smaller sets load in a moment
 
 
-@dataclass(frozen=True)
+@dataclass
 class SceneBatch(Generic[Array]):
     """Which scenes a batch of G groups sees.
 
@@ -49,7 +49,7 @@ class SceneBatch(Generic[Array]):
     variation: Variation | None = None
 
 
-@dataclass(frozen=True)
+@dataclass
 class LabelLookup(Generic[Array]):
     """What the maps of a batch are judged by: tensors or arrays, as the batch has them.
 
@@ -85,12 +85,13 @@ class Scenes:
         """
         self.num_classes = dataset.num_classes
         self.class_names, self.palette = dataset.class_names, dataset.palette
-        self._dataset, self._tables = dataset, dict[int, torch.Tensor]()
+        self._dataset, self._tables = dataset, dict[int, np.ndarray | torch.Tensor]()
         count, (height, width) = len(dataset), image_size
         samples = self._cached(f"samples-{height}x{width}", lambda: _read_all(dataset, image_size))
         pixels = count * height * width
         images = samples[: 3 * pixels].reshape(count, height, width, 3)
         self.images = torch.from_numpy(images).to(device)
+        self._pixels = images if device.type == "cpu" else self.images
         self.labels = self.class_pixels = None
         if dataset.has_labels:
             labels = samples[3 * pixels :].reshape(count, height, width)
@@ -120,25 +121,32 @@ class Scenes:
         Raises:
             InputError: If the data set has no labels.
         """
+        return as_tensor(self._table(scale))
+
+    def _table(self, scale: int) -> np.ndarray | torch.Tensor:
+        """The table as it is kept: an array on the CPU, a tensor elsewhere."""
         if scale not in self._tables:
             labels, (height, width) = self._need_labels(), self.image_size
 
             def build() -> torch.Tensor:
                 return label_table(labels, self.num_classes, scale)
 
-            if scale == 1 or labels.device.type != "cpu":
+            if labels.device.type != "cpu":
                 self._tables[scale] = build()
+            elif scale == 1:
+                self._tables[scale] = build().numpy()
             else:
-                table = self._cached(f"labels-{height}x{width}-{scale}", lambda: build().numpy())
-                self._tables[scale] = torch.from_numpy(table)
+                name = f"labels-{height}x{width}-{scale}"
+                self._tables[scale] = self._cached(name, lambda: build().numpy())
         return self._tables[scale]
 
     def observe(self, batch: SceneBatch[Array], repeats: int = 1) -> Array:
         """The batch's images, each `repeats` times: fresh uint8 (G * repeats, H, W, 3)."""
         of_images = (batch.index, batch.mirrored)
+        pixels = alike(batch.index, self._pixels)
         if batch.variation is None:
-            return gather_images(alike(batch.index, self.images), *of_images, repeats)
-        images = as_tensor(gather_images(alike(batch.index, self.images), *of_images))
+            return gather_images(pixels, *of_images, repeats)
+        images = as_tensor(gather_images(pixels, *of_images))
         images = batch.variation.of_images(images).repeat_interleave(repeats, 0)
         return alike(batch.index, images)
 
@@ -158,7 +166,7 @@ class Scenes:
             self._need_labels()
             assert self.class_pixels is not None
             return LabelLookup(
-                [alike(batch.index, self.label_table(scale)) for scale in scales],
+                [alike(batch.index, self._table(scale)) for scale in scales],
                 batch.index,
                 batch.mirrored,
                 alike(batch.index, self.class_pixels),

@@ -245,9 +245,12 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             device=self.device,
             check_range=self._validate_actions,
         )
-        alive = np.repeat(~dead, self.group_size)
-        rewards, infos, shown = np.zeros(self.num_envs, np.float32), {}, None
-        if not (some_dead and dead.all()):
+        alive = ~dead if self.group_size == 1 else np.repeat(~dead, self.group_size)
+        infos: dict[str, Any] = {}
+        shown = None
+        if some_dead and dead.all():
+            rewards = np.zeros(self.num_envs, np.float32)
+        else:
             grouped = alike(self._batch.index, parsed).reshape(
                 -1, self.group_size, self.geometry.num_cells
             )
@@ -340,13 +343,13 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
     def _export(self, told: np.ndarray | torch.Tensor) -> Any:
         """What is told in the kind of array asked for, on the environment's device."""
         if self._numpy:
-            return as_array(told)
+            return told if isinstance(told, np.ndarray) else told.numpy()
         return as_tensor(told).to(self.device, non_blocking=True)
 
     def _begin_episodes(self, groups: np.ndarray) -> None:
         """Move the groups in a (G,) mask to their next episode."""
         self._stream.advance(groups)
-        self._done = self._done & ~groups
+        self._done = self._done > groups  # done, and not begun anew
         self._look_up()
 
     def _look_up(self) -> None:

@@ -144,11 +144,13 @@ def action_counts(
         return alike(actions, torch.stack(counts, 2))
     groups, members, _ = actions.shape
     counts = np.empty((groups, members, len(tables), 2, num_classes), np.int32)
-    given, of_groups = as_array(actions), (as_array(index), as_array(mirrored))
-    offset = 0
+    given, rows, flips, offset = as_array(actions), as_array(index), as_array(mirrored), 0
     for scale, (table, width) in enumerate(zip(tables, columns, strict=True)):
         loop = _count_pixels if table.ndim == 2 else _count_cells
-        loop(groups * members, given, offset, table, *of_groups, width, counts, scale)
+        cells = as_array(table)
+        loop.on_arrays(
+            groups * members, given, offset, cells, rows, flips, width, counts, scale
+        )
         offset += table.shape[1]
     return alike(actions, counts)
 

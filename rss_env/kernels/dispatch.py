@@ -58,13 +58,17 @@ class BatchLoop:
             batch: Number of iterations of the parallel loop.
             *arguments: Of the function. Tensors it writes to must be contiguous, and arrays too.
         """
-        loop = self.serial if batch == 1 else self.parallel
-        loop(*[as_array(a) if isinstance(a, torch.Tensor) else a for a in arguments])
+        arrays = [as_array(a) if isinstance(a, torch.Tensor) else a for a in arguments]
+        self.on_arrays(batch, *arrays)
+
+    def on_arrays(self, batch: int, *arguments: np.ndarray | int) -> None:
+        """Run over a batch of what needs no conversion: C-contiguous arrays and numbers."""
+        (self.serial if batch == 1 else self.parallel)(*arguments)
 
 
 def as_array(given: np.ndarray | torch.Tensor) -> np.ndarray:
     """A tensor on the CPU, or an array, as a C-contiguous array; copied only if it is not one."""
-    return np.ascontiguousarray(given.numpy() if isinstance(given, torch.Tensor) else given)
+    return np.ascontiguousarray(given if isinstance(given, np.ndarray) else given.numpy())
 
 
 def as_tensor(given: np.ndarray | torch.Tensor) -> torch.Tensor:
@@ -74,4 +78,6 @@ def as_tensor(given: np.ndarray | torch.Tensor) -> torch.Tensor:
 
 def alike(given: Array, result: np.ndarray | torch.Tensor) -> Array:
     """A result as what was given: an array or a tensor, of the same memory."""
+    if type(given) is type(result):
+        return result  # pyright: ignore[reportReturnType]
     return as_array(result) if isinstance(given, np.ndarray) else as_tensor(result)

@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_tensor, choose
+from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose
 
 
 def gather_images_reference(
@@ -83,10 +83,11 @@ def gather_images(
     if choose(implementation, images) == "reference":
         tensors = (as_tensor(images), as_tensor(index), as_tensor(mirrored))
         return alike(images, gather_images_reference(*tensors, repeats))
-    groups, (count, height, width) = len(index), images.shape[:3]
+    groups, count, height, width = len(index), *images.shape[:3]
     # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
     batch = np.empty((groups * repeats, *images.shape[1:]), np.uint8)
-    rows = images.reshape(count, height, -1)
+    rows = as_array(images).reshape(count, height, -1)
     written = batch.reshape(groups, repeats, height, -1)
-    _copy_images(groups, rows, rows.shape[2] // width, index, mirrored, written)
+    of_groups = (as_array(index), as_array(mirrored))
+    _copy_images.on_arrays(groups, rows, rows.shape[2] // width, *of_groups, written)
     return alike(images, batch)

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from rss_env.errors import check_choice
-from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_tensor, choose
+from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose
 from rss_env.rewards import METRICS, score_counts
 
 _MIOU, _PIXEL_ACCURACY, _MEAN_ACCURACY, _DICE = (
@@ -79,11 +79,12 @@ def metric_scores(
     Raises:
         InputError: If the metric is unknown.
     """
-    check_choice("metric", metric, METRICS)
+    number = METRICS.index(check_choice("metric", metric, METRICS))
     if choose(implementation, counts) != "numba":
         tensors = (as_tensor(counts), as_tensor(class_pixels), as_tensor(index))
         return alike(counts, metric_scores_reference(metric, *tensors))
     scores = np.empty(counts.shape[:3], np.float32)
     batch = counts.shape[0] * counts.shape[1]
-    _score(batch, METRICS.index(metric), counts, class_pixels, index, scores)
+    given = (as_array(counts), as_array(class_pixels), as_array(index))
+    _score.on_arrays(batch, number, *given, scores)
     return alike(counts, scores)

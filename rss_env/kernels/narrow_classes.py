@@ -11,7 +11,7 @@ import numpy.typing as npt
 from rss_env.errors import check_choice
 from rss_env.kernels.dispatch import BatchLoop
 
-_USUAL = (np.uint8, np.int32, np.int64)  # others are rare enough for NumPy
+_USUAL = "Bil"  # uint8, int32 and int64 by their characters: others are rare enough for NumPy
 
 
 def narrow_classes_reference(
@@ -51,10 +51,11 @@ def narrow_classes(
     Returns:
         A copy as uint8 of the same shape, modulo 256, and whether all indices are in 0..C-1.
     """
-    check_choice("implementation", implementation, ("auto", "reference", "numba"))
-    if implementation == "reference" or (implementation == "auto" and actions.dtype not in _USUAL):
+    if implementation != "auto":
+        check_choice("implementation", implementation, ("reference", "numba"))
+    if implementation == "reference" or (implementation == "auto" and actions.dtype.char not in _USUAL):
         return narrow_classes_reference(actions, num_classes)
     rows = np.ascontiguousarray(actions).reshape(len(actions), -1)
     classes, wrong = np.empty(rows.shape, np.uint8), np.empty(len(rows), np.bool_)
-    _narrow(len(rows), rows, num_classes, classes, wrong)
-    return classes.reshape(actions.shape), not wrong.any()
+    _narrow.on_arrays(len(rows), rows, num_classes, classes, wrong)
+    return classes.reshape(actions.shape), not np.count_nonzero(wrong)
