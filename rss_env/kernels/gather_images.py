@@ -37,17 +37,20 @@ def _mirror(row, mirrored, depth):
 
 @BatchLoop
 def _copy_images(
-    images,  # (M, H, W * D) uint8
-    depth,
+    images,  # (M, H, W, D) uint8
     index,  # (G,) int64
     mirrored,  # (G,) bool
-    batch,  # (G, repeats, H, W * D) uint8; written
+    repeats,
+    batch,  # (G * repeats, H, W, D) uint8; written
 ):
-    groups, repeats, height, width = batch.shape
+    groups, (count, height, columns, depth) = index.size, images.shape
+    width = columns * depth
+    sources = images.reshape(count, height, width)  # here, where a reshape costs nothing
+    copies = batch.reshape(groups, repeats, height, width)
     for g in numba.prange(groups):
-        image = images[index[g]]
+        image = sources[index[g]]
         for y in range(height):
-            row = batch[g, 0, y]
+            row = copies[g, 0, y]
             if mirrored[g]:
                 _mirror(image[y], row, np.uint64(depth))
             else:
@@ -55,7 +58,7 @@ def _copy_images(
                     row[x] = image[y, x]
             for k in range(1, repeats):
                 for x in range(width):
-                    batch[g, k, y, x] = row[x]
+                    copies[g, k, y, x] = row[x]
 
 
 def gather_images(
@@ -83,11 +86,11 @@ def gather_images(
     if choose(implementation, images) == "reference":
         tensors = (as_tensor(images), as_tensor(index), as_tensor(mirrored))
         return alike(images, gather_images_reference(*tensors, repeats))
-    groups, count, height, width = len(index), *images.shape[:3]
     # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
-    batch = np.empty((groups * repeats, *images.shape[1:]), np.uint8)
-    rows = as_array(images).reshape(count, height, -1)
-    written = batch.reshape(groups, repeats, height, -1)
+    batch = np.empty((len(index) * repeats, *images.shape[1:]), np.uint8)
+    source, written = as_array(images), batch
+    if batch.ndim == 3:
+        source, written = source[..., None], batch[..., None]
     of_groups = (as_array(index), as_array(mirrored))
-    _copy_images.on_arrays(groups, rows, rows.shape[2] // width, *of_groups, written)
+    _copy_images.on_arrays(len(index), source, *of_groups, repeats, written)
     return alike(images, batch)

@@ -79,12 +79,13 @@ def metric_scores(
     Raises:
         InputError: If the metric is unknown.
     """
-    number = METRICS.index(check_choice("metric", metric, METRICS))
+    if metric not in METRICS:
+        check_choice("metric", metric, METRICS)
     if choose(implementation, counts) != "numba":
         tensors = (as_tensor(counts), as_tensor(class_pixels), as_tensor(index))
         return alike(counts, metric_scores_reference(metric, *tensors))
     scores = np.empty(counts.shape[:3], np.float32)
     batch = counts.shape[0] * counts.shape[1]
     given = (as_array(counts), as_array(class_pixels), as_array(index))
-    _score.on_arrays(batch, number, *given, scores)
+    _score.on_arrays(batch, METRICS.index(metric), *given, scores)
     return alike(counts, scores)

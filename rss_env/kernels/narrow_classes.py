@@ -55,7 +55,11 @@ def narrow_classes(
         check_choice("implementation", implementation, ("reference", "numba"))
     if implementation == "reference" or (implementation == "auto" and actions.dtype.char not in _USUAL):
         return narrow_classes_reference(actions, num_classes)
-    rows = np.ascontiguousarray(actions).reshape(len(actions), -1)
+    rows = np.ascontiguousarray(actions)
+    if rows.ndim != 2:
+        rows = rows.reshape(len(rows), -1)
     classes, wrong = np.empty(rows.shape, np.uint8), np.empty(len(rows), np.bool_)
     _narrow.on_arrays(len(rows), rows, num_classes, classes, wrong)
-    return classes.reshape(actions.shape), not np.count_nonzero(wrong)
+    if classes.shape != actions.shape:
+        classes = classes.reshape(actions.shape)
+    return classes, not np.count_nonzero(wrong)
