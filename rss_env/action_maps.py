@@ -16,6 +16,7 @@ from gymnasium import spaces
 
 from rss_env.errors import ActionError, InputError, check_choice
 from rss_env.kernels.dispatch import assert_on_device
+from rss_env.kernels.narrow_classes import narrow_classes
 
 ACTION_FORMATS = ("flat", "maps")
 MAX_CLASSES = 255  # class indices are uint8 and 255 is void
@@ -183,32 +184,34 @@ class ActionMapGeometry:
                 array = np.asarray(part)
             except ValueError as error:  # ragged sequences
                 raise ActionError(f"{name} is not a rectangular array: {error}") from None
-            if not np.issubdtype(array.dtype, np.integer):
+            if array.dtype.kind not in "iu":
                 raise ActionError(f"{name} must be integers, got dtype {array.dtype}")
             if device.type != "cpu":
                 raise ActionError(f"{name} must be a torch tensor on {device}, got a NumPy array")
-            if array.shape != shape:  # before any view: from_numpy refuses some odd strides
-                raise ActionError(f"{name} must have shape {shape}, got {array.shape}")
-            if check_range:
-                self._check_range(array, name)
-            return torch.from_numpy(array.astype(np.uint8))
+            return self._narrow(array, shape, name, check_range)
         if part.device != device:
             raise ActionError(f"{name} must be on device {device}, got {part.device}")
         if part.is_floating_point() or part.is_complex() or part.dtype == torch.bool:
             raise ActionError(f"{name} must be integers, got dtype {part.dtype}")
+        if device.type == "cpu":
+            return self._narrow(part.detach().numpy(), shape, name, check_range)
         if tuple(part.shape) != shape:
             raise ActionError(f"{name} must have shape {shape}, got {tuple(part.shape)}")
-        if check_range and device.type == "cpu":
-            self._check_range(part.detach().numpy(), name)
-        elif check_range:
+        if check_range:
             legal = ((part >= 0) & (part < self.num_classes)).all()
             assert_on_device(legal, f"{name} must hold classes 0..{self.num_classes - 1}")
         return part.to(torch.uint8)
 
-    def _check_range(self, array: np.ndarray, name: str) -> None:
-        if array.size and (array.min() < 0 or array.max() >= self.num_classes):
+    def _narrow(
+        self, array: np.ndarray, shape: tuple[int, ...], name: str, check_range: bool
+    ) -> torch.Tensor:
+        if array.shape != shape:
+            raise ActionError(f"{name} must have shape {shape}, got {array.shape}")
+        classes, legal = narrow_classes(array, self.num_classes)
+        if check_range and not legal:
             place = tuple(int(i) for i in np.argwhere((array < 0) | (array >= self.num_classes))[0])
             raise ActionError(
                 f"{name} must hold classes 0..{self.num_classes - 1}, "
                 f"got {array[place]} at index {place}"
             )
+        return torch.from_numpy(classes)

@@ -122,13 +122,13 @@ class Augmentation:
         seeds: npt.NDArray[np.int64],
         episodes: npt.NDArray[np.int64],
         device: torch.device | str,
-    ) -> tuple[torch.Tensor, Variation | None]:
+    ) -> tuple[npt.NDArray[np.bool_], Variation | None]:
         """What happens to the image of each of G groups.
 
         Args:
             seeds: (G,).
             episodes: (G,).
-            device: Where the answer is to be.
+            device: Where the variation is to be.
 
         Returns:
             (G,) bool, which are mirrored (before all else), and how they are varied, if they are.
@@ -136,12 +136,12 @@ class Augmentation:
         mirrored = np.zeros(len(seeds), np.bool_)
         if self.horizontal_flip:
             mirrored = counter_random.uniform(seeds, episodes, counter_random.MIRROR_STREAM) < 0.5
+        if not self.makes_new_images:
+            return mirrored, None
 
         def on_device(array: npt.NDArray[Any]) -> torch.Tensor:
             return torch.from_numpy(array).to(device, non_blocking=True)
 
-        if not self.makes_new_images:
-            return on_device(mirrored), None
         keys = (seeds[:, None], episodes[:, None], counter_random.AUGMENTATION_STREAM)
         draws = counter_random.uniform(*keys, np.arange(_NUM_DRAWS)[None]).astype(np.float32)
         window = colours = None
@@ -152,7 +152,7 @@ class Augmentation:
             window = on_device(np.concatenate([zoom, centre], 1).astype(np.float32))
         if self.colour_jitter:
             colours = on_device(1 + np.float32(self.colour_jitter) * (2 * draws[:, 3:] - 1))
-        return on_device(mirrored), Variation(window, colours)
+        return mirrored, Variation(window, colours)
 
 
 def _is_number(value: object) -> bool:

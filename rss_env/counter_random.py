@@ -9,6 +9,9 @@ generators", OOPSLA 2014), chained once per key.
 
 from __future__ import annotations
 
+from typing import Any
+
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -39,6 +42,31 @@ def hash_counters(*keys: npt.ArrayLike) -> npt.NDArray[np.uint64]:
     return state
 
 
+def _are_rows(seeds: Any, episodes: Any) -> bool:
+    return (
+        isinstance(seeds, np.ndarray)
+        and isinstance(episodes, np.ndarray)
+        and seeds.ndim == 1
+        and seeds.shape == episodes.shape
+        and seeds.dtype == episodes.dtype == np.int64
+    )
+
+
+@numba.njit(cache=True)
+def _integers_of_episodes(high, seeds, episodes, purpose):
+    """What `integers` says of (G,), (G,) and a number: every step of an environment asks."""
+    numbers = np.empty(seeds.size, np.int64)
+    for g in range(seeds.size):
+        state = np.uint64(0)
+        for key in (seeds[g], episodes[g], purpose):
+            state += np.uint64(key) + _GOLDEN_GAMMA
+            state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+            state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+            state ^= state >> np.uint64(31)
+        numbers[g] = np.int64(np.float64(state >> np.uint64(11)) * 2.0**-53 * high)
+    return numbers
+
+
 def uniform(*keys: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Uniform numbers in [0, 1), one for each combination of keys (float64)."""
     return (hash_counters(*keys) >> np.uint64(11)).astype(np.float64) * 2.0**-53
@@ -46,6 +74,8 @@ def uniform(*keys: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 def integers(high: int, *keys: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Integers uniform in [0, `high`), one for each combination of keys (int64)."""
+    if len(keys) == 3 and type(keys[2]) is int and _are_rows(keys[0], keys[1]):
+        return _integers_of_episodes(high, *keys)
     return (uniform(*keys) * high).astype(np.int64)
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic
 
 import numpy as np
 import numpy.typing as npt
@@ -17,17 +17,19 @@ import torch
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, call_scorer
-from rss_env.kernels.cell_rewards import cell_rewards
-from rss_env.kernels.class_counts import class_counts
-from rss_env.rewards import CLASS_METRICS, METRICS, class_scores, score_counts
+from rss_env.kernels.cell_rewards import action_rewards
+from rss_env.kernels.class_counts import action_counts
+from rss_env.kernels.dispatch import Array, alike, as_tensor
+from rss_env.kernels.metric_scores import metric_scores
+from rss_env.rewards import CLASS_METRICS, METRICS, class_scores
 from rss_env.scenes import SceneBatch, Scenes
 
 LEVELS = ("PixelReward", "ImageReward")
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """What is told of a batch of N = G * K actions.
+@dataclass
+class Verdict(Generic[Array]):
+    """What is told of a batch of N = G * K actions: tensors, or arrays on the CPU.
 
     Attributes:
         rewards: (N,) float32.
@@ -35,8 +37,20 @@ class Verdict:
             `pixel_rewards` (N, cells); float32.
     """
 
-    rewards: torch.Tensor
-    infos: dict[str, torch.Tensor]
+    rewards: Array
+    infos: dict[str, Array]
+
+    def where(self, alive: npt.NDArray[np.bool_]) -> Verdict[Array]:
+        """The verdict on the actions in a mask (N,), and zeros for the others."""
+
+        def silenced(told: Array) -> Array:
+            values = as_tensor(told)
+            mask = torch.from_numpy(alive).to(values.device, non_blocking=True)
+            mask = mask.view(-1, *[1] * (values.ndim - 1))
+            return alike(told, torch.where(mask, values, 0.0))
+
+        infos = {name: silenced(told) for name, told in self.infos.items()}
+        return Verdict(silenced(self.rewards), infos)
 
 
 def check_weights(weights: Sequence[float] | None, num_scales: int) -> npt.NDArray[np.float32]:
@@ -90,7 +104,12 @@ class Judge:
         self._metric = check_choice("metric", metric, METRICS)
         self._scenes, self._geometry, self._feedback = scenes, geometry, feedback
         self._scorer, self._numpy, self._tells_classes = scorer, numpy, tells_classes
-        self._scale_weights = check_weights(scale_weights, len(geometry.scales)).tolist()
+        weights = check_weights(scale_weights, len(geometry.scales))
+        on_cpu = scenes.images.device.type == "cpu"
+        self._scale_weights: np.ndarray | torch.Tensor = (
+            weights if on_cpu else torch.from_numpy(weights).to(scenes.images.device)
+        )
+        self._columns = [columns for _, columns in geometry.grids]
         if scorer is not None and self._pixel_level:
             raise InputError("a scorer gives one score per map; use it with the ImageReward level")
         if class_balanced and not self._pixel_level:
@@ -118,68 +137,80 @@ class Judge:
 
     def __call__(
         self,
-        actions: torch.Tensor,
-        batch: SceneBatch,
+        actions: Array,
+        batch: SceneBatch[Array],
         seeds: npt.NDArray[np.int64],
         episodes: npt.NDArray[np.int64],
-    ) -> Verdict:
+    ) -> Verdict[Array]:
         """Judge a batch.
 
         Args:
-            actions: (G, K, cells) uint8, K flat actions for each of G scenes.
+            actions: (G, K, cells) uint8, K flat actions for each of G scenes; tensors or arrays,
+                as the batch has them.
             batch: The scenes.
             seeds: (G,) seed of each group, for the feedback's noise.
             episodes: (G,) episode of each group, likewise.
         """
-        parts = self._geometry.split(actions)
         if self._pixel_level:
-            exact = torch.cat(self._cell_rewards(parts, batch), -1)
+            exact = self._cell_rewards(actions, batch)
+        elif self._scorer is not None:
+            exact = self._asked_scores(self._scorer, actions, batch)
         else:
-            exact = torch.cat(self._scale_scores(parts, batch), -1)
-        seen = self._feedback.apply(exact, seeds, episodes).flatten(0, 1)
+            exact = self._scale_scores(actions, batch)
+        seen = exact
+        if self._feedback.kind != "exact":
+            seen = alike(exact, self._feedback.apply(as_tensor(exact), seeds, episodes))
+        seen = seen.reshape(-1, seen.shape[-1])
         if self._pixel_level:
-            scores = [part.mean(-1) for part in self._geometry.split(seen)]
-            infos = {"pixel_rewards": seen}
-        else:
-            count = len(self._scale_weights)
-            scores = list(seen[:, :count].unbind(-1))
-            infos = {"scale_scores": seen[:, :count]}
-            if self._tells_classes:
-                infos["class_scores"] = seen[:, count:].unflatten(1, (count, -1))
-        rewards = torch.zeros_like(scores[0])
-        for weight, score in zip(self._scale_weights, scores, strict=True):
-            rewards += weight * score
-        return Verdict(rewards, infos)
+            return self._verdict_on_cells(seen)
+        count = len(self._columns)
+        scores, infos = seen[:, :count], {}
+        if self._tells_classes:
+            infos["class_scores"] = seen[:, count:].reshape(len(seen), count, -1)
+        return Verdict(self._weigh(scores), {"scale_scores": scores, **infos})
 
-    def _cell_rewards(self, parts: list[torch.Tensor], batch: SceneBatch) -> list[torch.Tensor]:
+    def _verdict_on_cells(self, seen: Array) -> Verdict[Array]:
+        parts = self._geometry.split(as_tensor(seen))
+        scores = torch.stack([part.mean(-1) for part in parts], -1)
+        return Verdict(self._weigh(alike(seen, scores)), {"pixel_rewards": seen})
+
+    def _weigh(self, scores: Array) -> Array:
+        """The weighted mean (N,) of scores (N, S), added up coarse to fine."""
+        weighted = scores * alike(scores, self._scale_weights)
+        # Unlike `sum`, it adds in one order for every batch size.
+        return alike(scores, weighted.cumsum(1)[:, -1])
+
+    def _cell_rewards(self, actions: Array, batch: SceneBatch[Array]) -> Array:
         labels = self._scenes.look_up(batch, self._geometry.scales)
-        return [
-            cell_rewards(part, table, labels.index, labels.mirrored, columns, self._class_weights)
-            for part, table, (_, columns) in zip(
-                parts, labels.tables, self._geometry.grids, strict=True
-            )
+        of_groups = (labels.index, labels.mirrored)
+        return action_rewards(
+            actions, labels.tables, *of_groups, self._columns, self._class_weights
+        )
+
+    def _asked_scores(self, scorer: Scorer, actions: Array, batch: SceneBatch[Array]) -> Array:
+        """A scorer's scores (G, K, S)."""
+        images = as_tensor(self._scenes.observe(batch))
+        scores = [
+            call_scorer(scorer, images, self._geometry.upsample(part, s), numpy=self._numpy)
+            for s, part in enumerate(self._geometry.split(as_tensor(actions)))
         ]
+        return alike(actions, torch.stack(scores, -1))
 
-    def _scale_scores(self, parts: list[torch.Tensor], batch: SceneBatch) -> list[torch.Tensor]:
-        """Scores (G, K, 1) of each scale; then, if asked for, those (G, K, C) of its classes."""
-        if self._scorer is not None:
-            images = self._scenes.observe(batch)
-            return [
-                call_scorer(
-                    self._scorer, images, self._geometry.upsample(part, s), numpy=self._numpy
-                )[..., None]
-                for s, part in enumerate(parts)
-            ]
+    def _scale_scores(self, actions: Array, batch: SceneBatch[Array]) -> Array:
+        """Scores (G, K, S); behind them, if asked for, those of the classes: (G, K, S + S * C)."""
         labels = self._scenes.look_up(batch, self._geometry.scales)
-        labelled = labels.class_pixels[:, None]
-        scores, of_classes = [], []
-        for part, table, (_, columns) in zip(
-            parts, labels.tables, self._geometry.grids, strict=True
-        ):
-            right, predicted = class_counts(
-                part, table, labels.index, labels.mirrored, columns, self._scenes.num_classes
-            ).unbind(2)
-            scores.append(score_counts(self._metric, right, predicted, labelled)[..., None])
-            if self._tells_classes:
-                of_classes.append(class_scores(self._metric, right, predicted, labelled))
-        return scores + of_classes
+        counts = action_counts(
+            actions,
+            labels.tables,
+            labels.index,
+            labels.mirrored,
+            self._columns,
+            self._scenes.num_classes,
+        )
+        scores = metric_scores(self._metric, counts, labels.class_pixels, labels.index)
+        if not self._tells_classes:
+            return scores
+        right, predicted = as_tensor(counts).unbind(3)
+        labelled = as_tensor(labels.class_pixels)[as_tensor(labels.index)][:, None, None]
+        of_classes = class_scores(self._metric, right, predicted, labelled)
+        return alike(actions, torch.cat([as_tensor(scores), of_classes.flatten(2)], -1))

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Generic
 
 import numpy as np
 import numpy.typing as npt
@@ -27,42 +27,43 @@ from rss_env.augmentation import Augmentation, Variation
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.base import ByteArray, FileDataset
 from rss_env.errors import InputError
+from rss_env.kernels.dispatch import Array, alike, as_tensor
 from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.label_table import label_table
 
 _PROGRESS_BAR_FROM = 2000  # samples; smaller sets load in a moment
 
 
-@dataclass(frozen=True)
-class SceneBatch:
+@dataclass
+class SceneBatch(Generic[Array]):
     """Which scenes a batch of G groups sees.
 
     Attributes:
-        index: (G,) int64, which samples.
-        mirrored: (G,) bool, which of them are flipped horizontally.
+        index: (G,) int64, which samples; a tensor, or an array on the CPU.
+        mirrored: (G,) bool, which of them are flipped horizontally; likewise.
         variation: What else is done to them, if anything.
     """
 
-    index: torch.Tensor
-    mirrored: torch.Tensor
+    index: Array
+    mirrored: Array
     variation: Variation | None = None
 
 
-@dataclass(frozen=True)
-class LabelLookup:
-    """What the maps of a batch are judged by.
+@dataclass
+class LabelLookup(Generic[Array]):
+    """What the maps of a batch are judged by: tensors or arrays, as the batch has them.
 
     Attributes:
         tables: Of each scale, (M, cells, ...) from `kernels.label_table`.
         index: (G,) int64, which rows are the batch's.
         mirrored: (G,) bool, which of them are to be flipped horizontally.
-        class_pixels: (G, C) int64, labelled pixels of each class.
+        class_pixels: (M, C) int64, labelled pixels of each class.
     """
 
-    tables: list[torch.Tensor]
-    index: torch.Tensor
-    mirrored: torch.Tensor
-    class_pixels: torch.Tensor
+    tables: list[Array]
+    index: Array
+    mirrored: Array
+    class_pixels: Array
 
 
 class Scenes:
@@ -84,12 +85,13 @@ class Scenes:
         """
         self.num_classes = dataset.num_classes
         self.class_names, self.palette = dataset.class_names, dataset.palette
-        self._dataset, self._tables = dataset, dict[int, torch.Tensor]()
+        self._dataset, self._tables = dataset, dict[int, np.ndarray | torch.Tensor]()
         count, (height, width) = len(dataset), image_size
         samples = self._cached(f"samples-{height}x{width}", lambda: _read_all(dataset, image_size))
         pixels = count * height * width
         images = samples[: 3 * pixels].reshape(count, height, width, 3)
         self.images = torch.from_numpy(images).to(device)
+        self._pixels = images if device.type == "cpu" else self.images
         self.labels = self.class_pixels = None
         if dataset.has_labels:
             labels = samples[3 * pixels :].reshape(count, height, width)
@@ -119,32 +121,42 @@ class Scenes:
         Raises:
             InputError: If the data set has no labels.
         """
+        return as_tensor(self._table(scale))
+
+    def _table(self, scale: int) -> np.ndarray | torch.Tensor:
+        """The table as it is kept: an array on the CPU, a tensor elsewhere."""
         if scale not in self._tables:
             labels, (height, width) = self._need_labels(), self.image_size
 
             def build() -> torch.Tensor:
                 return label_table(labels, self.num_classes, scale)
 
-            if scale == 1 or labels.device.type != "cpu":
+            if labels.device.type != "cpu":
                 self._tables[scale] = build()
+            elif scale == 1:
+                self._tables[scale] = build().numpy()
             else:
-                table = self._cached(f"labels-{height}x{width}-{scale}", lambda: build().numpy())
-                self._tables[scale] = torch.from_numpy(table)
+                name = f"labels-{height}x{width}-{scale}"
+                self._tables[scale] = self._cached(name, lambda: build().numpy())
         return self._tables[scale]
 
-    def observe(self, batch: SceneBatch, repeats: int = 1) -> torch.Tensor:
+    def observe(self, batch: SceneBatch[Array], repeats: int = 1) -> Array:
         """The batch's images, each `repeats` times: fresh uint8 (G * repeats, H, W, 3)."""
+        of_images = (batch.index, batch.mirrored)
+        pixels = alike(batch.index, self._pixels)
         if batch.variation is None:
-            return gather_images(self.images, batch.index, batch.mirrored, repeats)
-        images = gather_images(self.images, batch.index, batch.mirrored)
-        return batch.variation.of_images(images).repeat_interleave(repeats, 0)
+            return gather_images(pixels, *of_images, repeats)
+        images = as_tensor(gather_images(pixels, *of_images))
+        images = batch.variation.of_images(images).repeat_interleave(repeats, 0)
+        return alike(batch.index, images)
 
-    def labels_of(self, batch: SceneBatch) -> torch.Tensor:
+    def labels_of(self, batch: SceneBatch[Any]) -> torch.Tensor:
         """The batch's label maps, for supervised learning and evaluation: uint8 (G, H, W)."""
-        labels = gather_images(self._need_labels(), batch.index, batch.mirrored)
+        of_images = (as_tensor(batch.index), as_tensor(batch.mirrored))
+        labels = gather_images(self._need_labels(), *of_images)
         return labels if batch.variation is None else batch.variation.of_labels(labels)
 
-    def look_up(self, batch: SceneBatch, scales: Sequence[int]) -> LabelLookup:
+    def look_up(self, batch: SceneBatch[Array], scales: Sequence[int]) -> LabelLookup[Array]:
         """What the batch's maps of these scales are judged by.
 
         Raises:
@@ -153,14 +165,20 @@ class Scenes:
         if batch.variation is None or batch.variation.window is None:
             self._need_labels()
             assert self.class_pixels is not None
-            tables = [self.label_table(scale) for scale in scales]
-            return LabelLookup(tables, batch.index, batch.mirrored, self.class_pixels[batch.index])
+            return LabelLookup(
+                [alike(batch.index, self._table(scale)) for scale in scales],
+                batch.index,
+                batch.mirrored,
+                alike(batch.index, self.class_pixels),
+            )
         labels = self.labels_of(batch)
+        none_mirrored = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
+        tables = [label_table(labels, self.num_classes, scale) for scale in scales]
         return LabelLookup(
-            [label_table(labels, self.num_classes, scale) for scale in scales],
-            torch.arange(len(labels), device=labels.device),
-            torch.zeros_like(batch.mirrored),
-            count_classes(labels, self.num_classes),
+            [alike(batch.index, table) for table in tables],
+            alike(batch.index, torch.arange(len(labels), device=labels.device)),
+            alike(batch.index, none_mirrored),
+            alike(batch.index, count_classes(labels, self.num_classes)),
         )
 
     def class_frequencies(self) -> npt.NDArray[np.float64]:
@@ -252,15 +270,22 @@ class SceneStream:
 
     def advance(self, groups: npt.NDArray[np.bool_]) -> None:
         """Move the groups where the (G,) mask is true to their next episode."""
-        self.episodes[groups] += 1
+        self.episodes += groups
 
-    def batch(self, device: torch.device | str = "cpu") -> SceneBatch:
-        """The scenes of the current episodes."""
+    def batch(self, device: torch.device | str = "cpu") -> SceneBatch[torch.Tensor]:
+        """The scenes of the current episodes, as tensors."""
+        batch = self.batch_of_arrays(device)
+
+        def on_device(array: npt.NDArray[Any]) -> torch.Tensor:
+            return torch.from_numpy(array).to(device, non_blocking=True)
+
+        return SceneBatch(on_device(batch.index), on_device(batch.mirrored), batch.variation)
+
+    def batch_of_arrays(self, device: torch.device | str = "cpu") -> SceneBatch[np.ndarray]:
+        """The scenes of the current episodes, as arrays; `device` is that of their variation."""
         keys = (self.seeds, np.maximum(self.episodes, 0))
         index = counter_random.integers(self._num_scenes, *keys, counter_random.SCENE_STREAM)
-        mirrored, variation = self._augmentation.draw(*keys, device)
-        on_device = torch.from_numpy(index).to(device, non_blocking=True)
-        return SceneBatch(on_device, mirrored, variation)
+        return SceneBatch(index, *self._augmentation.draw(*keys, device))
 
     def get_state(self) -> dict[str, list[int]]:
         """The whole state, as lists of integers."""

@@ -32,6 +32,7 @@ from rss_env.datasets import default_image_size, open_dataset
 from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, load_scorer
 from rss_env.judge import LEVELS, Judge
+from rss_env.kernels.dispatch import alike, as_array, as_tensor
 from rss_env.rendering import overlay
 from rss_env.scenes import SceneBatch, SceneStream, load_scenes
 
@@ -202,11 +203,13 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         self._require_open()
         mask = reset_mask_of(options)
         groups = mask_of_groups(mask, self.num_envs, self.group_size)
-        if (self._stream.episodes[~groups] < 0).any():
+        if mask is not None and (self._stream.episodes[~groups] < 0).any():
             raise ResetNeeded("the first reset must reset every sub-environment")
-        for group, new_seed in enumerate(seeds_of_groups(seed, self.num_envs, self.group_size)):
-            if groups[group] and new_seed is not None:
-                self._stream.seed(group, new_seed)
+        if seed is not None:
+            seeds = seeds_of_groups(seed, self.num_envs, self.group_size)
+            for group, new_seed in enumerate(seeds):
+                if groups[group] and new_seed is not None:
+                    self._stream.seed(group, new_seed)
         self._begin_episodes(groups)
         return self.observe(), {}
 
@@ -228,9 +231,11 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             ResetNeeded: If an episode is over and autoreset is disabled.
         """
         self._require_open()
-        if (self._stream.episodes < 0).any():
+        if np.count_nonzero(self._stream.episodes < 0):
             raise ResetNeeded("call reset before step")
-        if self.autoreset_mode == AutoresetMode.DISABLED and self._done.any():
+        dead = self._done  # under NEXT_STEP these reset now, and their actions are ignored
+        some_dead = np.count_nonzero(dead) > 0
+        if some_dead and self.autoreset_mode == AutoresetMode.DISABLED:
             over = np.flatnonzero(np.repeat(self._done, self.group_size))
             raise ResetNeeded(f"episodes of sub-environments {over.tolist()} are over; reset them")
         parsed = self.geometry.parse(
@@ -240,40 +245,40 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             device=self.device,
             check_range=self._validate_actions,
         )
-        dead = self._done  # under NEXT_STEP these reset now, and their actions are ignored
+        alive = ~dead if self.group_size == 1 else np.repeat(~dead, self.group_size)
         infos: dict[str, Any] = {}
         shown = None
-        rewards = torch.zeros(self.num_envs, device=self.device)
-        alive = self._mask(~dead)
-        if not dead.all():
-            grouped = parsed.view(-1, self.group_size, self.geometry.num_cells)
+        if some_dead and dead.all():
+            rewards = np.zeros(self.num_envs, np.float32)
+        else:
+            grouped = alike(self._batch.index, parsed).reshape(
+                -1, self.group_size, self.geometry.num_cells
+            )
             verdict = self._judge(grouped, self._batch, self._stream.seeds, self._stream.episodes)
-            rewards = torch.where(alive, verdict.rewards, 0.0)
+            if some_dead:
+                verdict = verdict.where(alive)
+            rewards, shown = verdict.rewards, (self._batch, parsed)
             for name, told in verdict.infos.items():
-                live = alive.view(-1, *[1] * (told.ndim - 1))
-                infos[name] = self._export(torch.where(live, told, 0.0))
-                infos[f"_{name}"] = self._export(alive.clone())
-            shown = (self._batch, parsed)
+                infos[name], infos[f"_{name}"] = self._export(told), self._export(alive.copy())
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             infos = {
                 "final_obs": self.observe(),
-                "_final_obs": self._export(alive.clone()),
+                "_final_obs": self._export(alive.copy()),
                 "final_info": infos,
-                "_final_info": self._export(alive.clone()),
+                "_final_info": self._export(alive.copy()),
             }
             self._begin_episodes(np.ones_like(dead))
         else:
-            self._begin_episodes(dead)
+            if some_dead:
+                self._begin_episodes(dead)
             self._done = ~dead
         if shown is not None and self.render_mode is not None:
             self._shown = shown  # the episode that ended: a new one has no map to show yet
-        if self._numpy:
-            rewards = rewards.double()  # Gymnasium's dtype
         return (
             self.observe(),
-            self._export(rewards),
+            as_array(rewards).astype(np.float64) if self._numpy else self._export(rewards),
             self._export(alive),
-            self._export(torch.zeros_like(alive)),
+            self._export(np.zeros(self.num_envs, np.bool_)),
             infos,
         )
 
@@ -287,7 +292,7 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         if self.render_mode is None:
             return None
         batch, actions = self._shown
-        images = self._scenes.observe(batch, self.group_size).cpu().numpy()
+        images = as_tensor(self._scenes.observe(batch, self.group_size)).cpu().numpy()
         if actions is None:
             return tuple(images)
         finest = len(self.geometry.scales) - 1
@@ -340,21 +345,22 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         if self.closed:
             raise ClosedEnvironmentError("the environment is closed")
 
-    def _export(self, tensor: torch.Tensor) -> Any:
-        return tensor.numpy() if self._numpy else tensor
-
-    def _mask(self, groups: np.ndarray) -> torch.Tensor:
-        """A mask of groups (G,) as one of sub-environments (N,) on the device."""
-        per_env = torch.from_numpy(np.repeat(groups, self.group_size))
-        return per_env.to(self.device, non_blocking=True)
+    def _export(self, told: np.ndarray | torch.Tensor) -> Any:
+        """What is told in the kind of array asked for, on the environment's device."""
+        if self._numpy:
+            return told if isinstance(told, np.ndarray) else told.numpy()
+        return as_tensor(told).to(self.device, non_blocking=True)
 
     def _begin_episodes(self, groups: np.ndarray) -> None:
         """Move the groups in a (G,) mask to their next episode."""
         self._stream.advance(groups)
-        self._done = self._done & ~groups
+        self._done = self._done > groups  # done, and not begun anew
         self._look_up()
 
     def _look_up(self) -> None:
         """Fetch the scenes that the stream's state means."""
-        self._batch = self._stream.batch(self.device)
-        self._shown: tuple[SceneBatch, torch.Tensor | None] = (self._batch, None)
+        # Arrays on the CPU: wrapping them would take a small environment most of its time.
+        on_cpu = self.device.type == "cpu"
+        draw = self._stream.batch_of_arrays if on_cpu else self._stream.batch
+        self._batch: SceneBatch[Any] = draw(self.device)
+        self._shown: tuple[SceneBatch[Any], torch.Tensor | None] = (self._batch, None)

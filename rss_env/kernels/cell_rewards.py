@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose
-from rss_env.kernels.label_table import select_rows
+from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose
+from rss_env.kernels.label_table import select_rows, walk_rows
 
 
 def cell_rewards_reference(
@@ -32,49 +34,114 @@ def cell_rewards_reference(
 
 @BatchLoop
 def _reward_pixels(
-    maps,  # (G, K, P) uint8
+    actions,  # (G, K, Q) uint8
+    offset,  # of this scale's cells
     labels,  # (M, P) uint8
     index,  # (G,) int64
     mirrored,  # (G,) bool
     columns,
-    class_weights,  # (C,) float32
-    rewards,  # (G, K, P) float32, zeros; written
+    class_weights,  # (256,) float32, zeros from C on: unchecked actions earn nothing
+    rewards,  # (G, K, Q) float32; written at this scale's cells
 ):
-    groups, members, cells = maps.shape
-    for n in numba.prange(groups * members):
+    members, cells = actions.shape[1], labels.shape[1]
+    nothing = np.float32(0)
+    for n in numba.prange(actions.shape[0] * members):
         g, k = n // members, n % members
-        m = index[g]
-        for start in range(0, cells, columns):
-            for x in range(columns):
-                choice = maps[g, k, start + x]
-                label = labels[m, start + (columns - 1 - x if mirrored[g] else x)]
-                if choice == label and choice < class_weights.size:
-                    rewards[g, k, start + x] = class_weights[choice]
+        width, first, step = walk_rows(mirrored[g], columns, cells)
+        for start in range(0, cells, width):
+            row = actions[g, k, offset + start : offset + start + width]
+            earned = rewards[g, k, offset + start : offset + start + width]
+            truth = labels[index[g], start : start + width]
+            for x in range(np.uint64(width)):
+                choice = row[x]
+                right = choice == truth[first + step * x]
+                earned[x] = class_weights[choice] if right else nothing
 
 
 @BatchLoop
 def _reward_cells(
-    maps,  # (G, K, P) uint8
+    actions,  # (G, K, Q) uint8
+    offset,  # of this scale's cells
     table,  # (M, P, C + 1) int16 or int32
     index,  # (G,) int64
     mirrored,  # (G,) bool
     columns,
-    class_weights,  # (C,) float32
-    rewards,  # (G, K, P) float32, zeros; written
+    class_weights,  # (256,) float32, zeros from C on: unchecked actions earn nothing
+    rewards,  # (G, K, Q) float32; written at this scale's cells
 ):
-    groups, members, cells = maps.shape
-    num_classes = class_weights.size
-    for n in numba.prange(groups * members):
+    members, cells = actions.shape[1], table.shape[1]
+    last = np.uint64(table.shape[2] - 1)
+    for n in numba.prange(actions.shape[0] * members):
         g, k = n // members, n % members
-        m = index[g]
-        for start in range(0, cells, columns):
-            for x in range(columns):
-                choice = maps[g, k, start + x]
-                cell = start + (columns - 1 - x if mirrored[g] else x)
-                valid = table[m, cell, num_classes]
-                if choice < num_classes and valid > 0:
-                    share = np.float32(table[m, cell, choice]) / np.float32(valid)
-                    rewards[g, k, start + x] = share * class_weights[choice]
+        width, first, step = walk_rows(mirrored[g], columns, cells)
+        for start in range(0, cells, width):
+            row = actions[g, k, offset + start : offset + start + width]
+            earned = rewards[g, k, offset + start : offset + start + width]
+            truth = table[index[g], start : start + width]
+            for x in range(np.uint64(width)):
+                choice, cell = row[x], first + step * x
+                pixels = np.float32(truth[cell, min(np.uint64(choice), last)])
+                valid = np.float32(max(truth[cell, last], 1))
+                earned[x] = pixels / valid * class_weights[choice]
+
+
+def action_rewards(
+    actions: Array,
+    tables: Sequence[Array],
+    index: Array,
+    mirrored: Array,
+    columns: Sequence[int],
+    class_weights: torch.Tensor,
+    *,
+    implementation: str = "auto",
+) -> Array:
+    """Reward every cell of K flat actions of S scales; see `cell_rewards`.
+
+    Takes tensors and gives a tensor, or takes arrays and gives an array.
+
+    Args:
+        actions: (G, K, Q) uint8, the maps of all scales in a row.
+        tables: Of each scale, (M, P) or (M, P, C + 1) from `label_table`; the P sum up to Q.
+        index: (G,) int64, the image each group of K actions belongs to.
+        mirrored: (G,) bool, whether that image is flipped horizontally.
+        columns: Of each scale, cells in a row of the grid.
+        class_weights: (C,) float32 tensor, what a right pixel of each class is worth.
+        implementation: `auto`, `reference` or `numba`.
+
+    Returns:
+        (G, K, Q) float32.
+    """
+    if choose(implementation, actions) != "numba":
+        parts = as_tensor(actions).split([table.shape[1] for table in tables], -1)
+        of_groups = (as_tensor(index), as_tensor(mirrored))
+        rewards = [
+            cell_rewards(
+                part,
+                as_tensor(table),
+                *of_groups,
+                width,
+                class_weights,
+                implementation=implementation,
+            )
+            for part, table, width in zip(parts, tables, columns, strict=True)
+        ]
+        return alike(actions, torch.cat(rewards, -1))
+    rewards = np.empty(actions.shape, np.float32)
+    given, of_groups = as_array(actions), (as_array(index), as_array(mirrored))
+    weights, offset = _padded(class_weights), 0
+    for table, width in zip(tables, columns, strict=True):
+        loop = _reward_pixels if table.ndim == 2 else _reward_cells
+        batch = actions.shape[0] * actions.shape[1]
+        loop(batch, given, offset, table, *of_groups, width, weights, rewards)
+        offset += table.shape[1]
+    return alike(actions, rewards)
+
+
+def _padded(class_weights: torch.Tensor) -> np.ndarray:
+    """Weights (256,) of all that a uint8 can say."""
+    weights = np.zeros(256, np.float32)
+    weights[: len(class_weights)] = class_weights.numpy()
+    return weights
 
 
 def cell_rewards(
@@ -104,8 +171,8 @@ def cell_rewards(
     """
     if choose(implementation, maps) == "reference":
         return cell_rewards_reference(maps, table, index, mirrored, columns, class_weights)
-    rewards = torch.zeros(maps.shape, dtype=torch.float32)
+    rewards = torch.empty(maps.shape, dtype=torch.float32)
     loop = _reward_pixels if table.ndim == 2 else _reward_cells
     batch = maps.shape[0] * maps.shape[1]
-    loop(batch, maps, table, index, mirrored, columns, class_weights, rewards)
+    loop(batch, maps, 0, table, index, mirrored, columns, _padded(class_weights), rewards)
     return rewards

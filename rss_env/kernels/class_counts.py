@@ -5,11 +5,14 @@ With the labelled pixels, known per image beforehand, these counts give every sc
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numba
+import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose
-from rss_env.kernels.label_table import VOID, select_rows
+from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose
+from rss_env.kernels.label_table import VOID, select_rows, walk_rows
 
 
 def class_counts_reference(
@@ -32,52 +35,124 @@ def class_counts_reference(
     return torch.stack([right.sum(2), valid.sum(2)], 2).to(torch.int32)
 
 
+# A count is packed into one number, true positives below and predicted pixels above 32 bits, and
+# neighbouring cells count in different lanes: an addition need not wait for the one before it.
+_LANES = 4
+
+
 @BatchLoop
 def _count_pixels(
-    maps,  # (G, K, P) uint8
+    actions,  # (G, K, Q) uint8
+    offset,  # of this scale's cells
     labels,  # (M, P) uint8
     index,  # (G,) int64
     mirrored,  # (G,) bool
     columns,
-    counts,  # (G, K, 2, C) int32, zeros; written
+    counts,  # (G, K, S, 2, C) int32; written at `scale`
+    scale,
 ):
-    groups, members, cells = maps.shape
-    num_classes = counts.shape[3]
-    for n in numba.prange(groups * members):
+    members, cells, num_classes = actions.shape[1], labels.shape[1], counts.shape[4]
+    for n in numba.prange(actions.shape[0] * members):
         g, k = n // members, n % members
-        m = index[g]
-        for start in range(0, cells, columns):
-            for x in range(columns):
-                choice = maps[g, k, start + x]
-                label = labels[m, start + (columns - 1 - x if mirrored[g] else x)]
-                # An unchecked action may exceed C: it counts for nothing, and writes nowhere.
-                if choice < num_classes and label != 255:
-                    counts[g, k, 1, choice] += 1
-                    if choice == label:
-                        counts[g, k, 0, choice] += 1
+        # An unchecked action may exceed C: there is room for it, and nobody asks for its count.
+        packed = np.empty((_LANES, 256), np.int64)
+        packed[:, :num_classes] = 0
+        width, first, step = walk_rows(mirrored[g], columns, cells)
+        for start in range(0, cells, width):
+            row = actions[g, k, offset + start : offset + start + width]
+            truth = labels[index[g], start : start + width]
+            for x in range(np.uint64(width)):
+                label = truth[first + step * x]
+                hit = (np.int64(label != 255) << 32) + np.int64(row[x] == label)
+                packed[x % np.uint64(_LANES), row[x]] += hit
+        for c in range(num_classes):
+            total = packed[:, c].sum()
+            counts[g, k, scale, 0, c] = total & 0xFFFFFFFF
+            counts[g, k, scale, 1, c] = total >> 32
 
 
 @BatchLoop
 def _count_cells(
-    maps,  # (G, K, P) uint8
+    actions,  # (G, K, Q) uint8
+    offset,  # of this scale's cells
     table,  # (M, P, C + 1) int16 or int32
     index,  # (G,) int64
     mirrored,  # (G,) bool
     columns,
-    counts,  # (G, K, 2, C) int32, zeros; written
+    counts,  # (G, K, S, 2, C) int32; written at `scale`
+    scale,
 ):
-    groups, members, cells = maps.shape
-    num_classes = counts.shape[3]
-    for n in numba.prange(groups * members):
+    members, cells, num_classes = actions.shape[1], table.shape[1], counts.shape[4]
+    last = np.uint64(num_classes)
+    for n in numba.prange(actions.shape[0] * members):
         g, k = n // members, n % members
-        m = index[g]
-        for start in range(0, cells, columns):
-            for x in range(columns):
-                choice = maps[g, k, start + x]
-                cell = start + (columns - 1 - x if mirrored[g] else x)
-                if choice < num_classes:
-                    counts[g, k, 0, choice] += table[m, cell, choice]
-                    counts[g, k, 1, choice] += table[m, cell, num_classes]
+        packed = np.zeros((_LANES, num_classes + 1), np.int64)  # the last for unchecked actions
+        width, first, step = walk_rows(mirrored[g], columns, cells)
+        for start in range(0, cells, width):
+            row = actions[g, k, offset + start : offset + start + width]
+            truth = table[index[g], start : start + width]
+            for x in range(np.uint64(width)):
+                cell, choice = first + step * x, min(np.uint64(row[x]), last)
+                hit = (np.int64(truth[cell, last]) << 32) + np.int64(truth[cell, choice])
+                packed[x % np.uint64(_LANES), choice] += hit
+        for c in range(num_classes):
+            total = packed[:, c].sum()
+            counts[g, k, scale, 0, c] = total & 0xFFFFFFFF
+            counts[g, k, scale, 1, c] = total >> 32
+
+
+def action_counts(
+    actions: Array,
+    tables: Sequence[Array],
+    index: Array,
+    mirrored: Array,
+    columns: Sequence[int],
+    num_classes: int,
+    *,
+    implementation: str = "auto",
+) -> Array:
+    """Count what K flat actions get right on each of S scales; see `class_counts`.
+
+    Takes tensors and gives a tensor, or takes arrays and gives an array.
+
+    Args:
+        actions: (G, K, Q) uint8, the maps of all scales in a row.
+        tables: Of each scale, (M, P) or (M, P, C + 1) from `label_table`; the P sum up to Q.
+        index: (G,) int64, the image each group of K actions belongs to.
+        mirrored: (G,) bool, whether that image is flipped horizontally.
+        columns: Of each scale, cells in a row of the grid.
+        num_classes: C.
+        implementation: `auto`, `reference` or `numba`.
+
+    Returns:
+        (G, K, S, 2, C) int32, pixels: true positives, then predicted.
+    """
+    if choose(implementation, actions) != "numba":
+        parts = as_tensor(actions).split([table.shape[1] for table in tables], -1)
+        of_groups = (as_tensor(index), as_tensor(mirrored))
+        counts = [
+            class_counts(
+                part,
+                as_tensor(table),
+                *of_groups,
+                width,
+                num_classes,
+                implementation=implementation,
+            )
+            for part, table, width in zip(parts, tables, columns, strict=True)
+        ]
+        return alike(actions, torch.stack(counts, 2))
+    groups, members, _ = actions.shape
+    counts = np.empty((groups, members, len(tables), 2, num_classes), np.int32)
+    given, rows, flips, offset = as_array(actions), as_array(index), as_array(mirrored), 0
+    for scale, (table, width) in enumerate(zip(tables, columns, strict=True)):
+        loop = _count_pixels if table.ndim == 2 else _count_cells
+        cells = as_array(table)
+        loop.on_arrays(
+            groups * members, given, offset, cells, rows, flips, width, counts, scale
+        )
+        offset += table.shape[1]
+    return alike(actions, counts)
 
 
 def class_counts(
@@ -107,7 +182,7 @@ def class_counts(
     if choose(implementation, maps) == "reference":
         return class_counts_reference(maps, table, index, mirrored, columns, num_classes)
     groups, members, _ = maps.shape
-    counts = torch.zeros(groups, members, 2, num_classes, dtype=torch.int32)
+    counts = torch.empty(groups, members, 1, 2, num_classes, dtype=torch.int32)
     loop = _count_pixels if table.ndim == 2 else _count_cells
-    loop(groups * members, maps, table, index, mirrored, columns, counts)
-    return counts
+    loop(groups * members, maps, 0, table, index, mirrored, columns, counts, 0)
+    return counts[:, :, 0]

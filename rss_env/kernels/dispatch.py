@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from typing import TypeVar
 
 import numba
 import numpy as np
@@ -13,15 +14,20 @@ from rss_env.errors import check_choice
 IMPLEMENTATIONS = ("auto", "reference", "numba")
 
 
-def choose(implementation: str, tensor: torch.Tensor) -> str:
-    """Name the face to run: `numba` for tensors on the CPU, `reference` elsewhere.
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
+"""What kernels take: tensors, or arrays where no time is to be lost on wrapping them."""
+
+
+def choose(implementation: str, tensor: torch.Tensor | np.ndarray) -> str:
+    """Name the face to run: `numba` for arrays and tensors on the CPU, `reference` elsewhere.
 
     Raises:
         InputError: If `implementation` is not one of `IMPLEMENTATIONS`.
     """
-    if check_choice("implementation", implementation, IMPLEMENTATIONS) == "auto":
-        return "numba" if tensor.device.type == "cpu" else "reference"
-    return implementation
+    if implementation == "auto":
+        on_cpu = isinstance(tensor, np.ndarray) or tensor.device.type == "cpu"
+        return "numba" if on_cpu else "reference"
+    return check_choice("implementation", implementation, IMPLEMENTATIONS)
 
 
 def assert_on_device(condition: torch.Tensor, message: str) -> None:
@@ -45,17 +51,33 @@ class BatchLoop:
         self.serial = numba.njit(cache=True)(alone)
         self.parallel = numba.njit(parallel=True, cache=True)(function)
 
-    def __call__(self, batch: int, *arguments: torch.Tensor | int) -> None:
+    def __call__(self, batch: int, *arguments: torch.Tensor | np.ndarray | int) -> None:
         """Run over a batch; tensors are passed as C-contiguous arrays, one compiled signature.
 
         Args:
             batch: Number of iterations of the parallel loop.
-            *arguments: Of the function. Tensors it writes to must be contiguous.
+            *arguments: Of the function. Tensors it writes to must be contiguous, and arrays too.
         """
-        loop = self.serial if batch == 1 else self.parallel
-        loop(
-            *(
-                np.ascontiguousarray(a.numpy()) if isinstance(a, torch.Tensor) else a
-                for a in arguments
-            )
-        )
+        arrays = [as_array(a) if isinstance(a, torch.Tensor) else a for a in arguments]
+        self.on_arrays(batch, *arrays)
+
+    def on_arrays(self, batch: int, *arguments: np.ndarray | int) -> None:
+        """Run over a batch of what needs no conversion: C-contiguous arrays and numbers."""
+        (self.serial if batch == 1 else self.parallel)(*arguments)
+
+
+def as_array(given: np.ndarray | torch.Tensor) -> np.ndarray:
+    """A tensor on the CPU, or an array, as a C-contiguous array; copied only if it is not one."""
+    return np.ascontiguousarray(given if isinstance(given, np.ndarray) else given.numpy())
+
+
+def as_tensor(given: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """An array as a tensor of the same memory; a tensor as it is."""
+    return torch.from_numpy(given) if isinstance(given, np.ndarray) else given
+
+
+def alike(given: Array, result: np.ndarray | torch.Tensor) -> Array:
+    """A result as what was given: an array or a tensor, of the same memory."""
+    if type(given) is type(result):
+        return result  # pyright: ignore[reportReturnType]
+    return as_array(result) if isinstance(given, np.ndarray) else as_tensor(result)

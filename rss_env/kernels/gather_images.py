@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numba
+import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose
+from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose
 
 
 def gather_images_reference(
@@ -18,6 +19,22 @@ def gather_images_reference(
     return chosen.repeat_interleave(repeats, 0)
 
 
+@numba.njit(cache=True)
+def _mirror(row, mirrored, depth):
+    """Write a row (W * depth,) of pixels from right to left; unsigned, as no index is below 0."""
+    size = np.uint64(row.size)
+    if depth == 3:  # spelt out, the compiler makes shuffled vectors of it
+        for x in range(np.uint64(0), size, np.uint64(3)):
+            source = size - np.uint64(3) - x
+            mirrored[x] = row[source]
+            mirrored[x + np.uint64(1)] = row[source + np.uint64(1)]
+            mirrored[x + np.uint64(2)] = row[source + np.uint64(2)]
+        return
+    for x in range(np.uint64(0), size, depth):
+        for d in range(depth):
+            mirrored[x + d] = row[size - depth - x + d]
+
+
 @BatchLoop
 def _copy_images(
     images,  # (M, H, W, D) uint8
@@ -26,25 +43,35 @@ def _copy_images(
     repeats,
     batch,  # (G * repeats, H, W, D) uint8; written
 ):
-    _, height, width, depth = images.shape
-    for n in numba.prange(batch.shape[0]):
-        m, flip = index[n // repeats], mirrored[n // repeats]
+    groups, (count, height, columns, depth) = index.size, images.shape
+    width = columns * depth
+    sources = images.reshape(count, height, width)  # here, where a reshape costs nothing
+    copies = batch.reshape(groups, repeats, height, width)
+    for g in numba.prange(groups):
+        image = sources[index[g]]
         for y in range(height):
-            for x in range(width):
-                source = width - 1 - x if flip else x
-                for d in range(depth):
-                    batch[n, y, x, d] = images[m, y, source, d]
+            row = copies[g, 0, y]
+            if mirrored[g]:
+                _mirror(image[y], row, np.uint64(depth))
+            else:
+                for x in range(width):
+                    row[x] = image[y, x]
+            for k in range(1, repeats):
+                for x in range(width):
+                    copies[g, k, y, x] = row[x]
 
 
 def gather_images(
-    images: torch.Tensor,
-    index: torch.Tensor,
-    mirrored: torch.Tensor,
+    images: Array,
+    index: Array,
+    mirrored: Array,
     repeats: int = 1,
     *,
     implementation: str = "auto",
-) -> torch.Tensor:
+) -> Array:
     """Copy out a batch of images (or label maps).
+
+    Takes tensors and gives a tensor, or takes arrays and gives an array.
 
     Args:
         images: (M, H, W, D) or (M, H, W), uint8.
@@ -57,8 +84,13 @@ def gather_images(
         (G * repeats, H, W, ...) uint8, freshly allocated.
     """
     if choose(implementation, images) == "reference":
-        return gather_images_reference(images, index, mirrored, repeats)
-    batch = torch.empty(len(index) * repeats, *images.shape[1:], dtype=torch.uint8)
-    with_depth = images.reshape(*images.shape[:3], -1)
-    _copy_images(len(batch), with_depth, index, mirrored, repeats, batch.view(*batch.shape[:3], -1))
-    return batch
+        tensors = (as_tensor(images), as_tensor(index), as_tensor(mirrored))
+        return alike(images, gather_images_reference(*tensors, repeats))
+    # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
+    batch = np.empty((len(index) * repeats, *images.shape[1:]), np.uint8)
+    source, written = as_array(images), batch
+    if batch.ndim == 3:
+        source, written = source[..., None], batch[..., None]
+    of_groups = (as_array(index), as_array(mirrored))
+    _copy_images.on_arrays(len(index), source, *of_groups, repeats, written)
+    return alike(images, batch)

@@ -8,6 +8,7 @@ one lookup per cell; nothing is upsampled and no confusion matrix is built.
 from __future__ import annotations
 
 import numba
+import numpy as np
 import torch
 
 from rss_env.kernels.dispatch import BatchLoop, choose
@@ -72,6 +73,19 @@ def label_table(
     table = torch.zeros(count, cells, num_classes + 1, dtype=count_dtype(scale))
     _count_labels(count, labels, scale, table)
     return table
+
+
+@numba.njit(cache=True, inline="always")
+def walk_rows(flip, columns, cells):
+    """How loops go through a grid beside a table that may be flipped: (width, first, step).
+
+    The grid's cell `start + x` is the table's cell `start + first + step * x` for all x below
+    width and all multiples `start` of width. Unsigned, so that no index is taken for one that
+    counts from the end; a step of 2**64 - 1 goes backwards.
+    """
+    if flip:
+        return columns, np.uint64(columns - 1), np.uint64(0xFFFFFFFFFFFFFFFF)
+    return cells, np.uint64(0), np.uint64(1)
 
 
 def select_rows(

@@ -77,7 +77,7 @@ def _number(state, count):
 @numba.njit(cache=True, inline="always")
 def _fraction(bits):
     """The top 24 bits as a number in [0, 1)."""
-    return np.float32(bits >> np.uint64(40)) * np.float32(2.0**-24)
+    return np.float32(np.int32(bits >> np.uint64(40))) * np.float32(2.0**-24)
 
 
 @BatchLoop
@@ -89,39 +89,46 @@ def _draw(
 ):
     images, classes, cells = probabilities.shape
     members = maps.shape[1]
-    last, width = classes - 1, 64  # cells at a time, so that sums over classes make vectors
+    width = 512  # cells at a time: inner loops go over cells and without branches, as vectors
     for b in numba.prange(images):
         cumulative = np.empty((classes, width), probabilities.dtype)
-        thresholds = np.empty(members, probabilities.dtype)
-        below = np.empty(members, probabilities.dtype)  # as wide as what is compared for it
+        states = np.empty(width, np.uint64)
+        threshold = np.empty(width, probabilities.dtype)
+        below = np.empty(width, np.int32)
+        other = np.empty(width, np.uint32)
         key, part = np.uint64(keys[b]), np.float32(members)
         for first in range(0, cells, width):
             count = min(width, cells - first)
             for q in range(count):
+                states[q] = _number(key, first + q + 1)
                 cumulative[0, q] = probabilities[b, 0, first + q]
             for c in range(1, classes):
                 for q in range(count):
                     cumulative[c, q] = cumulative[c - 1, q] + probabilities[b, c, first + q]
-            for q in range(count):
-                p = first + q
-                state, total = _number(key, p + 1), cumulative[last, q]
-                for k in range(members):
-                    place = _fraction(_number(state, k + 1))
+            total = cumulative[classes - 1]
+            tile = maps[b, :, first : first + count]
+            for k in range(members):
+                for q in range(count):
+                    place = _fraction(_number(states[q], k + 1))
                     if stratified:
                         place = min((np.float32(k) + place) / part, np.float32(_BELOW_ONE))
-                    thresholds[k] = place * total
-                    below[k] = 0
-                for c in range(last):
-                    edge = cumulative[c, q]
-                    for k in range(members):  # without branches: the compiler makes vectors of it
-                        below[k] += edge <= thresholds[k]
-                if stratified:
-                    for k in range(members - 1, 0, -1):
-                        share = _fraction(_number(state, members + k + 1))
-                        other = int(share * np.float32(k + 1))
-                        below[k], below[other] = below[other], below[k]
-                for k in range(members):
-                    maps[b, k, p] = np.uint8(below[k])
+                    threshold[q] = place * total[q]
+                    below[q] = 0
+                for c in range(classes - 1):
+                    edge = cumulative[c]
+                    for q in range(count):
+                        below[q] += edge[q] <= threshold[q]
+                drawn = maps[b, k, first : first + count]
+                for q in range(count):
+                    drawn[q] = below[q]
+            if stratified:
+                for k in range(members - 1, 0, -1):
+                    for q in range(count):
+                        share = _fraction(_number(states[q], members + k + 1))
+                        other[q] = np.int32(share * np.float32(k + 1))
+                    last = np.uint64(k)
+                    for q in range(np.uint64(count)):
+                        tile[last, q], tile[other[q], q] = tile[other[q], q], tile[last, q]
 
 
 def sample_classes(

@@ -1,0 +1,91 @@
+"""The score of every map from its counts: the metrics of `rewards`, all maps in one pass."""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+import torch
+
+from rss_env.errors import check_choice
+from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose
+from rss_env.rewards import METRICS, score_counts
+
+_MIOU, _PIXEL_ACCURACY, _MEAN_ACCURACY, _DICE = (
+    METRICS.index(name) for name in ("miou", "pixel_accuracy", "mean_accuracy", "dice")
+)
+
+
+def metric_scores_reference(
+    metric: str, counts: torch.Tensor, class_pixels: torch.Tensor, index: torch.Tensor
+) -> torch.Tensor:
+    """The scores by the metrics' definitions."""
+    right, predicted = counts.unbind(3)
+    return score_counts(metric, right, predicted, class_pixels[index][:, None, None])
+
+
+@BatchLoop
+def _score(
+    metric,  # index in METRICS
+    counts,  # (G, K, S, 2, C) int32
+    class_pixels,  # (M, C) int64
+    index,  # (G,) int64
+    scores,  # (G, K, S) float32; written
+):
+    groups, members, scales, _, classes = counts.shape
+    for n in numba.prange(groups * members):
+        g, k = n // members, n % members
+        for s in range(scales):
+            # float64, as in the reference: the sum over classes rounds away when it is narrowed
+            total, counted = 0.0, 0.0
+            for c in range(classes):
+                right = np.float64(counts[g, k, s, 0, c])
+                predicted = np.float64(counts[g, k, s, 1, c])
+                labelled = np.float64(class_pixels[index[g], c])
+                if metric == _MIOU:
+                    part, whole = right, predicted + labelled - right
+                elif metric == _DICE:
+                    part, whole = 2.0 * right, predicted + labelled
+                else:
+                    part, whole = right, labelled
+                if metric == _PIXEL_ACCURACY:
+                    total, counted = total + part, counted + whole
+                elif whole > 0.0:
+                    total, counted = total + part / whole, counted + 1.0
+            scores[g, k, s] = total / max(counted, 1.0)
+
+
+def metric_scores(
+    metric: str,
+    counts: Array,
+    class_pixels: Array,
+    index: Array,
+    *,
+    implementation: str = "auto",
+) -> Array:
+    """Score K maps of each image on each of S scales.
+
+    Takes tensors and gives a tensor, or takes arrays and gives an array.
+
+    Args:
+        metric: One of `rewards.METRICS`.
+        counts: (G, K, S, 2, C) int32 from `class_counts.action_counts`.
+        class_pixels: (M, C) int64, labelled pixels of each class in each image.
+        index: (G,) int64, the image each group of K maps belongs to.
+        implementation: `auto`, `reference` or `numba`.
+
+    Returns:
+        (G, K, S) float32 in [0, 1]; 0 for an image with no valid pixel.
+
+    Raises:
+        InputError: If the metric is unknown.
+    """
+    if metric not in METRICS:
+        check_choice("metric", metric, METRICS)
+    if choose(implementation, counts) != "numba":
+        tensors = (as_tensor(counts), as_tensor(class_pixels), as_tensor(index))
+        return alike(counts, metric_scores_reference(metric, *tensors))
+    scores = np.empty(counts.shape[:3], np.float32)
+    batch = counts.shape[0] * counts.shape[1]
+    given = (as_array(counts), as_array(class_pixels), as_array(index))
+    _score.on_arrays(batch, METRICS.index(metric), *given, scores)
+    return alike(counts, scores)
