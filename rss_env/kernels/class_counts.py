@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose
+from rss_env.kernels.dispatch import BatchLoop, choose, traceable
 from rss_env.kernels.label_table import VOID, select_rows
 
 
@@ -80,6 +80,11 @@ def _count_cells(
                     counts[g, k, 1, choice] += table[m, cell, num_classes]
 
 
+def _empty_counts(maps, table, index, mirrored, columns, num_classes, **_) -> torch.Tensor:
+    return maps.new_empty(*maps.shape[:2], 2, num_classes, dtype=torch.int32)
+
+
+@traceable("class_counts", _empty_counts)
 def class_counts(
     maps: torch.Tensor,
     table: torch.Tensor,
@@ -99,13 +104,18 @@ def class_counts(
         mirrored: (G,) bool, whether that image is flipped horizontally.
         columns: Cells in a row of the grid; divides P.
         num_classes: C.
-        implementation: `auto`, `reference` or `numba`.
+        implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (G, K, 2, C) int32, pixels: true positives, then predicted. Void pixels are left out.
     """
-    if choose(implementation, maps) == "reference":
+    face = choose(implementation, maps)
+    if face == "reference":
         return class_counts_reference(maps, table, index, mirrored, columns, num_classes)
+    if face == "triton":
+        from rss_env.kernels.triton.class_counts import class_counts_triton
+
+        return class_counts_triton(maps, table, index, mirrored, columns, num_classes)
     groups, members, _ = maps.shape
     counts = torch.zeros(groups, members, 2, num_classes, dtype=torch.int32)
     loop = _count_pixels if table.ndim == 2 else _count_cells

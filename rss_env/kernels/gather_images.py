@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose
+from rss_env.kernels.dispatch import BatchLoop, choose, traceable
 
 
 def gather_images_reference(
@@ -36,6 +36,11 @@ def _copy_images(
                     batch[n, y, x, d] = images[m, y, source, d]
 
 
+def _empty_batch(images, index, mirrored, repeats: int = 1, **_) -> torch.Tensor:
+    return images.new_empty(len(index) * repeats, *images.shape[1:])
+
+
+@traceable("gather_images", _empty_batch)
 def gather_images(
     images: torch.Tensor,
     index: torch.Tensor,
@@ -51,13 +56,18 @@ def gather_images(
         index: (G,) int64, which images.
         mirrored: (G,) bool, which of them to flip horizontally.
         repeats: How often each is repeated, neighbours in the batch.
-        implementation: `auto`, `reference` or `numba`.
+        implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (G * repeats, H, W, ...) uint8, freshly allocated.
     """
-    if choose(implementation, images) == "reference":
+    face = choose(implementation, images)
+    if face == "reference":
         return gather_images_reference(images, index, mirrored, repeats)
+    if face == "triton":
+        from rss_env.kernels.triton.gather_images import gather_images_triton
+
+        return gather_images_triton(images, index, mirrored, repeats)
     batch = torch.empty(len(index) * repeats, *images.shape[1:], dtype=torch.uint8)
     with_depth = images.reshape(*images.shape[:3], -1)
     _copy_images(len(batch), with_depth, index, mirrored, repeats, batch.view(*batch.shape[:3], -1))

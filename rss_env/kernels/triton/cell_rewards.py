@@ -24,6 +24,7 @@ def reward_cells(
     PIXELS: tl.constexpr,  # whether the table holds labels
     BLOCK: tl.constexpr,
 ):
+    """Reward a block of a map's cells."""
     n = tl.program_id(0).to(tl.int64)
     m, flip = tl.load(index + n // members), tl.load(mirrored + n // members)
     p = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)

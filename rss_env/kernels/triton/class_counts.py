@@ -27,6 +27,7 @@ def count_classes(
     BLOCK: tl.constexpr,
     CHUNK: tl.constexpr,
 ):
+    """Add a chunk of a map's cells, class by class, to its counts."""
     n = tl.program_id(0).to(tl.int64)
     m, flip = tl.load(index + n // members), tl.load(mirrored + n // members)
     classes = tl.arange(0, CLASSES)

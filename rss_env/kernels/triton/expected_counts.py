@@ -1,5 +1,8 @@
 """What maps would get right at every scale, if labels followed probabilities, and the gradient."""
 
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
+# (what is compiled is Triton, and not all of it type-checks as Python)
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -23,6 +26,7 @@ def expect_counts(
     CLASSES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Add up the probabilities of what a map says, class by class, at one scale."""
     n, scale = tl.program_id(0).to(tl.int64), tl.program_id(1)
     start, stop = 0, 0
     for s in tl.static_range(len(OFFSETS) - 1):
@@ -53,6 +57,7 @@ def spread_gradient(
     CLASSES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Give a block of an image's cells the gradient of all counts they are in."""
     b = tl.program_id(0).to(tl.int64)
     p = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = p < cells

@@ -21,6 +21,7 @@ def copy_images(
     repeats,
     BLOCK: tl.constexpr,
 ):
+    """Copy a block of an image's bytes to each of its places in the batch."""
     g = tl.program_id(0).to(tl.int64)
     m, flip = tl.load(index + g), tl.load(mirrored + g)
     e = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)

@@ -1,5 +1,8 @@
 """How functions of an unknown label map vary together: the CUDA face of `label_covariance`."""
 
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
+# (what is compiled is Triton, and not all of it type-checks as Python)
+
 from __future__ import annotations
 
 import torch
@@ -7,10 +10,11 @@ import triton
 import triton.language as tl
 
 from rss_env.kernels.triton.expected_counts import expected_counts_triton
-from rss_env.kernels.triton.launching import ROW, launch
+from rss_env.kernels.triton.launching import launch
 
+ROW = 256  # cells of a program that weighs them
 SIDE = 32  # maps of a tile
-CHUNK = 512  # cells of a program
+CHUNK = 512  # cells of a program that adds them up
 AT_ONCE = 4  # of them, so that loads overlap
 
 
@@ -27,6 +31,7 @@ def weigh_hits(
     num_classes,
     BLOCK: tl.constexpr,
 ):
+    """Look up what a block of a map's cells gives by a hit."""
     n = tl.program_id(0).to(tl.int64)
     b = n // members
     p = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -54,6 +59,7 @@ def add_shared_hits(
     CHUNK: tl.constexpr,
     AT_ONCE: tl.constexpr,
 ):
+    """Add up, over a chunk of cells, what two sets of maps hit together."""
     b, part = tl.program_id(0).to(tl.int64), tl.program_id(1)
     k = tl.program_id(2) // tiles * SIDE + tl.arange(0, SIDE)
     j = tl.program_id(2) % tiles * SIDE + tl.arange(0, SIDE)

@@ -21,6 +21,7 @@ def count_labels(
     CLASSES: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Count the labels inside a block of an image's cells."""
     m = tl.program_id(0).to(tl.int64)
     p = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = p < cells

@@ -8,7 +8,7 @@ import torch
 import triton
 
 WARPS = 4  # of 32 threads, for each program
-_TILE = 4096  # elements of a two-dimensional tile: 32 registers of a thread
+_TILE = 2048  # elements of a two-dimensional tile: 16 registers of a thread
 ROW = 1024  # elements of a one-dimensional one
 
 
@@ -34,5 +34,3 @@ def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any
     given = [a.contiguous() if isinstance(a, torch.Tensor) else a for a in arguments]
     with torch.cuda.device_of(given[0]):  # Triton starts on the current device
         kernel[grid](*given, **constants, num_warps=WARPS)
-
-

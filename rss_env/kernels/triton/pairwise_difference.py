@@ -18,6 +18,7 @@ def count_differences(
     PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Count the cells in which a map differs from each of its group."""
     n = tl.program_id(0).to(tl.int64)
     k = tl.arange(0, PADDED)
     rows = (n // MEMBERS * MEMBERS + k[:, None]) * cells
@@ -43,6 +44,7 @@ def owe_differences(
     PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Share out the differences in score over a block of a group's cells."""
     b = tl.program_id(0).to(tl.int64)
     k = tl.arange(0, PADDED)
     p = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)

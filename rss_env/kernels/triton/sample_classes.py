@@ -4,6 +4,9 @@ Sums run over the classes in order and divisions are true ones, so that every th
 as on the CPU; the random numbers are integers (SplitMix64).
 """
 
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
+# (what is compiled is Triton, and not all of it type-checks as Python)
+
 from __future__ import annotations
 
 import torch
@@ -44,6 +47,7 @@ def draw_classes(
     PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Draw K classes for each of a block of an image's cells."""
     b = tl.program_id(0).to(tl.int64)
     p = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     k = tl.arange(0, PADDED)[:, None]
