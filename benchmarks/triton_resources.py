@@ -13,9 +13,9 @@ import platform
 import re
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +61,10 @@ class Variant:
     pointers: str
     constants: dict[str, Any] = field(default_factory=dict)
     ones: bool = False
+
+    def of_ones(self) -> Variant:
+        """The same kernel for integers that are all 1."""
+        return replace(self, ones=True)
 
     def source(self) -> ASTSource:
         """What Triton compiles: tensors begin at multiples of 16 bytes, as PyTorch's do."""
@@ -147,8 +151,11 @@ def all_variants() -> list[tuple[str, Variant]]:
     return rows
 
 
-def compile_variant(variant: Variant, capability: int) -> Resources:
+def compile_variant(variant: Variant, capability: int) -> tuple[Resources, str]:
     """Compile a kernel for a compute capability (80 for 8.0) and ask `ptxas` what it takes.
+
+    Returns:
+        What it takes, and its PTX.
 
     Raises:
         RuntimeError: If `ptxas` reports nothing that can be read.
@@ -171,20 +178,21 @@ def compile_variant(variant: Variant, capability: int) -> Resources:
     if registers is None or local is None:
         raise RuntimeError(f"{variant.name}: ptxas said {report!r}")
     stack, stored, loaded = (int(number) for number in local.groups())
-    return Resources(int(registers[1]), compiled.metadata.shared, stored + loaded, stack)
+    taken = Resources(int(registers[1]), compiled.metadata.shared, stored + loaded, stack)
+    return taken, compiled.asm["ptx"]
 
 
-def in_parallel(function: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """Map with two threads: half of the time is that of `ptxas`, another process."""
+def compile_all(variants: Sequence[Variant], capability: int) -> list[tuple[Resources, str]]:
+    """Compile kernels two at a time: half of the time is that of `ptxas`, another process."""
     with ThreadPoolExecutor(2) as pool:
-        return list(pool.map(function, *arguments))
+        return list(pool.map(compile_variant, variants, [capability] * len(variants)))
 
 
 def main() -> None:
     """Compile everything and print the table."""
     rows = all_variants()
     variants = [variant for _, variant in rows]
-    found = [in_parallel(compile_variant, variants, [c] * len(rows)) for c in CAPABILITIES]
+    found = [compile_all(variants, capability) for capability in CAPABILITIES]
     version = subprocess.run([str(_PTXAS), "--version"], capture_output=True, text=True, check=True)
     release = re.search(r"release [\d.]+, V[\d.]+", version.stdout)
     print("# Registers, shared memory and spills of the Triton kernels\n")
@@ -196,7 +204,7 @@ def main() -> None:
     names = [f"sm_{capability}" for capability in CAPABILITIES]
     print(f"| kernel | size | {' | '.join(names)} |\n|---|---|{'---|' * len(names)}")
     for (size, variant), *taken in zip(rows, *found, strict=True):
-        cells = [f"{r.registers} / {r.shared} / {r.spills}" for r in taken]
+        cells = [f"{r.registers} / {r.shared} / {r.spills}" for r, _ in taken]
         print(f"| {variant.name} | {size} | {' | '.join(cells)} |")
 
 

@@ -47,7 +47,8 @@ def sample_classes_reference(
     draws = uniform[..., :num_maps]
     if stratified:
         strata = torch.arange(num_maps, device=keys.device)
-        draws = ((strata + draws) / num_maps).clamp(max=_BELOW_ONE)
+        part = draws.new_full((), num_maps)  # by a Python number, CUDA would not divide truly
+        draws = ((strata + draws) / part).clamp(max=_BELOW_ONE)
         order = strata.expand(draws.shape).clone()
         for k in range(num_maps - 1, 0, -1):  # Fisher and Yates' shuffle
             other = (uniform[..., num_maps + k, None] * (k + 1)).long()
