@@ -27,6 +27,7 @@ from rss_env.augmentation import Augmentation, Variation
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.base import ByteArray, FileDataset
 from rss_env.errors import InputError
+from rss_env.kernels.dispatch import to_device
 from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.label_table import label_table
 
@@ -259,8 +260,7 @@ class SceneStream:
         keys = (self.seeds, np.maximum(self.episodes, 0))
         index = counter_random.integers(self._num_scenes, *keys, counter_random.SCENE_STREAM)
         mirrored, variation = self._augmentation.draw(*keys, device)
-        on_device = torch.from_numpy(index).to(device, non_blocking=True)
-        return SceneBatch(on_device, mirrored, variation)
+        return SceneBatch(to_device(index, device), mirrored, variation)
 
     def get_state(self) -> dict[str, list[int]]:
         """The whole state, as lists of integers."""

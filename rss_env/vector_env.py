@@ -32,6 +32,7 @@ from rss_env.datasets import default_image_size, open_dataset
 from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, load_scorer
 from rss_env.judge import LEVELS, Judge
+from rss_env.kernels.dispatch import to_device
 from rss_env.rendering import overlay
 from rss_env.scenes import SceneBatch, SceneStream, load_scenes
 
@@ -340,8 +341,7 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
 
     def _mask(self, groups: np.ndarray) -> torch.Tensor:
         """A mask of groups (G,) as one of sub-environments (N,) on the device."""
-        per_env = torch.from_numpy(np.repeat(groups, self.group_size))
-        return per_env.to(self.device, non_blocking=True)
+        return to_device(np.repeat(groups, self.group_size), self.device)
 
     def _begin_episodes(self, groups: np.ndarray) -> None:
         """Move the groups in a (G,) mask to their next episode."""
