@@ -6,7 +6,9 @@ import torch
 
 from agents.coarse_feedback import scores_from_order, scores_from_ratings
 from agents.objectives import group_variances, whitened_regression
+from agents.replay import ScoredMaps
 from agents.score_models import metric_covariance, metric_prediction
+from rss_env.action_maps import ActionMapGeometry
 from rss_env.feedback import Feedback
 
 # Variance of a score that the metric model's covariance does not explain, as a share of the mean
@@ -15,39 +17,64 @@ _UNEXPLAINED, _TINY = 0.1, 1e-8
 # Under ratings, variance of an error that all maps of a group have in common, in the same unit. It
 # is not left free as under PSD: mostly one map of a group gets a star, and the others tell nothing.
 _COMMON = 30.0
+_MOST_CELLS = 256  # of a scale, drawn anew each time, that covariances are taken of
 
 
 def metric_regression(
     beliefs: torch.Tensor,
-    maps: torch.Tensor,
-    scores: torch.Tensor,
-    valid: torch.Tensor,
+    scored: ScoredMaps,
+    geometry: ActionMapGeometry,
     metric: str,
     feedback: Feedback,
+    generator: torch.Generator,
     *,
     psd: bool = True,
-    grid: tuple[int, int] | None = None,
+    in_regions: bool = False,
 ) -> torch.Tensor:
-    """The loss of one scale: generalised least squares of scores on what beliefs make of maps.
+    """The loss: generalised least squares of scores on what beliefs make of maps.
 
     Args:
-        beliefs: (B, C, P) probabilities, differentiable.
-        maps: (B, V, K, P) uint8.
-        scores: (B, V, K) as the feedback shows them.
-        valid: (B, V) bool, which groups there are.
+        beliefs: (B, C, cells) probabilities, differentiable, of all scales.
+        scored: Maps and what the feedback shows of their scores.
+        geometry: Of the maps.
         metric: What is scored; see `rss_env.rewards`.
         feedback: What of the score is shown.
+        generator: Draws the cells that covariances are taken of.
         psd: Whether only differences within groups count.
-        grid: Rows and columns of the P cells, if maps differ in whole regions; see
-            `metric_covariance`.
+        in_regions: Whether maps differ in whole regions; see `metric_covariance`.
 
     Returns:
         A scalar.
     """
-    shape, flat = maps.shape[1:3], maps.flatten(1, 2)
-    predicted = metric_prediction(beliefs, flat, metric).unflatten(1, shape)
-    covariance = metric_covariance(beliefs, flat, metric, grid)
-    variances, within = group_variances(covariance, *shape)
+    groups, members = scored.maps.shape[1:3]
+    maps = scored.maps.flatten(1, 2)
+    prediction = metric_prediction(
+        beliefs, maps, scored.predicted.flatten(1, 2), geometry.offsets, metric
+    )
+    covariances = []
+    for s, (belief, own) in enumerate(
+        zip(geometry.split(beliefs), geometry.split(maps), strict=True)
+    ):
+        cells = None
+        if own.shape[2] > _MOST_CELLS:
+            drawn = torch.rand(own.shape[2], generator=generator, device=own.device)
+            cells = drawn.topk(_MOST_CELLS).indices
+        covariances.append(
+            metric_covariance(
+                belief,
+                own,
+                prediction.hit_weights[:, s],
+                prediction.class_weights[:, s],
+                cells=cells,
+                grid=geometry.grids[s] if in_regions else None,
+            )
+        )
+    # Every scale of every image is a problem of its own: (B * S, ...).
+    covariance = torch.stack(covariances, 1).flatten(0, 1)
+    predicted = prediction.scores.flatten(0, 1).unflatten(1, (groups, members))
+    scores = scored.scores.permute(0, 3, 1, 2).flatten(0, 1)
+    valid = scored.valid.repeat_interleave(len(geometry.scales), 0)
+    variances, within = group_variances(covariance, groups, members)
     weights = (valid / valid.sum(1, keepdim=True)).to(within.dtype)
     level = (variances.mean(2) * weights).sum(1)
     unexplained = _UNEXPLAINED * (within * weights).sum(1) + _TINY

@@ -151,16 +151,21 @@ def whitened_regression(
     total = covariance.double() * present[:, :, None] * present[:, None]
     # A score that is not there has residual 0, and a variance that keeps the sum positive.
     total = total + (noise.flatten(1) * present + (1 - present)).diag_embed()
-    factor = torch.linalg.cholesky(total)
-    whitened = torch.cholesky_solve(residual.detach()[..., None], factor)
-    if offset is not None:
-        indicator = torch.block_diag(*present.new_ones(groups, members, 1).unbind())
-        indicator = indicator * present[..., None]
-        spread = torch.cholesky_solve(indicator, factor)
+    # (Without a check of the result, for which a host would have to wait for its device.)
+    factor = torch.linalg.cholesky_ex(total).L
+    whitened = residual.detach()[..., None]
+    if offset is None:
+        whitened = torch.cholesky_solve(whitened, factor)
+    else:
+        indicator = torch.eye(groups, dtype=total.dtype, device=total.device)
+        indicator = indicator.repeat_interleave(members, 0) * present[..., None]
+        solved = torch.cholesky_solve(torch.cat([whitened, indicator], 2), factor)
+        whitened, spread = solved[..., :1], solved[..., 1:]
         precision = indicator.mT @ spread
         absent = (precision.diagonal(dim1=1, dim2=2) == 0).double()
         precision = precision + (1 / offset.double()[:, None] + absent).diag_embed()
-        whitened = whitened - spread @ torch.linalg.solve(precision, indicator.mT @ whitened)
+        common = torch.linalg.solve_ex(precision, indicator.mT @ whitened).result
+        whitened = whitened - spread @ common
     return ((whitened[..., 0] * residual).sum() / present.sum().clamp(min=1)).to(predicted.dtype)
 
 

@@ -4,181 +4,262 @@ A score stays true of its image and map whatever the network has become, and nei
 who drew the maps; the policy gradient asks how likely they were. So every image keeps its last maps
 and their scores, or what its cells' rewards have told. Images are recognised by a hash of their
 pixels, the same for an image and its mirror image; under other augmentation they are new each time,
-and the memory stays empty.
+and the memory stays empty. Everything lies on the device in tensors of fixed shapes, and nothing is
+asked of the host.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 import torch
 
 from rss_env.action_maps import ActionMapGeometry
+from rss_env.kernels.expected_counts import expected_counts
 
-Entry = TypeVar("Entry")
+
+@dataclass(frozen=True)
+class ImageKeys:
+    """Images of a batch, as a memory knows them.
+
+    Attributes:
+        keys: (B,) int64, the same for an image and its mirror image.
+        mirrored: (B,) bool, which of the two each is: whether it has to be flipped horizontally to
+            stand as it is remembered.
+    """
+
+    keys: torch.Tensor
+    mirrored: torch.Tensor
 
 
-class ImageMemory(Generic[Entry]):
-    """Something about each of the last images seen."""
+class ImageMemory:
+    """Which place of a memory belongs to which image: the images longest unseen give way.
 
-    def __init__(self, geometry: ActionMapGeometry, bytes_per_image: int, max_bytes: int = 2**30):
-        """Lay out the memory; it is allocated as images come.
+    Every table has a place more than there are images: what goes there is forgotten.
+    """
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        num_images: int,
+        bytes_per_image: int,
+        device: torch.device | str,
+        max_bytes: int,
+    ):
+        """Begin with no image.
 
         Args:
-            geometry: Of the images and their cells.
-            bytes_per_image: Size of an entry.
-            max_bytes: Bound on the memory; the images longest unseen give way.
+            image_size: (H, W).
+            num_images: How many there are to remember.
+            bytes_per_image: Size of what is remembered of one.
+            device: Where everything lies.
+            max_bytes: Bound on all of it.
         """
-        self._geometry = geometry
-        self._max_images = max(1, max_bytes // max(bytes_per_image, 1))
-        self._entries: dict[int, Entry] = {}
-        height, width = geometry.image_size
+        self.capacity = max(1, min(num_images, max_bytes // bytes_per_image))
+        height, width = image_size
         generator = torch.Generator().manual_seed(0)
-        self._hash_weights = torch.randint(
-            -(2**62), 2**62, (height * width * 3,), generator=generator
-        )
+        weights = torch.randint(-(2**62), 2**62, (height * width * 3,), generator=generator)
+        self._hash_weights = weights.to(device)
+        self._keys = self._table(dtype=torch.int64)
+        self._last_seen = self._table(dtype=torch.int64)  # the number of the batch; 0 for never
+        self._clock = torch.zeros((), dtype=torch.int64, device=device)
 
     def __len__(self) -> int:
-        return len(self._entries)
+        """How many images are remembered."""
+        return int((self._last_seen[:-1] > 0).sum())
 
-    def recognise(self, images: torch.Tensor) -> tuple[list[int], torch.Tensor]:
-        """Keys that an image shares with its mirror image, and which of the two it is.
+    def _table(self, *shape: int, dtype: torch.dtype) -> torch.Tensor:
+        """Zeros for every image, and for the place of those that are forgotten."""
+        device = self._hash_weights.device
+        return torch.zeros(self.capacity + 1, *shape, dtype=dtype, device=device)
 
-        Args:
-            images: (B, H, W, 3) uint8.
-
-        Returns:
-            B integers, and (B,) bool: whether maps must be mirrored to the remembered side.
-        """
-        if self._hash_weights.device != images.device:
-            self._hash_weights = self._hash_weights.to(images.device)
+    def recognise(self, images: torch.Tensor) -> ImageKeys:
+        """The keys of images (B, H, W, 3) uint8."""
         sides = torch.stack([images, images.flip(2)]).flatten(2).long()
         plain, flipped = (sides * self._hash_weights).sum(2).unbind()  # wraps modulo 2**64
         mirrored = flipped < plain
-        return torch.where(mirrored, flipped, plain).tolist(), mirrored
+        return ImageKeys(torch.where(mirrored, flipped, plain), mirrored)
 
-    def _keep(self, key: int, entry: Entry) -> None:
-        """Put an image's entry at the end, as the latest seen; the longest unseen may give way."""
-        self._entries.pop(key, None)
-        self._entries[key] = entry
-        while len(self._entries) > self._max_images:
-            del self._entries[next(iter(self._entries))]
+    def _find(self, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The places of a batch's images, given to new ones where there were none.
+
+        Args:
+            keys: (B,) int64; an image may come more than once.
+
+        Returns:
+            Places (B,) int64, and (B,) bool, whether the image was remembered there before.
+        """
+        self._clock += 1
+        nowhere, last_seen = self.capacity, self._last_seen[:-1]
+        matches = (keys[:, None] == self._keys[:-1]) & (last_seen > 0)
+        known, places = matches.any(1), matches.byte().argmax(1)
+        self._last_seen[torch.where(known, places, nowhere)] = self._clock
+        spare = min(len(keys), self.capacity)
+        longest_unseen = last_seen.topk(spare, largest=False).indices
+        first = (keys[:, None] == keys).byte().argmax(1)  # where the image first comes
+        is_new = ~known & (first == torch.arange(len(keys), device=keys.device))
+        order = is_new.cumsum(0) - 1
+        given = longest_unseen[order.clamp(0, spare - 1)]
+        fits = (order < spare) & (
+            last_seen[given] < self._clock
+        )  # not that of another in the batch
+        places = torch.where(known, places, torch.where(fits, given, nowhere)[first])
+        self._keys[places] = keys
+        self._last_seen[places] = self._clock
+        return places, known
+
+
+def _rank_among_equals(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many equal keys come before each of (B,), and how many equal ones there are in all."""
+    equal = keys[:, None] == keys
+    return equal.tril(-1).sum(1), equal.sum(1)
 
 
 @dataclass(frozen=True)
 class ScoredMaps:
-    """Groups of maps of the images of a batch, with their scores.
+    """Groups of maps of the images of a batch, with their scores, as the images are remembered.
 
     Attributes:
         maps: (B, V, K, cells) uint8, V groups of K flat actions per image.
         scores: (B, V, K, S) float32; 0 where there is no such group.
+        predicted: (B, V, K, S, C) float32, cells of each class in the maps.
         valid: (B, V) bool, whether there is such a group.
         likelihoods: (B, V, K, cells) probabilities that the maps' cells were drawn with, if asked.
     """
 
     maps: torch.Tensor
     scores: torch.Tensor
+    predicted: torch.Tensor
     valid: torch.Tensor
     likelihoods: torch.Tensor | None = None
 
+    @classmethod
+    def new(
+        cls,
+        maps: torch.Tensor,
+        scores: torch.Tensor,
+        geometry: ActionMapGeometry,
+        likelihoods: torch.Tensor | None = None,
+    ) -> ScoredMaps:
+        """One group of maps (B, K, cells) for each image, with scores (B, K, S)."""
+        ones = scores.new_ones(len(maps), geometry.num_classes, geometry.num_cells)
+        return cls(
+            maps[:, None],
+            scores[:, None],
+            expected_counts(ones, maps, geometry.offsets)[:, None],
+            torch.ones(len(maps), 1, dtype=torch.bool, device=maps.device),
+            None if likelihoods is None else likelihoods[:, None],
+        )
 
-class ReplayMemory(ImageMemory[list[tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]]]):
+
+class ReplayMemory(ImageMemory):
     """The last V groups of scored maps of each of the last images seen."""
 
     def __init__(
         self,
         geometry: ActionMapGeometry,
+        num_images: int,
         group_size: int,
         groups: int,
         *,
         with_likelihoods: bool = False,
+        device: torch.device | str = "cpu",
         max_bytes: int = 2**30,
     ):
         """Lay out the memory.
 
         Args:
             geometry: Of the maps.
+            num_images: How many images there are to remember.
             group_size: K.
             groups: V, groups kept per image.
-            with_likelihoods: Whether maps come with the probabilities they were drawn with.
-            max_bytes: Bound on the memory of maps.
+            with_likelihoods: Whether maps come with the probabilities they were drawn with; kept
+                as float16.
+            device: Where it lies.
+            max_bytes: Bound on the memory.
         """
-        bytes_per_cell = 3 if with_likelihoods else 1
-        size = groups * group_size * geometry.num_cells * bytes_per_cell
-        super().__init__(geometry, size, max_bytes)
+        cells, scales, classes = geometry.num_cells, len(geometry.scales), geometry.num_classes
+        size = cells * (3 if with_likelihoods else 1) + 4 * scales * (1 + classes)
+        size *= groups * group_size
+        super().__init__(geometry.image_size, num_images, size, device, max_bytes)
         self._groups = groups
+        shape, real = (groups, group_size), torch.float32
+        self._told = self._table(dtype=torch.int64)  # groups so far
+        self._maps = self._table(*shape, cells, dtype=torch.uint8)
+        self._scores = self._table(*shape, scales, dtype=real)
+        self._predicted = self._table(*shape, scales, classes, dtype=real)
+        self._likelihoods = None
+        if with_likelihoods:
+            self._likelihoods = self._table(*shape, cells, dtype=torch.float16)
 
-    def exchange(
-        self,
-        images: torch.Tensor,
-        maps: torch.Tensor,
-        scores: torch.Tensor,
-        likelihoods: torch.Tensor | None = None,
-    ) -> ScoredMaps:
+    def exchange(self, keys: torch.Tensor, new: ScoredMaps) -> ScoredMaps:
         """Remember a batch's new groups, and give them back together with the older ones.
 
         Each image forgets its oldest group beyond V.
 
         Args:
-            images: (B, H, W, 3) uint8.
-            maps: (B, K, cells) uint8, one new group for each image.
-            scores: (B, K, S) float32.
-            likelihoods: (B, K, cells), if the memory is to keep them; as float16.
+            keys: (B,) of `recognise`.
+            new: One group for each image, of the image as it is remembered.
 
         Returns:
-            In the batch's orientation; the new groups come first, then the oldest.
+            The new groups, followed by the V that were remembered, if there are so many.
         """
-        keys, mirrored = self.recognise(images)
-        older = [self._entries.get(key, []) for key in keys]
-        most = 1 + max(map(len, older))
-        all_maps = maps.new_zeros(len(keys), most, *maps.shape[1:])
-        all_scores = scores.new_zeros(len(keys), most, *scores.shape[1:])
-        valid = torch.zeros(len(keys), most, dtype=torch.bool, device=maps.device)
-        upright, drawn_with, all_likelihoods = self._geometry.mirror(maps, mirrored), None, None
-        if likelihoods is not None:
-            drawn_with = self._geometry.mirror(likelihoods.half(), mirrored)
-            all_likelihoods = drawn_with.new_ones(all_maps.shape)
-        for b, key in enumerate(keys):
-            chances = None if drawn_with is None else drawn_with[b].clone()
-            new = (upright[b].clone(), scores[b].clone(), chances)
-            for v, (own, told, chances) in enumerate([new, *older[b]]):
-                all_maps[b, v], all_scores[b, v], valid[b, v] = own, told, True
-                if all_likelihoods is not None and chances is not None:
-                    all_likelihoods[b, v] = chances
-            self._keep(key, [*self._entries.get(key, []), new][-self._groups :])
-        if all_likelihoods is not None:
-            all_likelihoods = self._geometry.mirror(all_likelihoods, mirrored)
-        return ScoredMaps(
-            self._geometry.mirror(all_maps, mirrored), all_scores, valid, all_likelihoods
+        places, known = self._find(keys)
+        before = self._told[places] * known
+        there = torch.arange(self._groups, device=keys.device) < before[:, None]
+        everything = ScoredMaps(
+            torch.cat([new.maps, self._maps[places]], 1),
+            torch.cat([new.scores, self._scores[places] * there[..., None, None]], 1),
+            torch.cat([new.predicted, self._predicted[places]], 1),
+            torch.cat([new.valid, there], 1),
+            None
+            if new.likelihoods is None or self._likelihoods is None
+            else torch.cat([new.likelihoods, self._likelihoods[places]], 1),
         )
+        earlier, count = _rank_among_equals(keys)
+        kept = earlier >= count - self._groups  # of one image's groups only the last V have a place
+        places = torch.where(kept, places, self.capacity)
+        group = (before + earlier) % self._groups
+        self._told[places] = before + count
+        self._maps[places, group] = new.maps[:, 0]
+        self._scores[places, group] = new.scores[:, 0]
+        self._predicted[places, group] = new.predicted[:, 0]
+        if self._likelihoods is not None and new.likelihoods is not None:
+            self._likelihoods[places, group] = new.likelihoods[:, 0].half()
+        return everything
 
 
-class ShareMemory(ImageMemory[torch.Tensor]):
+class ShareMemory(ImageMemory):
     """What rewards of cells have told of each image: shares of classes in its cells."""
 
-    def __init__(self, geometry: ActionMapGeometry, max_bytes: int = 2**30):
-        """Lay out the memory of maps of a geometry, in at most so many bytes."""
-        self._shape = (geometry.num_classes, geometry.num_cells)
-        super().__init__(geometry, 2 * geometry.num_classes * geometry.num_cells, max_bytes)
+    def __init__(
+        self,
+        geometry: ActionMapGeometry,
+        num_images: int,
+        *,
+        device: torch.device | str = "cpu",
+        max_bytes: int = 2**30,
+    ):
+        """Lay out the memory of images and a geometry, on a device, in at most so many bytes."""
+        shape = (geometry.num_classes, geometry.num_cells)
+        size = 2 * shape[0] * shape[1]
+        super().__init__(geometry.image_size, num_images, size, device, max_bytes)
+        self._shares = self._table(*shape, dtype=torch.float16)
 
-    def add(self, images: torch.Tensor, maps: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+    def add(self, keys: torch.Tensor, maps: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
         """Remember what is told, and say all that is known.
 
         Args:
-            images: (B, H, W, 3) uint8.
-            maps: (B, K, cells) uint8, flat actions.
+            keys: (B,) of `recognise`.
+            maps: (B, K, cells) uint8, flat actions, of the image as it is remembered.
             shares: (B, K, cells) float32 in 0..1, the share of each cell that is of its class.
 
         Returns:
             (B, C, cells) float32: the shares, and -1 where they are not known.
         """
-        keys, mirrored = self.recognise(images)
-        unknown = shares.new_full(self._shape, -1.0, dtype=torch.float16)
-        known = torch.stack([self._entries.get(key, unknown) for key in keys])
-        upright = self._geometry.mirror(maps, mirrored)
-        told = self._geometry.mirror(shares, mirrored)
-        known.scatter_(1, upright.long(), told.to(known.dtype))
-        for key, entry in zip(keys, known, strict=True):
-            self._keep(key, entry.clone())
-        return self._geometry.mirror(known.float(), mirrored)
+        places, remembered = self._find(keys)
+        known = torch.where(remembered[:, None, None], self._shares[places], -1.0)
+        known = known.scatter_(1, maps.long(), shares.to(known.dtype))
+        earlier, count = _rank_among_equals(keys)
+        self._shares[torch.where(earlier == count - 1, places, self.capacity)] = known
+        return known.float()

@@ -7,6 +7,8 @@ sees images and scores, never a label.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,9 +48,9 @@ class RSSConfig:
     syncan: bool = True
     """Policy gradient, linear model: normalise by the deviation over the whole batch, on all
     ranks. (The metric model knows the deviations of its predictions, image by image.)"""
-    replay: int = 8
-    """Image scores: batches of scored maps remembered of each image; none with --zoom and
-    --colour-jitter, which make it another image each time."""
+    replay: int = 64
+    """Image scores: scored maps remembered of each image and learned from again, in whole groups;
+    none with --zoom and --colour-jitter, which make it another image each time."""
     temperature: float | None = None
     """Of the policy's softmax; None: 0.05 for the linear model, whose logits are rewards, or 1."""
     exploration: float = 0.2
@@ -123,10 +125,15 @@ class RSSLearner(Learner):
         self.memory: ReplayMemory | None = None
         self.shares: ShareMemory | None = None
         if self.uses_metric and env.pixel_level:
-            self.shares = ShareMemory(env.geometry)
+            self.shares = ShareMemory(env.geometry, env.num_images, device=env.device)
         elif config.replay and not env.pixel_level and not env.augmentation.makes_new_images:
             self.memory = ReplayMemory(
-                env.geometry, env.group_size, config.replay, with_likelihoods=not self.regresses
+                env.geometry,
+                env.num_images,
+                env.group_size,
+                math.ceil(config.replay / env.group_size),
+                with_likelihoods=not self.regresses,
+                device=env.device,
             )
         self.generator = torch.Generator(env.device).manual_seed(seed)
         self.observations, _ = env.reset(seed=seed)
@@ -154,144 +161,125 @@ class RSSLearner(Learner):
         Returns:
             The loss, and tensors to log: `score` (mean reward) and the mean score of each scale.
         """
-        geometry, members = self.env.geometry, self.env.group_size
+        env, geometry, members = self.env, self.env.geometry, self.env.group_size
         images = self.observations[::members]  # a group's images are alike
-        beliefs, policy = self._believe(self.network(images), progress)
-        maps = torch.cat(
-            [self._draw(*part) for part in zip(policy, geometry.grids, strict=True)], -1
-        )
-        self.observations, rewards, _, _, infos = self.env.step(maps.flatten(0, 1))
-        told = infos["final_info"]
-        if self.env.pixel_level:
-            scores = told["pixel_rewards"].unflatten(0, (-1, members))
-            by_scale = geometry.split(scores)
-        else:
-            scores = told["scale_scores"].unflatten(0, (-1, members))
-            by_scale = scores.unbind(-1)
-        if self.shares is not None:
-            known = geometry.split(self.shares.add(images, maps, scores))
-            terms = [coarsened_cross_entropy(*part) for part in zip(beliefs, known, strict=True)]
-        elif self.regresses:
-            terms = self._regress(beliefs, self._with_older(images, maps, scores))
-        else:
-            drawn = self._with_older(images, maps, scores, policy)
-            terms = self._climb(policy, drawn, progress)
+        logits, known_as = self.network(images), None
+        if remembered := self.memory or self.shares:
+            known_as = remembered.recognise(images)
+            logits = torch.where(known_as.mirrored.view(-1, 1, 1, 1), logits.flip(3), logits)
+        beliefs, policy = self._believe(logits, progress)
+        maps = self._draw(policy.detach())
+        shown = maps if known_as is None else geometry.mirror(maps, known_as.mirrored)
+        self.observations, rewards, _, _, infos = env.step(shown.flatten(0, 1))
+        told = infos["final_info"]["pixel_rewards" if env.pixel_level else "scale_scores"]
+        scores = told.unflatten(0, (-1, members))
+        by_scale = geometry.split(scores) if env.pixel_level else scores.unbind(-1)
         metrics = {"score": rewards.mean()}
         for scale, part in zip(geometry.scales, by_scale, strict=True):
             metrics[f"score_scale_{scale}"] = part.mean()
-        return torch.stack(terms).mean(), metrics
+        if self.shares is not None and known_as is not None:
+            scores = geometry.mirror(scores, known_as.mirrored)
+            shares = self.shares.add(known_as.keys, maps, scores)
+            return self._mean_over_scales(coarsened_cross_entropy, beliefs, shares), metrics
+        likelihoods = None
+        if not self.regresses:
+            likelihoods = policy.detach().gather(1, maps.long())
+        scored = ScoredMaps.new(maps, scores, geometry, likelihoods)
+        if self.memory is not None and known_as is not None:
+            scored = self.memory.exchange(known_as.keys, scored)
+        if not self.regresses:
+            return self._climb(policy, scored, progress), metrics
+        if self.is_linear:
+            return self._regress_linearly(beliefs, scored), metrics
+        assert env.metric is not None
+        loss = metric_regression(
+            beliefs,
+            scored,
+            geometry,
+            env.metric,
+            env.feedback,
+            self.generator,
+            psd=self.config.psd,
+            in_regions=self.num_varied > 0,
+        )
+        return loss, metrics
 
-    def _believe(
-        self, logits: torch.Tensor, progress: float
-    ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Beliefs and policy (B, C, P) of each scale, from logits (B, C, H, W)."""
+    def _believe(self, logits: torch.Tensor, progress: float) -> tuple[torch.Tensor, torch.Tensor]:
+        """Beliefs and policy (B, C, cells) of all scales, from logits (B, C, H, W)."""
         config, scales = self.config, self.env.geometry.scales
         fallen = progress * (config.final_exploration - config.exploration)
         if self.is_linear:
-            beliefs = pool_cells(logits, scales)
-            chances = [(part / self.temperature).softmax(1) for part in beliefs]
+            beliefs = torch.cat(pool_cells(logits, scales), 2)
+            chances = (beliefs / self.temperature).softmax(1)
         else:
             pixels = (logits / self.temperature).softmax(1)
             if self.uses_metric and config.metric_decisions and not self.env.pixel_level:
                 assert self.env.metric is not None
-                self.network.decide.observe(pixels, self.env.metric, self.temperature)
-            beliefs = chances = pool_cells(pixels, scales)
-        return beliefs, [mix_with_uniform(part, config.exploration + fallen) for part in chances]
+                self.network.decide.observe(pixels.detach(), self.env.metric, self.temperature)
+            beliefs = chances = torch.cat(pool_cells(pixels, scales), 2)
+        return beliefs, mix_with_uniform(chances, config.exploration + fallen)
 
-    def _draw(self, policy: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
-        """K maps (B, K, P) of a scale, the varied ones last."""
-        policy, plain = policy.detach(), self.env.group_size - self.num_varied
+    def _draw(self, policy: torch.Tensor) -> torch.Tensor:
+        """K maps (B, K, cells) of a policy (B, C, cells), the varied ones last."""
+        geometry, plain = self.env.geometry, self.env.group_size - self.num_varied
         parts = []
         if plain:
             # (The policy gradient's baseline, the mean of the other maps, has to be independent.)
             parts.append(sample_maps(policy, plain, self.generator, stratified=self.regresses))
         if self.num_varied:
-            parts.append(sample_varied_maps(policy, self.num_varied, grid, self.generator))
+            varied = [
+                sample_varied_maps(part, self.num_varied, grid, self.generator)
+                for part, grid in zip(geometry.split(policy), geometry.grids, strict=True)
+            ]
+            parts.append(torch.cat(varied, 2))
         return torch.cat(parts, 1)
 
-    def _with_older(
-        self,
-        images: torch.Tensor,  # (B, H, W, 3) uint8
-        maps: torch.Tensor,  # (B, K, cells) uint8
-        scores: torch.Tensor,  # (B, K, S) or, of cells, (B, K, cells)
-        policy: list[torch.Tensor] | None = None,  # (B, C, P) of each scale, if it matters
-    ) -> ScoredMaps:
-        """This batch's scored maps, followed by the remembered ones."""
-        if self.memory is None:
-            valid = torch.ones(len(images), 1, dtype=torch.bool, device=images.device)
-            return ScoredMaps(maps[:, None], scores[:, None], valid)
-        likelihoods = None
-        if policy is not None:
-            likelihoods = torch.cat(policy, -1).detach().gather(1, maps.long())
-        return self.memory.exchange(images, maps, scores, likelihoods)
-
-    def _by_scale(self, scored: ScoredMaps) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Maps (B, V, K, P) and scores (B, V, K) or (B, V, K, P) of each scale."""
-        split = self.env.geometry.split
-        scores = split(scored.scores) if self.env.pixel_level else scored.scores.unbind(-1)
-        return list(zip(split(scored.maps), scores, strict=True))
-
-    def _regress(self, beliefs: list[torch.Tensor], scored: ScoredMaps) -> list[torch.Tensor]:
-        """The regression loss of each scale."""
-        terms, psd = [], self.config.psd
-        for belief, (maps, scores), grid in zip(
-            beliefs, self._by_scale(scored), self.env.geometry.grids, strict=True
-        ):
-            if self.is_linear:
-                terms.append(self._regress_linearly(belief, maps, scores, scored.valid))
-                continue
-            assert self.env.metric is not None
-            terms.append(
-                metric_regression(
-                    belief,
-                    maps,
-                    scores,
-                    scored.valid,
-                    self.env.metric,
-                    self.env.feedback,
-                    psd=psd,
-                    grid=grid if self.num_varied else None,
-                )
-            )
-        return terms
-
-    def _regress_linearly(
-        self,
-        belief: torch.Tensor,  # (B, C, P) logits in units of reward
-        maps: torch.Tensor,  # (B, V, K, P) uint8
-        scores: torch.Tensor,  # (B, V, K), or (B, V, K, P) rewards of cells
-        valid: torch.Tensor,  # (B, V) bool
+    def _mean_over_scales(
+        self, loss: Callable[..., torch.Tensor], *parts: torch.Tensor
     ) -> torch.Tensor:
-        """The loss of a scale under the linear model."""
-        cells = linear_prediction(belief, maps.flatten(1, 2)).unflatten(1, maps.shape[1:3])
-        predicted = cells if self.env.pixel_level else cells.mean(-1)
-        if self.config.syncan:
-            there = valid.view(*valid.shape, *[1] * (scores.ndim - 2)).expand_as(scores)
-            deviation = synchronised_deviation(scores - scores.mean(2, keepdim=True), there)
-        else:  # a constant of the scale
-            deviation = scores.new_tensor(1.0 if self.env.pixel_level else maps.shape[3] ** -0.5)
-        return relative_regression(predicted, scores, deviation, psd=self.config.psd, valid=valid)
+        """The mean of a loss of each scale's cells of tensors (..., cells)."""
+        split = zip(*map(self.env.geometry.split, parts), strict=True)
+        return torch.stack([loss(*part) for part in split]).mean()
 
-    def _climb(
-        self, policy: list[torch.Tensor], scored: ScoredMaps, progress: float
-    ) -> list[torch.Tensor]:
-        """The policy-gradient loss of each scale."""
+    def _regress_linearly(self, beliefs: torch.Tensor, scored: ScoredMaps) -> torch.Tensor:
+        """The loss under the linear model, of beliefs (B, C, cells) in units of reward."""
+        terms, geometry, valid = [], self.env.geometry, scored.valid
+        flat = linear_prediction(beliefs, scored.maps.flatten(1, 2))
+        cells = geometry.split(flat.unflatten(1, scored.maps.shape[1:3]))
+        if self.env.pixel_level:
+            predictions, scores = cells, geometry.split(scored.scores)
+        else:
+            predictions, scores = [part.mean(-1) for part in cells], scored.scores.unbind(-1)
+        for predicted, told, count in zip(predictions, scores, geometry.cells, strict=True):
+            if self.config.syncan:
+                there = valid.view(*valid.shape, *[1] * (told.ndim - 2)).expand_as(told)
+                deviation = synchronised_deviation(told - told.mean(2, keepdim=True), there)
+            else:  # a constant of the scale
+                deviation = told.new_tensor(1.0 if self.env.pixel_level else count**-0.5)
+            terms.append(
+                relative_regression(predicted, told, deviation, psd=self.config.psd, valid=valid)
+            )
+        return torch.stack(terms).mean()
+
+    def _climb(self, policy: torch.Tensor, scored: ScoredMaps, progress: float) -> torch.Tensor:
+        """The policy-gradient loss of a policy (B, C, cells)."""
         config, split = self.config, self.env.geometry.split
         entropy = config.entropy ** (1 - progress) * config.final_entropy**progress
-        likelihoods = (
-            [None] * len(policy) if scored.likelihoods is None else split(scored.likelihoods)
-        )
-        return [
+        scores = split(scored.scores) if self.env.pixel_level else scored.scores.unbind(-1)
+        assert scored.likelihoods is not None
+        terms = [
             policy_gradient(
                 probabilities,
-                *part,
+                maps,
+                told,
                 entropy,
                 psd=config.psd,
                 syncan=config.syncan,
-                likelihoods=drawn_with,
+                likelihoods=drawn_with if self.memory is not None else None,
                 valid=scored.valid,
             )
-            for probabilities, part, drawn_with in zip(
-                policy, self._by_scale(scored), likelihoods, strict=True
+            for probabilities, maps, told, drawn_with in zip(
+                split(policy), split(scored.maps), scores, split(scored.likelihoods), strict=True
             )
         ]
+        return torch.stack(terms).mean()

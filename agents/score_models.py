@@ -9,6 +9,9 @@ would say of a map.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 
@@ -51,13 +54,16 @@ def _score(
     right: torch.Tensor,
     predicted: torch.Tensor,
     labelled: torch.Tensor,
-    cells: int,
+    cells: torch.Tensor,
     metric: str,
 ) -> torch.Tensor:
-    """The metric (B, K) of expected true positives, predicted and labelled cells (B, K, C)."""
+    """The metric (...) of expected true positives, predicted and labelled cells (..., C).
+
+    The last argument but one says how many cells (...) there are.
+    """
     if metric == "pixel_accuracy":
         return right.sum(-1) / cells
-    counted = labelled / (labelled + _PRESENCE_SHARE * cells)
+    counted = labelled / (labelled + _PRESENCE_SHARE * cells[..., None])
     if metric != "mean_accuracy":
         counted = torch.where(predicted > 0, 1.0, counted)
     ratios = _class_ratios(right, predicted, labelled, metric)
@@ -90,32 +96,66 @@ def class_values(
     return gains, -losses
 
 
-def metric_prediction(probabilities: torch.Tensor, maps: torch.Tensor, metric: str) -> torch.Tensor:
+@dataclass(frozen=True)
+class MetricPrediction:
+    """What a metric would say of N maps at S scales, and what that hangs on, to first order.
+
+    Attributes:
+        scores: (B, S, N) in [0, 1], differentiable in the beliefs.
+        hit_weights: (B, S, N, C) slopes in the true positives of each class.
+        class_weights: (B, S, N, C) slopes in the labelled cells of each class.
+    """
+
+    scores: torch.Tensor
+    hit_weights: torch.Tensor
+    class_weights: torch.Tensor
+
+
+def metric_prediction(
+    probabilities: torch.Tensor,
+    maps: torch.Tensor,
+    predicted: torch.Tensor,
+    offsets: Sequence[int],
+    metric: str,
+) -> MetricPrediction:
     """What a metric would say of each map, if labels follow the probabilities.
 
     The ratios are taken of expected counts: exact for labels that are certain, and close to the
     expectation of the ratio for the large counts of a map.
 
     Args:
-        probabilities: (B, C, P), summing to 1 over C.
-        maps: (B, K, P) uint8.
+        probabilities: (B, C, cells), summing to 1 over C.
+        maps: (B, N, cells) uint8.
+        predicted: (B, N, S, C) cells of each class in the maps.
+        offsets: Where each scale starts, and the number of cells last; S + 1 in all.
         metric: `miou`, `dice`, `mean_accuracy` or `pixel_accuracy`; see `rss_env.rewards`.
-
-    Returns:
-        (B, K) in [0, 1].
     """
-    right, predicted = expected_counts(probabilities, maps)
-    labelled = probabilities.sum(2)[:, None].expand_as(right)
-    return _score(right, predicted, labelled, maps.shape[2], metric)
+    with torch.enable_grad():
+        if not probabilities.requires_grad:
+            probabilities = probabilities.detach().requires_grad_()
+        right = expected_counts(probabilities, maps, offsets)
+        cells = [stop - start for start, stop in pairwise(offsets)]
+        labelled = torch.stack([part.sum(2) for part in probabilities.split(cells, 2)], 1)
+        labelled = labelled[:, None].expand_as(right)
+        total = predicted.sum(-1)  # the cells of each scale
+        scores = _score(right, predicted, labelled, total, metric)
+        slopes = torch.autograd.grad(
+            scores.sum(), (right, labelled), retain_graph=True, materialize_grads=True
+        )
+    by_scale = [tensor.transpose(1, 2) for tensor in (scores, *slopes)]
+    return MetricPrediction(*by_scale)
 
 
 def metric_covariance(
     probabilities: torch.Tensor,
     maps: torch.Tensor,
-    metric: str,
+    hit_weights: torch.Tensor,
+    class_weights: torch.Tensor,
+    *,
+    cells: torch.Tensor | None = None,
     grid: tuple[int, int] | None = None,
 ) -> torch.Tensor:
-    """How the scores of the maps vary together, if labels follow the probabilities.
+    """How the scores of maps of one scale vary together, if labels follow the probabilities.
 
     To first order in the counts, with the cells of the label independent of one another; given a
     grid, the logits of the whole image and of regions of it also err by 1 (standard deviation)
@@ -124,29 +164,27 @@ def metric_covariance(
 
     Args:
         probabilities: (B, C, P), summing to 1 over C.
-        maps: (B, K, P) uint8.
-        metric: As in `metric_prediction`.
+        maps: (B, N, P) uint8.
+        hit_weights: (B, N, C) of `metric_prediction`.
+        class_weights: (B, N, C), likewise.
+        cells: (M,) int64, the cells that stand for all of them; None: all.
         grid: Rows and columns of the P cells, for errors of regions; None: none.
 
     Returns:
-        (B, K, K), without gradient.
+        (B, N, N), without gradient.
     """
-    probabilities = probabilities.detach()
-    right, predicted = expected_counts(probabilities, maps)
-    labelled = probabilities.sum(2)[:, None].expand_as(right).clone()
-    with torch.enable_grad():
-        scores = _score(
-            right.requires_grad_(), predicted, labelled.requires_grad_(), maps.shape[2], metric
-        )
-        hit_weights, class_weights = torch.autograd.grad(
-            scores.sum(), (right, labelled), materialize_grads=True
-        )
-    covariance = label_covariance(probabilities, maps, hit_weights, class_weights)
+    rates, own, share = probabilities.detach(), maps, 1.0
+    if cells is not None:
+        share = len(cells) / maps.shape[2]
+        rates, own = rates.index_select(2, cells), own.index_select(2, cells)
+    covariance = label_covariance(rates, own, hit_weights, class_weights) / share
     if grid is None:
         return covariance
     for regions in (1, _REGIONS):
         sides = (math.gcd(regions, grid[0]), math.gcd(regions, grid[1]))
-        slopes = _region_slopes(probabilities, maps, hit_weights, class_weights, grid, sides)
+        slopes = _region_slopes(
+            probabilities.detach(), maps, hit_weights, class_weights, grid, sides
+        )
         covariance = covariance + slopes @ slopes.mT
     return covariance
 
@@ -170,7 +208,7 @@ def _region_slopes(
     rates, own = regions(probabilities), regions(maps)
     hit = hit_weights.repeat_interleave(count, 0)
     everywhere = class_weights.repeat_interleave(count, 0)
-    right, _ = expected_counts(rates, own)
+    right = expected_counts(rates, own, (0, own.shape[2]))[:, :, 0]
     index = own.long()
     means = hit.gather(2, index) * rates.gather(1, index) + everywhere @ rates
     slopes = hit * right + everywhere * rates.sum(2)[:, None] - means @ rates.mT

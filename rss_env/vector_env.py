@@ -297,6 +297,11 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
 
     # --- beyond Gymnasium's interface ---
 
+    @property
+    def num_images(self) -> int:
+        """How many images there are."""
+        return len(self._scenes)
+
     def observe(self) -> Any:
         """The current observations (N, H, W, 3) uint8, freshly copied."""
         return self._export(self._scenes.observe(self._batch, self.group_size))

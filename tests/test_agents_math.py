@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+from beliefs import predicted_scores
 
 from agents.advantages import (
     leave_one_out,
@@ -17,7 +18,7 @@ from agents.objectives import (
     relative_regression,
 )
 from agents.sampling import mix_with_uniform
-from agents.score_models import linear_prediction, metric_prediction
+from agents.score_models import linear_prediction
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 from rss_env.rewards import METRICS, score_counts
 
@@ -174,7 +175,7 @@ def test_metric_prediction_is_the_metric_when_labels_are_certain(metric):
     labels = torch.randint(0, 3, (2, 400), generator=generator)
     maps = torch.randint(0, 3, (2, 4, 400), generator=generator).to(torch.uint8)
     certain = torch.nn.functional.one_hot(labels, 3).transpose(1, 2).double()
-    predicted = metric_prediction(certain, maps, metric)
+    predicted = predicted_scores(certain, maps, metric)
     for b, k in itertools.product(range(2), range(4)):
         chosen = [maps[b, k] == c for c in range(3)]
         true = [labels[b] == c for c in range(3)]
@@ -190,10 +191,10 @@ def test_metric_prediction_has_a_finite_gradient(metric):
     logits = torch.randn(2, 4, 30, dtype=torch.float64, requires_grad=True)
     maps = torch.randint(0, 2, (2, 3, 30), dtype=torch.uint8)  # two classes are in no map
     assert torch.autograd.gradcheck(
-        lambda x: metric_prediction(x.softmax(1), maps, metric), (logits,)
+        lambda x: predicted_scores(x.softmax(1), maps, metric), (logits,)
     )
     logits = (logits * 1e3).detach().requires_grad_()
-    metric_prediction(logits.softmax(1), maps, metric).sum().backward()
+    predicted_scores(logits.softmax(1), maps, metric).sum().backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
 

@@ -28,27 +28,41 @@ def problem(images, members, cells, classes, seed=0):
     return probabilities, maps.to(torch.uint8)
 
 
+def scales_of(cells):
+    """Offsets of up to three scales that make up the cells."""
+    return sorted({0, cells // 5, cells // 3, cells})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", SHAPES)
-def test_expected_counts_agree_forward_and_backward(name):
+def test_expected_counts_agree_forward_and_backward(name, dtype):
     probabilities, maps = problem(*SHAPES[name])
-    upstream = torch.randn(*maps.shape[:2], probabilities.shape[1])
+    offsets = scales_of(maps.shape[2])
+    upstream = torch.randn(*maps.shape[:2], len(offsets) - 1, probabilities.shape[1])
     results = []
     for implementation in ("reference", "numba"):
-        leaf = probabilities.clone().requires_grad_()
-        right, predicted = expected_counts(leaf, maps, implementation=implementation)
+        leaf = probabilities.to(dtype).requires_grad_()
+        right = expected_counts(leaf, maps, offsets, implementation=implementation)
         (right * upstream).sum().backward()
-        assert not predicted.requires_grad
-        results.append((right.detach(), predicted, leaf.grad))
+        results.append((right.detach(), leaf.grad))
     for reference, found in zip(*results, strict=True):
+        assert found.dtype == dtype
         torch.testing.assert_close(found, reference, rtol=1e-5, atol=1e-5)
+
+
+def test_expected_counts_of_maps_that_are_not_contiguous():
+    probabilities, maps = problem(3, 6, 700, 5)
+    turned = maps.transpose(1, 2).contiguous().transpose(1, 2)
+    rates = probabilities.transpose(1, 2).contiguous().transpose(1, 2)
+    expected = expected_counts(probabilities, maps, (0, 100, 700), implementation="reference")
+    torch.testing.assert_close(expected_counts(rates, turned, (0, 100, 700)), expected)
 
 
 def test_expected_counts_of_certain_labels_are_counts():
     labels, maps = torch.tensor([[0, 1, 1, 2]]), torch.tensor([[[0, 1, 2, 2]]], dtype=torch.uint8)
     certain = torch.nn.functional.one_hot(labels, 3).transpose(1, 2).float()
-    right, predicted = expected_counts(certain, maps)
-    assert right.tolist() == [[[1, 1, 1]]]
-    assert predicted.tolist() == [[[1, 1, 2]]]
+    assert expected_counts(certain, maps, (0, 4)).tolist() == [[[[1, 1, 1]]]]
+    assert expected_counts(certain, maps, (0, 1, 4)).tolist() == [[[[1, 0, 0], [0, 1, 1]]]]
 
 
 @pytest.mark.parametrize("name", SHAPES)

@@ -80,7 +80,12 @@ def test_what_is_known_is_the_label():
         state = agent.env.get_state()
         _, _, _, _, infos = agent.env.step(actions)
         told = infos["final_info"]["pixel_rewards"].unflatten(0, (2, 4))
-        known = agent.shares.add(images, actions.unflatten(0, (2, 4)), told)
+        known_as = agent.shares.recognise(images)
+        maps, told = (
+            agent.env.geometry.mirror(part, known_as.mirrored)
+            for part in (actions.unflatten(0, (2, 4)), told)
+        )
+        known = agent.shares.add(known_as.keys, maps, told)
         agent.env.set_state(state)
     assert (known >= 0).all()
     torch.testing.assert_close(known.sum(1), torch.ones(2, cells))

@@ -5,94 +5,159 @@ from __future__ import annotations
 import pytest
 import torch
 
-from agents.replay import ReplayMemory, ShareMemory
+from agents.replay import ReplayMemory, ScoredMaps, ShareMemory
 from rss_env.action_maps import ActionMapGeometry
 
 
-@pytest.mark.parametrize("with_likelihoods", [False, True])
-def test_memory_recalls_what_it_was_told_in_either_orientation(with_likelihoods):
+def random_images(number: int, height: int = 2, width: int = 2) -> torch.Tensor:
+    return torch.randint(0, 256, (number, height, width, 3), dtype=torch.uint8)
+
+
+def scored(geometry: ActionMapGeometry, images: int, likelihoods: bool = False) -> ScoredMaps:
+    """Random maps, two for each image, with random scores."""
+    maps = torch.randint(0, geometry.num_classes, (images, 2, geometry.num_cells))
+    scores = torch.rand(images, 2, len(geometry.scales))
+    chances = torch.rand(maps.shape).half() if likelihoods else None
+    return ScoredMaps.new(maps.to(torch.uint8), scores, geometry, chances)
+
+
+def test_an_image_and_its_mirror_image_have_one_key():
     geometry = ActionMapGeometry((4, 6), (2, 1), 3)
-    memory = ReplayMemory(geometry, 2, groups=2, with_likelihoods=with_likelihoods)
-    images = torch.randint(0, 256, (3, 4, 6, 3), dtype=torch.uint8)
-    told = []
-    for round_ in range(4):  # the first round is forgotten: two groups are kept
-        turned = torch.full((3,), round_ % 2 == 1)
-        maps = torch.randint(0, 3, (3, 2, geometry.num_cells), dtype=torch.uint8)
-        scores, chances = torch.rand(3, 2, 2), torch.rand(maps.shape).half()
-        found = memory.exchange(
-            images.flip(2) if round_ % 2 else images,
-            geometry.mirror(maps, turned),
-            scores,
-            geometry.mirror(chances, turned) if with_likelihoods else None,
-        )
-        told.append((maps, scores, chances))
-        order = [round_, *range(max(0, round_ - 2), round_)]  # the new one, then the oldest
-        assert found.valid.tolist() == [[True] * len(order)] * 3
+    memory = ReplayMemory(geometry, 5, 2, groups=2)
+    images = random_images(5, 4, 6)
+    plain, flipped = memory.recognise(images), memory.recognise(images.flip(2))
+    assert plain.keys.equal(flipped.keys)
+    assert len(set(plain.keys.tolist())) == 5
+    assert plain.mirrored.equal(~flipped.mirrored)
+
+
+@pytest.mark.parametrize("with_likelihoods", [False, True])
+def test_memory_recalls_what_it_was_told(with_likelihoods):
+    geometry = ActionMapGeometry((4, 6), (2, 1), 3)
+    memory = ReplayMemory(geometry, 9, 2, groups=2, with_likelihoods=with_likelihoods)
+    keys = memory.recognise(random_images(3, 4, 6)).keys
+    told: list[ScoredMaps] = []
+    for number in range(4):  # the first is forgotten in the end: two groups are kept
+        told.append(scored(geometry, 3, with_likelihoods))
+        found = memory.exchange(keys, told[-1])
+        assert found.valid.tolist() == [[True, number > 0, number > 1]] * 3
         assert (found.likelihoods is not None) == with_likelihoods
-        for v, number in enumerate(order):
-            maps, scores, chances = told[number]
-            assert found.maps[:, v].equal(geometry.mirror(maps, turned))
-            assert found.scores[:, v].equal(scores)
-            if found.likelihoods is not None:
-                assert found.likelihoods[:, v].equal(geometry.mirror(chances, turned))
+        recalled = sorted(range(max(0, number - 2), number), key=lambda n: n % 2)
+        for v, n in enumerate([number, *recalled]):
+            assert found.maps[:, v].equal(told[n].maps[:, 0])
+            assert found.scores[:, v].equal(told[n].scores[:, 0])
+            assert found.predicted[:, v].equal(told[n].predicted[:, 0])
+            known = told[n].likelihoods
+            if found.likelihoods is not None and known is not None:
+                assert found.likelihoods[:, v].equal(known[:, 0])
         assert len(memory) == 3
+
+
+def test_predicted_counts_are_of_the_maps():
+    geometry = ActionMapGeometry((4, 6), (2, 1), 3)
+    new = scored(geometry, 3)
+    for s, part in enumerate(geometry.split(new.maps)):
+        counts = torch.nn.functional.one_hot(part.long(), 3).sum(-2)
+        assert new.predicted[..., s, :].equal(counts.float())
 
 
 def test_memory_says_which_groups_there_are():
     geometry = ActionMapGeometry((2, 2), (1,), 2)
-    memory = ReplayMemory(geometry, 2, groups=1)
-    images = torch.randint(0, 256, (3, 2, 2, 3), dtype=torch.uint8)
-    maps, scores = torch.ones(3, 2, 4, dtype=torch.uint8), torch.ones(3, 2, 1)
-    assert memory.exchange(images[:1], maps[:1], scores[:1]).valid.tolist() == [[True]]
-    found = memory.exchange(images[[1, 0, 1]], maps, scores)  # one image twice in a batch
+    memory = ReplayMemory(geometry, 3, 2, groups=1)
+    keys = memory.recognise(random_images(3)).keys
+    assert memory.exchange(keys[:1], scored(geometry, 1)).valid.tolist() == [[True, False]]
+    # One image twice in a batch: neither knows of the other, and the later one is kept.
+    new = scored(geometry, 3)
+    found = memory.exchange(keys[[1, 0, 1]], new)
     assert found.valid.tolist() == [[True, False], [True, True], [True, False]]
     assert (found.scores[0, 1] == 0).all()
-    assert memory.exchange(images[:2], maps[:2], scores[:2]).valid.all()
+    found = memory.exchange(keys[:2], scored(geometry, 2))
+    assert found.valid.all()
+    assert found.maps[:, 1].equal(new.maps[[1, 2], 0])
+
+
+def test_one_image_all_over_a_batch_keeps_its_last_groups():
+    geometry = ActionMapGeometry((2, 2), (1,), 2)
+    memory = ReplayMemory(geometry, 4, 2, groups=3)
+    key = memory.recognise(random_images(1)).keys
+    new = scored(geometry, 5)
+    memory.exchange(key.expand(5), new)
+    found = memory.exchange(key, scored(geometry, 1))
+    assert found.valid.all()
+    # (Groups 2, 3 and 4 of five lie in the places 2, 0 and 1 of three.)
+    assert found.scores[0, 1:].equal(new.scores[[3, 4, 2], 0])
 
 
 def test_memory_is_bounded():
     geometry = ActionMapGeometry((2, 2), (1,), 2)
-    images = torch.randint(0, 256, (4, 2, 2, 3), dtype=torch.uint8)
+    keys = ReplayMemory(geometry, 1, 2, 1).recognise(random_images(4)).keys
 
     def known(memory: ReplayMemory, numbers: list[int]) -> list[bool]:
-        maps, scores = torch.zeros(1, 2, 4, dtype=torch.uint8), torch.zeros(1, 2, 1)
-        chances = torch.ones(1, 2, 4) if memory is generous else None
-        found = [memory.exchange(images[n, None], maps, scores, chances) for n in numbers]
-        return [part.valid.shape[1] == 2 for part in found]
+        found = [memory.exchange(keys[n, None], scored(geometry, 1)) for n in numbers]
+        return [bool(part.valid[0, 1]) for part in found]
 
-    generous = ReplayMemory(geometry, 2, 1, with_likelihoods=True, max_bytes=3 * 2 * 4 * 3)
-    for memory in (generous, ReplayMemory(geometry, 2, 1, max_bytes=3 * 2 * 4)):
+    bytes_per_image = 2 * (4 + 4 * 3)
+    for memory in (
+        ReplayMemory(geometry, 3, 2, 1),
+        ReplayMemory(geometry, 100, 2, 1, max_bytes=3 * bytes_per_image),
+    ):
         # Three images fit. 0 is seen again, so 1 is the longest unseen when 3 comes.
         assert known(memory, [0, 1, 2, 0, 3]) == [False, False, False, True, False]
         assert known(memory, [0, 2, 3, 1]) == [True, True, True, False]
         assert len(memory) == 3
 
 
-def test_shares_add_up_in_either_orientation():
+def test_a_batch_of_more_images_than_there_are_places():
+    geometry = ActionMapGeometry((2, 2), (1,), 2)
+    memory = ReplayMemory(geometry, 2, 2, 1)
+    keys = memory.recognise(random_images(4)).keys
+    new = scored(geometry, 4)
+    assert memory.exchange(keys, new).valid.tolist() == [[True, False]] * 4
+    assert len(memory) == 2
+    found = memory.exchange(keys, scored(geometry, 4))
+    assert found.valid[:, 1].tolist() == [True, True, False, False]
+    assert found.scores[:2, 1].equal(new.scores[:2, 0])
+    assert (found.scores[2:, 1] == 0).all()
+
+
+def test_nothing_is_asked_of_the_host():
+    """Tensors of no data: whatever needs a value on the host raises."""
     geometry = ActionMapGeometry((4, 6), (2, 1), 3)
-    memory = ShareMemory(geometry)
-    images = torch.randint(0, 256, (2, 4, 6, 3), dtype=torch.uint8)
+    memory = ReplayMemory(geometry, 5, 2, groups=2, device="meta")
+    known_as = memory.recognise(random_images(3, 4, 6).to("meta"))
+    shape = (3, 1, 2)
+    new = ScoredMaps(
+        torch.zeros(*shape, geometry.num_cells, dtype=torch.uint8, device="meta"),
+        torch.zeros(*shape, 2, device="meta"),
+        torch.zeros(*shape, 2, 3, device="meta"),
+        torch.zeros(3, 1, dtype=torch.bool, device="meta"),
+    )
+    assert memory.exchange(known_as.keys, new).maps.shape == (3, 3, 2, geometry.num_cells)
+
+
+def test_shares_add_up():
+    geometry = ActionMapGeometry((4, 6), (2, 1), 3)
+    memory = ShareMemory(geometry, 2)
+    keys = memory.recognise(random_images(2, 4, 6)).keys
     truth = torch.randint(0, 5, (2, 3, geometry.num_cells)).float() / 4
     first = torch.zeros(2, 2, geometry.num_cells, dtype=torch.uint8)
     first[:, 1] = 1
-    known = memory.add(images, first, truth[:, :2])
+    known = memory.add(keys, first, truth[:, :2])
     torch.testing.assert_close(known[:, :2], truth[:, :2])
     assert (known[:, 2] == -1).all()
     second = torch.full((2, 1, geometry.num_cells), 2, dtype=torch.uint8)
-    turned = torch.ones(2, dtype=torch.bool)
-    known = memory.add(images.flip(2), second, geometry.mirror(truth[:, 2:], turned))
-    torch.testing.assert_close(known, geometry.mirror(truth, turned))
+    torch.testing.assert_close(memory.add(keys, second, truth[:, 2:]), truth)
     assert len(memory) == 2
 
 
 def test_shares_of_the_images_longest_unseen_give_way():
     geometry = ActionMapGeometry((2, 2), (1,), 2)
-    memory = ShareMemory(geometry, max_bytes=2 * 2 * 2 * 4)  # two images
-    images = torch.randint(0, 256, (3, 2, 2, 3), dtype=torch.uint8)
+    memory = ShareMemory(geometry, 9, max_bytes=2 * 2 * 2 * 4)  # two images
+    keys = memory.recognise(random_images(3)).keys
     maps, told = torch.zeros(1, 1, 4, dtype=torch.uint8), torch.ones(1, 1, 4)
     for number in (0, 1, 0, 2):
-        memory.add(images[number, None], maps, told)
+        memory.add(keys[number, None], maps, told)
     other = torch.ones(1, 1, 4, dtype=torch.uint8)
     assert len(memory) == 2
-    assert (memory.add(images[0, None], other, told)[0, 0] == 1).all()
-    assert (memory.add(images[1, None], other, told)[0, 0] == -1).all()
+    assert (memory.add(keys[0, None], other, told)[0, 0] == 1).all()
+    assert (memory.add(keys[1, None], other, told)[0, 0] == -1).all()

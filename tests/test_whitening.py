@@ -6,9 +6,9 @@ import itertools
 
 import pytest
 import torch
+from beliefs import covariance_of, predicted_scores
 
 from agents.objectives import group_variances, relative_regression, whitened_regression
-from agents.score_models import metric_covariance, metric_prediction
 from rss_env.feedback import Feedback
 from rss_env.rewards import METRICS, score_counts
 
@@ -116,7 +116,7 @@ def test_covariance_is_that_of_the_metric_on_sampled_labels(metric):
     generator = torch.Generator().manual_seed(3)
     probabilities = torch.randn(1, 3, 600, generator=generator).mul(1.5).softmax(1)
     maps = torch.randint(0, 3, (1, 4, 600), generator=generator).to(torch.uint8)
-    found = metric_covariance(probabilities, maps, metric)[0]
+    found = covariance_of(probabilities, maps, metric)[0]
     draws = torch.multinomial(probabilities[0].T, 4000, replacement=True, generator=generator).T
     true = torch.stack([(draws == c) for c in range(3)], -1)  # (draws, P, C)
     chosen = torch.stack([(maps[0] == c) for c in range(3)], -1)  # (K, P, C)
@@ -149,8 +149,8 @@ def test_whitening_solves_a_linear_problem_that_plain_steps_do_not():
     for whitens in (True, False):
         logits = torch.zeros(1, 2, 16, requires_grad=True)
         belief = logits.softmax(1)
-        predicted = metric_prediction(belief, maps, "pixel_accuracy")[:, None]
-        covariance = metric_covariance(belief, maps, "pixel_accuracy")
+        predicted = predicted_scores(belief, maps, "pixel_accuracy")[:, None]
+        covariance = covariance_of(belief, maps, "pixel_accuracy")
         noise = torch.full((1, 1, 60), 1e-4 if whitens else 1.0)
         loss = whitened_regression(
             predicted, scores, covariance * whitens, noise, offset=torch.tensor([torch.inf])
@@ -167,5 +167,24 @@ def test_every_pair_of_variances_is_positive():
     probabilities = torch.rand(3, 4, 50).softmax(1)
     maps = torch.randint(0, 4, (3, 5, 50), dtype=torch.uint8)
     for metric, b in itertools.product(METRICS, range(3)):
-        covariance = metric_covariance(probabilities, maps, metric)
+        covariance = covariance_of(probabilities, maps, metric)
         assert torch.linalg.eigvalsh(covariance[b].double()).min() > -1e-7
+
+
+def test_a_sample_of_the_cells_stands_for_all_of_them():
+    """Over many samples the mean is the covariance; one sample of a quarter is near it."""
+    generator = torch.Generator().manual_seed(5)
+    probabilities = torch.randn(1, 3, 1024, generator=generator).softmax(1)
+    maps = torch.randint(0, 3, (1, 4, 1024), generator=generator).to(torch.uint8)
+    whole = covariance_of(probabilities, maps, "miou")
+    samples = torch.stack(
+        [
+            covariance_of(
+                probabilities, maps, "miou", torch.randperm(1024, generator=generator)[:256]
+            )
+            for _ in range(200)
+        ]
+    )
+    scale = float(whole.diagonal(dim1=1, dim2=2).mean())
+    assert (samples.mean(0) - whole).abs().max() < 0.01 * scale
+    assert (samples - whole).abs().mean() < 0.1 * scale

@@ -1,95 +1,126 @@
-"""What K action maps would get right, class by class, if labels followed given probabilities.
+"""What action maps would get right, scale by scale and class by class, if labels followed beliefs.
 
-The counts that `class_counts` takes from labels, in expectation over them; differentiable.
+The counts that `class_counts` takes from labels, in expectation over them; differentiable, with the
+gradient written directly. All scales of flat action maps are counted in one go.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numba
+import numpy as np
 import torch
 
 from rss_env.kernels.dispatch import BatchLoop, choose
 
 
 def expected_counts_reference(
-    probabilities: torch.Tensor, maps: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The counts by gathering and scattering."""
-    index = maps.long()
-    zeros = probabilities.new_zeros(*maps.shape[:2], probabilities.shape[1])
-    right = zeros.scatter_add(2, index, probabilities.gather(1, index))
-    predicted = zeros.scatter_add(2, index, torch.ones_like(index, dtype=zeros.dtype))
-    return right, predicted
+    probabilities: torch.Tensor, maps: torch.Tensor, offsets: Sequence[int]
+) -> torch.Tensor:
+    """The counts by gathering and scattering, one scale after another."""
+    counts = []
+    for start, stop in pairwise(offsets):
+        index = maps[..., start:stop].long()
+        zeros = probabilities.new_zeros(*maps.shape[:2], probabilities.shape[1])
+        chosen = probabilities[..., start:stop].gather(1, index)
+        counts.append(zeros.scatter_add(2, index, chosen))
+    return torch.stack(counts, 2)
 
 
 @BatchLoop
 def _count(
-    probabilities,  # (B, C, P) floating point
-    maps,  # (B, K, P) uint8
-    right,  # (B, K, C) floating point, zeros; written
-    predicted,  # (B, K, C) floating point, zeros; written
+    probabilities,  # (B, C, cells) floating point
+    maps,  # (B, N, cells) uint8
+    offsets,  # (S + 1,) int64
+    counts,  # (B, N, S, C) floating point, zeros; written
 ):
-    images, members, cells = maps.shape
-    for n in numba.prange(images * members):
-        b, k = n // members, n % members
-        for p in range(cells):
-            choice = maps[b, k, p]
-            right[b, k, choice] += probabilities[b, choice, p]
-            predicted[b, k, choice] += 1.0
+    images, members, _ = maps.shape
+    classes = probabilities.shape[1]
+    size = 256  # cells whose probabilities are brought together, so that they stay in the cache
+    for b in numba.prange(images):
+        tile = np.empty((size, classes), probabilities.dtype)
+        for s in range(offsets.size - 1):
+            for start in range(offsets[s], offsets[s + 1], size):
+                stop = min(start + size, offsets[s + 1])
+                for c in range(classes):
+                    for p in range(start, stop):
+                        tile[p - start, c] = probabilities[b, c, p]
+                # Four maps at once: a sum then need not wait for the one before it.
+                for k in range(0, members - 3, 4):
+                    counts0, counts1 = counts[b, k, s], counts[b, k + 1, s]
+                    counts2, counts3 = counts[b, k + 2, s], counts[b, k + 3, s]
+                    map0, map1 = maps[b, k], maps[b, k + 1]
+                    map2, map3 = maps[b, k + 2], maps[b, k + 3]
+                    for p in range(start, stop):
+                        row = tile[p - start]
+                        counts0[map0[p]] += row[map0[p]]
+                        counts1[map1[p]] += row[map1[p]]
+                        counts2[map2[p]] += row[map2[p]]
+                        counts3[map3[p]] += row[map3[p]]
+                for k in range(members // 4 * 4, members):
+                    for p in range(start, stop):
+                        counts[b, k, s, maps[b, k, p]] += tile[p - start, maps[b, k, p]]
 
 
 @BatchLoop
 def _count_backward(
-    gradient,  # (B, K, C) floating point, on `right`
-    maps,  # (B, K, P) uint8
-    result,  # (B, C, P) floating point, zeros; written
+    gradient,  # (B, N, S, C) floating point, on the counts
+    maps,  # (B, N, cells) uint8
+    offsets,  # (S + 1,) int64
+    result,  # (B, C, cells) floating point, zeros; written
 ):
-    images, members, cells = maps.shape
+    images, members, _ = maps.shape
     for b in numba.prange(images):
         for k in range(members):
-            for p in range(cells):
-                choice = maps[b, k, p]
-                result[b, choice, p] += gradient[b, k, choice]
+            for s in range(offsets.size - 1):
+                own = gradient[b, k, s]
+                for p in range(offsets[s], offsets[s + 1]):
+                    result[b, maps[b, k, p], p] += own[maps[b, k, p]]
 
 
 class _ExpectedCounts(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, probabilities: torch.Tensor, maps: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx: Any, probabilities: torch.Tensor, maps: torch.Tensor, offsets: torch.Tensor
+    ) -> torch.Tensor:
         images, members, _ = maps.shape
-        right = probabilities.new_zeros(images, members, probabilities.shape[1])
-        predicted = torch.zeros_like(right)
-        _count(images * members, probabilities, maps, right, predicted)
-        ctx.save_for_backward(maps)
+        scales, classes = len(offsets) - 1, probabilities.shape[1]
+        counts = probabilities.new_zeros(images, members, scales, classes)
+        _count(images, probabilities, maps, offsets, counts)
+        ctx.save_for_backward(maps, offsets)
         ctx.shape = probabilities.shape
-        ctx.mark_non_differentiable(predicted)
-        return right, predicted
+        return counts
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None]:
-        (maps,) = ctx.saved_tensors
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+        maps, offsets = ctx.saved_tensors
         result = gradients[0].new_zeros(ctx.shape)
-        _count_backward(len(maps), gradients[0], maps, result)
-        return result, None
+        _count_backward(len(maps), gradients[0], maps, offsets, result)
+        return result, None, None
 
 
 def expected_counts(
-    probabilities: torch.Tensor, maps: torch.Tensor, *, implementation: str = "auto"
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Expected true positives, and predicted cells, of every class.
+    probabilities: torch.Tensor,
+    maps: torch.Tensor,
+    offsets: Sequence[int],
+    *,
+    implementation: str = "auto",
+) -> torch.Tensor:
+    """Expected true positives of every class at every scale.
 
     Args:
-        probabilities: (B, C, P) floating point of each cell's pixels, summing to 1 over C.
-        maps: (B, K, P) uint8, classes below C.
+        probabilities: (B, C, cells) floating point, of each cell's pixels, summing to 1 over C.
+        maps: (B, N, cells) uint8, flat actions with classes below C.
+        offsets: Where each scale starts, and the number of cells last; S + 1 in all.
         implementation: `auto`, `reference` or `numba`.
 
     Returns:
-        True positives (B, K, C), differentiable in the probabilities, and predicted (B, K, C), both
-        of the same type, in cells.
+        (B, N, S, C) of the probabilities' type, in cells; differentiable in the probabilities.
     """
     if choose(implementation, maps) == "reference":
-        return expected_counts_reference(probabilities, maps)
-    return _ExpectedCounts.apply(probabilities, maps)  # pyright: ignore[reportReturnType]
+        return expected_counts_reference(probabilities, maps, offsets)
+    starts = torch.tensor(offsets)
+    return _ExpectedCounts.apply(probabilities, maps, starts)  # pyright: ignore[reportReturnType]

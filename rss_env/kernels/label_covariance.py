@@ -115,7 +115,7 @@ def label_covariance(
     means = probabilities.new_empty(maps.shape)
     _second_moment_of_hits(len(maps), probabilities, maps, hit_weights, means, result)
     # What the class weights share with the hits, and among themselves, is a matter of counts.
-    right, _ = expected_counts(probabilities, maps)
+    right = expected_counts(probabilities, maps, (0, maps.shape[2]))[:, :, 0]
     mixed = torch.bmm(right * hit_weights, class_weights.transpose(1, 2))
     alone = torch.bmm(class_weights * probabilities.sum(2)[:, None], class_weights.transpose(1, 2))
     means += torch.bmm(class_weights, probabilities)

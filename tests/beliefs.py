@@ -1,0 +1,32 @@
+"""What the metric model makes of maps of one scale, for the tests."""
+
+from __future__ import annotations
+
+import torch
+
+from agents.score_models import MetricPrediction, metric_covariance, metric_prediction
+from rss_env.kernels.expected_counts import expected_counts
+
+
+def predict(probabilities: torch.Tensor, maps: torch.Tensor, metric: str) -> MetricPrediction:
+    """The prediction for maps (B, N, P) of one scale, under probabilities (B, C, P)."""
+    offsets = (0, maps.shape[2])
+    predicted = expected_counts(torch.ones_like(probabilities), maps, offsets)
+    return metric_prediction(probabilities, maps, predicted.detach(), offsets, metric)
+
+
+def predicted_scores(probabilities: torch.Tensor, maps: torch.Tensor, metric: str) -> torch.Tensor:
+    """The predicted scores (B, N)."""
+    return predict(probabilities, maps, metric).scores[:, 0]
+
+
+def covariance_of(
+    probabilities: torch.Tensor,
+    maps: torch.Tensor,
+    metric: str,
+    cells: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The covariance (B, N, N) of the predicted scores."""
+    prediction = predict(probabilities, maps, metric)
+    weights = (prediction.hit_weights[:, 0], prediction.class_weights[:, 0])
+    return metric_covariance(probabilities, maps, *weights, cells=cells)
