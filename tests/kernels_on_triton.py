@@ -7,7 +7,6 @@ it by itself.
 
 from __future__ import annotations
 
-import itertools
 import os
 
 import pytest
@@ -19,18 +18,13 @@ from test_sample_classes import problem as sampling_problem
 
 from rss_env.kernels.cell_rewards import cell_rewards
 from rss_env.kernels.class_counts import class_counts
-from rss_env.kernels.expected_counts import expected_counts_reference
+from rss_env.kernels.expected_counts import expected_counts
 from rss_env.kernels.gather_images import gather_images
-from rss_env.kernels.label_covariance import label_covariance_reference
+from rss_env.kernels.label_covariance import label_covariance
 from rss_env.kernels.label_table import label_table
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 from rss_env.kernels.sample_classes import sample_classes
-from rss_env.kernels.triton import label_covariance
-from rss_env.kernels.triton.expected_counts import (
-    expected_counts_gradient_triton,
-    expected_counts_triton,
-)
-from rss_env.kernels.triton.label_covariance import label_covariance_triton
+from rss_env.kernels.triton import label_covariance as triton_covariance
 from rss_env.kernels.triton.label_table import label_table_triton
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
@@ -146,15 +140,6 @@ def test_equal_maps_owe_nothing():
     assert not found.any()
 
 
-def counts_at_each_scale(probabilities, maps, offsets):
-    """Expected true positives (B, N, S, C) by the reference, one scale at a time."""
-    right = [
-        expected_counts_reference(probabilities[..., a:b], maps[..., a:b])[0]
-        for a, b in itertools.pairwise(offsets)
-    ]
-    return torch.stack(right, 2)
-
-
 @pytest.mark.parametrize(
     ("shape", "offsets"),
     [
@@ -169,32 +154,36 @@ def counts_at_each_scale(probabilities, maps, offsets):
 def test_expected_counts_and_their_gradient(shape, offsets, dtype):
     probabilities, maps = belief_problem(*shape)
     leaf = probabilities.to(dtype).requires_grad_()
-    expected = counts_at_each_scale(leaf, maps, offsets)
+    expected = expected_counts(leaf, maps, offsets, implementation="reference")
     upstream = torch.randn_like(expected)
     (expected * upstream).sum().backward()
-    beliefs, own, given = map(strided, (leaf.detach(), maps, upstream))
-    right = expected_counts_triton(beliefs, own, offsets)
-    gradient = expected_counts_gradient_triton(given, own, offsets)
-    torch.testing.assert_close(right.cpu(), expected.detach())
-    torch.testing.assert_close(gradient.cpu(), leaf.grad)
-    if dtype == torch.float64:  # the counts are linear: their gradient is the adjoint map
-        across, back = (right * given).sum(), (beliefs * gradient).sum()
-        torch.testing.assert_close(across, back, rtol=1e-12, atol=1e-12)
+    beliefs = strided(leaf.detach()).requires_grad_()
+    found = expected_counts(beliefs, strided(maps), offsets, implementation="triton")
+    (found * strided(upstream)).sum().backward()
+    torch.testing.assert_close(found.detach().cpu(), expected.detach())
+    torch.testing.assert_close(beliefs.grad.cpu(), leaf.grad)
+
+
+def test_gradient_of_expected_counts_is_that_of_finite_differences():
+    probabilities, maps = belief_problem(1, 2, 5, 3)
+    leaf, own = probabilities.double().to(DEVICE).requires_grad_(), maps.to(DEVICE)
+    assert torch.autograd.gradcheck(
+        lambda beliefs: expected_counts(beliefs, own, (0, 2, 5), implementation="triton"), leaf
+    )
 
 
 @pytest.mark.parametrize("name", [*BELIEF_SHAPES, "several tiles"])
 def test_covariances(name, monkeypatch):
     shape = BELIEF_SHAPES.get(name, (1, 35, 37, 3))
-    monkeypatch.setattr(label_covariance, "CHUNK", 16)  # so that few cells make several
+    monkeypatch.setattr(triton_covariance, "CHUNK", 16)  # so that few cells make several
     probabilities, maps = belief_problem(*shape)
     hit, everywhere = torch.rand(2, *maps.shape[:2], shape[3]).unbind()
     exact = probabilities.double()
     exact = exact / exact.sum(1, keepdim=True)
     inputs = [exact, maps, hit.double(), everywhere.double()]
-    expected = label_covariance_reference(*inputs)
-    found = label_covariance_triton(*map(strided, inputs))
-    torch.testing.assert_close(found.cpu(), expected)
+    found, expected = both(label_covariance, *inputs)
+    torch.testing.assert_close(found, expected)
     single = (t.to(DEVICE) for t in (probabilities, maps, hit, everywhere))
-    found = label_covariance_triton(*single)
+    found = label_covariance(*single, implementation="triton")
     close = {"rtol": 1e-3, "atol": 1e-4 * float(expected.max())}
     torch.testing.assert_close(found.cpu().double(), expected, **close)

@@ -12,7 +12,9 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from rss_env.errors import InputError
 from rss_env.kernels.cell_rewards import cell_rewards
 from rss_env.kernels.class_counts import class_counts
+from rss_env.kernels.expected_counts import expected_counts
 from rss_env.kernels.gather_images import gather_images
+from rss_env.kernels.label_covariance import label_covariance
 from rss_env.kernels.label_table import label_table
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 from rss_env.kernels.sample_classes import sample_classes
@@ -39,6 +41,8 @@ CALLS = {
     "gather_images, once": (gather_images, (LABELS[..., None], INDEX, MIRRORED), {}),
     "sample_classes": (sample_classes, (PROBABILITIES, KEYS, 3), {}),
     "sample_classes, stratified": (sample_classes, (PROBABILITIES, KEYS, 3), {"stratified": True}),
+    "expected_counts": (expected_counts, (BELIEFS, OWN, (0, 2, 9)), {}),
+    "label_covariance": (label_covariance, (BELIEFS, OWN, *torch.rand(2, 2, 4, 3)), {}),
     "pairwise_difference": (pairwise_spatial_difference, (torch.rand(2, 4), OWN), {}),
 }
 EACH_CALL = pytest.mark.parametrize("name", CALLS)
@@ -51,6 +55,29 @@ def test_operators_keep_their_promises(name):
     found = torch.library.opcheck(operator.default, arguments, options)
     assert set(found.values()) == {"SUCCESS"}
     assert operator(*arguments, **options).equal(kernel(*arguments, **options))
+
+
+@pytest.mark.parametrize("implementation", ["reference", "numba"])
+def test_gradient_of_expected_counts_is_that_of_finite_differences(implementation):
+    leaf = BELIEFS.double().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda p: expected_counts(p, OWN, (0, 2, 9), implementation=implementation), leaf
+    )
+
+
+def test_gradient_of_expected_counts_is_an_operator_too():
+    gradient = torch.randn(2, 4, 2, 3)
+    operator = torch.ops.rss_env.expected_counts_backward
+    found = torch.library.opcheck(operator.default, (gradient, OWN, (0, 2, 9)))
+    assert set(found.values()) == {"SUCCESS"}
+
+    def weighed(beliefs):
+        return (expected_counts(beliefs, OWN, (0, 2, 9)) * gradient).sum()
+
+    leaves = [BELIEFS.clone().requires_grad_() for _ in range(2)]
+    weighed(leaves[0]).backward()
+    torch.compile(weighed, backend="aot_eager", fullgraph=True)(leaves[1]).backward()
+    assert leaves[0].grad.equal(leaves[1].grad)
 
 
 @EACH_CALL

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose
+from rss_env.kernels.dispatch import BatchLoop, choose, traceable
 from rss_env.kernels.expected_counts import expected_counts
 
 
@@ -84,6 +84,11 @@ def _second_moment_of_hits(
                 result[b, j, k] = sums[k, j]
 
 
+def _empty_covariance(probabilities, maps, *_, **__) -> torch.Tensor:
+    return probabilities.new_empty(*maps.shape[:2], maps.shape[1])
+
+
+@traceable("label_covariance", _empty_covariance)
 def label_covariance(
     probabilities: torch.Tensor,
     maps: torch.Tensor,
@@ -102,16 +107,21 @@ def label_covariance(
         maps: (B, K, P) uint8, classes below C.
         hit_weights: (B, K, C) floating point.
         class_weights: (B, K, C) floating point.
-        implementation: `auto`, `reference` or `numba`.
+        implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (B, K, K) floating point, positive semi-definite up to rounding; not differentiable.
     """
     inputs = [t.detach() for t in (probabilities, maps, hit_weights, class_weights)]
-    if choose(implementation, maps) == "reference":
+    face = choose(implementation, maps)
+    if face == "reference":
         return label_covariance_reference(*inputs)
+    if face == "triton":
+        from rss_env.kernels.triton.label_covariance import label_covariance_triton
+
+        return label_covariance_triton(*inputs)
     probabilities, maps, hit_weights, class_weights = inputs
-    result = probabilities.new_empty(*maps.shape[:2], maps.shape[1])
+    result = _empty_covariance(probabilities, maps)
     means = probabilities.new_empty(maps.shape)
     _second_moment_of_hits(len(maps), probabilities, maps, hit_weights, means, result)
     # What the class weights share with the hits, and among themselves, is a matter of counts.
