@@ -17,7 +17,15 @@ _UNEXPLAINED, _TINY = 0.1, 1e-8
 # Under ratings, variance of an error that all maps of a group have in common, in the same unit. It
 # is not left free as under PSD: mostly one map of a group gets a star, and the others tell nothing.
 _COMMON = 30.0
-_MOST_CELLS = 256  # of a scale, drawn anew each time, that covariances are taken of
+_MOST_CELLS = 128  # of a scale, drawn anew each time, that covariances are taken of
+
+
+def _sample(count: int, generator: torch.Generator) -> torch.Tensor:
+    """Some of so many cells at random, or all of them in order if they are few."""
+    if count <= _MOST_CELLS:
+        return torch.arange(count, device=generator.device)
+    drawn = torch.rand(count, generator=generator, device=generator.device)
+    return drawn.topk(_MOST_CELLS).indices
 
 
 def metric_regression(
@@ -51,27 +59,17 @@ def metric_regression(
     prediction = metric_prediction(
         beliefs, maps, scored.predicted.flatten(1, 2), geometry.offsets, metric
     )
-    covariances = []
-    for s, (belief, own) in enumerate(
-        zip(geometry.split(beliefs), geometry.split(maps), strict=True)
-    ):
-        cells = None
-        if own.shape[2] > _MOST_CELLS:
-            drawn = torch.rand(own.shape[2], generator=generator, device=own.device)
-            cells = drawn.topk(_MOST_CELLS).indices
-        covariances.append(
-            metric_covariance(
-                belief,
-                own,
-                prediction.hit_weights[:, s],
-                prediction.class_weights[:, s],
-                cells=cells,
-                grid=geometry.grids[s] if in_regions else None,
-            )
-        )
+    covariance = metric_covariance(
+        beliefs,
+        maps,
+        prediction,
+        geometry,
+        cells=[_sample(count, generator) for count in geometry.cells],
+        in_regions=in_regions,
+    )
     # Every scale of every image is a problem of its own: (B * S, ...).
-    covariance = torch.stack(covariances, 1).flatten(0, 1)
-    predicted = prediction.scores.flatten(0, 1).unflatten(1, (groups, members))
+    covariance = covariance.flatten(0, 1)
+    predicted = prediction.scores.mT.flatten(0, 1).unflatten(1, (groups, members))
     scores = scored.scores.permute(0, 3, 1, 2).flatten(0, 1)
     valid = scored.valid.repeat_interleave(len(geometry.scales), 0)
     variances, within = group_variances(covariance, groups, members)

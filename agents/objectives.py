@@ -148,9 +148,10 @@ def whitened_regression(
     present = scores.new_ones(scores.shape) if valid is None else valid[..., None].expand_as(scores)
     present = present.flatten(1).double()
     residual = (predicted - scores).flatten(1).double() * present
-    total = covariance.double() * present[:, :, None] * present[:, None]
+    total = covariance.double() * present[:, :, None]
+    total *= present[:, None]
     # A score that is not there has residual 0, and a variance that keeps the sum positive.
-    total = total + (noise.flatten(1) * present + (1 - present)).diag_embed()
+    total.diagonal(dim1=1, dim2=2).add_(noise.flatten(1) * present + (1 - present))
     # (Without a check of the result, for which a host would have to wait for its device.)
     factor = torch.linalg.cholesky_ex(total).L
     whitened = residual.detach()[..., None]

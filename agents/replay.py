@@ -182,7 +182,7 @@ class ReplayMemory(ImageMemory):
         size = cells * (3 if with_likelihoods else 1) + 4 * scales * (1 + classes)
         size *= groups * group_size
         super().__init__(geometry.image_size, num_images, size, device, max_bytes)
-        self._groups = groups
+        self.groups = groups
         shape, real = (groups, group_size), torch.float32
         self._told = self._table(dtype=torch.int64)  # groups so far
         self._maps = self._table(*shape, cells, dtype=torch.uint8)
@@ -206,9 +206,9 @@ class ReplayMemory(ImageMemory):
         """
         places, known = self._find(keys)
         before = self._told[places] * known
-        there = torch.arange(self._groups, device=keys.device) < before[:, None]
+        there = torch.arange(self.groups, device=keys.device) < before[:, None]
         everything = ScoredMaps(
-            torch.cat([new.maps, self._maps[places]], 1),
+            torch.cat([new.maps, self._maps.index_select(0, places)], 1),
             torch.cat([new.scores, self._scores[places] * there[..., None, None]], 1),
             torch.cat([new.predicted, self._predicted[places]], 1),
             torch.cat([new.valid, there], 1),
@@ -217,9 +217,9 @@ class ReplayMemory(ImageMemory):
             else torch.cat([new.likelihoods, self._likelihoods[places]], 1),
         )
         earlier, count = _rank_among_equals(keys)
-        kept = earlier >= count - self._groups  # of one image's groups only the last V have a place
+        kept = earlier >= count - self.groups  # of one image's groups only the last V have a place
         places = torch.where(kept, places, self.capacity)
-        group = (before + earlier) % self._groups
+        group = (before + earlier) % self.groups
         self._told[places] = before + count
         self._maps[places, group] = new.maps[:, 0]
         self._scores[places, group] = new.scores[:, 0]

@@ -48,7 +48,7 @@ class RSSConfig:
     syncan: bool = True
     """Policy gradient, linear model: normalise by the deviation over the whole batch, on all
     ranks. (The metric model knows the deviations of its predictions, image by image.)"""
-    replay: int = 64
+    replay: int = 48
     """Image scores: scored maps remembered of each image and learned from again, in whole groups;
     none with --zoom and --colour-jitter, which make it another image each time."""
     temperature: float | None = None
@@ -164,7 +164,8 @@ class RSSLearner(Learner):
         env, geometry, members = self.env, self.env.geometry, self.env.group_size
         images = self.observations[::members]  # a group's images are alike
         logits, known_as = self.network(images), None
-        if remembered := self.memory or self.shares:
+        remembered = self.shares if self.memory is None else self.memory
+        if remembered is not None:
             known_as = remembered.recognise(images)
             logits = torch.where(known_as.mirrored.view(-1, 1, 1, 1), logits.flip(3), logits)
         beliefs, policy = self._believe(logits, progress)

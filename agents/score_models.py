@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import torch
 
+from rss_env.action_maps import ActionMapGeometry
 from rss_env.kernels.expected_counts import expected_counts
 from rss_env.kernels.label_covariance import label_covariance
 
@@ -101,9 +102,9 @@ class MetricPrediction:
     """What a metric would say of N maps at S scales, and what that hangs on, to first order.
 
     Attributes:
-        scores: (B, S, N) in [0, 1], differentiable in the beliefs.
-        hit_weights: (B, S, N, C) slopes in the true positives of each class.
-        class_weights: (B, S, N, C) slopes in the labelled cells of each class.
+        scores: (B, N, S) in [0, 1], differentiable in the beliefs.
+        hit_weights: (B, N, S, C) slopes in the true positives of each class.
+        class_weights: (B, N, S, C) slopes in the labelled cells of each class.
     """
 
     scores: torch.Tensor
@@ -142,50 +143,56 @@ def metric_prediction(
         slopes = torch.autograd.grad(
             scores.sum(), (right, labelled), retain_graph=True, materialize_grads=True
         )
-    by_scale = [tensor.transpose(1, 2) for tensor in (scores, *slopes)]
-    return MetricPrediction(*by_scale)
+    return MetricPrediction(scores, *slopes)
 
 
 def metric_covariance(
     probabilities: torch.Tensor,
     maps: torch.Tensor,
-    hit_weights: torch.Tensor,
-    class_weights: torch.Tensor,
+    prediction: MetricPrediction,
+    geometry: ActionMapGeometry,
     *,
-    cells: torch.Tensor | None = None,
-    grid: tuple[int, int] | None = None,
+    cells: Sequence[torch.Tensor] | None = None,
+    in_regions: bool = False,
 ) -> torch.Tensor:
-    """How the scores of maps of one scale vary together, if labels follow the probabilities.
+    """How the scores of maps vary together at each scale, if labels follow the probabilities.
 
-    To first order in the counts, with the cells of the label independent of one another; given a
-    grid, the logits of the whole image and of regions of it also err by 1 (standard deviation)
+    To first order in the counts, with the cells of the label independent of one another, or also
+    with the logits of the whole image and of regions of it erring by 1 (standard deviation)
     together. Without that, what is believed of the scores of maps that differ in whole regions is
     far too certain.
 
     Args:
-        probabilities: (B, C, P), summing to 1 over C.
-        maps: (B, N, P) uint8.
-        hit_weights: (B, N, C) of `metric_prediction`.
-        class_weights: (B, N, C), likewise.
-        cells: (M,) int64, the cells that stand for all of them; None: all.
-        grid: Rows and columns of the P cells, for errors of regions; None: none.
+        probabilities: (B, C, cells), summing to 1 over C.
+        maps: (B, N, cells) uint8.
+        prediction: What is predicted of their scores.
+        geometry: Of the maps.
+        cells: For each scale the (M,) int64 cells of it that stand for all; None: all of them.
+        in_regions: Whether logits err in regions too.
 
     Returns:
-        (B, N, N), without gradient.
+        (B, S, N, N), without gradient.
     """
-    rates, own, share = probabilities.detach(), maps, 1.0
-    if cells is not None:
-        share = len(cells) / maps.shape[2]
-        rates, own = rates.index_select(2, cells), own.index_select(2, cells)
-    covariance = label_covariance(rates, own, hit_weights, class_weights) / share
-    if grid is None:
-        return covariance
-    for regions in (1, _REGIONS):
-        sides = (math.gcd(regions, grid[0]), math.gcd(regions, grid[1]))
-        slopes = _region_slopes(
-            probabilities.detach(), maps, hit_weights, class_weights, grid, sides
+    probabilities, offsets = probabilities.detach(), geometry.offsets
+    weights = (prediction.hit_weights, prediction.class_weights)
+    if cells is None:
+        covariance = label_covariance(probabilities, maps, *weights, offsets)
+    else:
+        chosen = torch.cat([part + start for part, start in zip(cells, offsets[:-1], strict=True)])
+        starts = (0, *accumulate(len(part) for part in cells))
+        covariance = label_covariance(
+            probabilities.index_select(2, chosen), maps.index_select(2, chosen), *weights, starts
         )
-        covariance = covariance + slopes @ slopes.mT
+        shares = [len(part) / count for part, count in zip(cells, geometry.cells, strict=True)]
+        covariance /= covariance.new_tensor(shares).view(-1, 1, 1)
+    if not in_regions:
+        return covariance
+    parts = (geometry.split(probabilities), geometry.split(maps), geometry.grids)
+    for s, (rates, own, grid) in enumerate(zip(*parts, strict=True)):
+        for regions in (1, _REGIONS):
+            sides = (math.gcd(regions, grid[0]), math.gcd(regions, grid[1]))
+            slopes = _region_slopes(rates, own, *(w[:, :, s] for w in weights), grid, sides)
+            covariance[:, s] += slopes @ slopes.mT
     return covariance
 
 

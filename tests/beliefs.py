@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from agents.score_models import MetricPrediction, metric_covariance, metric_prediction
+from rss_env.action_maps import ActionMapGeometry
 from rss_env.kernels.expected_counts import expected_counts
 
 
@@ -17,7 +18,7 @@ def predict(probabilities: torch.Tensor, maps: torch.Tensor, metric: str) -> Met
 
 def predicted_scores(probabilities: torch.Tensor, maps: torch.Tensor, metric: str) -> torch.Tensor:
     """The predicted scores (B, N)."""
-    return predict(probabilities, maps, metric).scores[:, 0]
+    return predict(probabilities, maps, metric).scores[..., 0]
 
 
 def covariance_of(
@@ -28,5 +29,6 @@ def covariance_of(
 ) -> torch.Tensor:
     """The covariance (B, N, N) of the predicted scores."""
     prediction = predict(probabilities, maps, metric)
-    weights = (prediction.hit_weights[:, 0], prediction.class_weights[:, 0])
-    return metric_covariance(probabilities, maps, *weights, cells=cells)
+    geometry = ActionMapGeometry((1, maps.shape[2]), (1,), probabilities.shape[1])
+    parts = None if cells is None else [cells]
+    return metric_covariance(probabilities, maps, prediction, geometry, cells=parts)[:, 0]

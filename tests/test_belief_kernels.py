@@ -68,9 +68,11 @@ def test_expected_counts_of_certain_labels_are_counts():
 @pytest.mark.parametrize("name", SHAPES)
 def test_covariance_faces_agree(name):
     probabilities, maps = problem(*SHAPES[name])
-    hit, everywhere = torch.rand(2, *maps.shape[:2], probabilities.shape[1]).unbind()
+    offsets = scales_of(maps.shape[2])
+    shape = (*maps.shape[:2], len(offsets) - 1, probabilities.shape[1])
+    hit, everywhere = torch.rand(2, *shape).unbind()
     reference, found = (
-        label_covariance(probabilities, maps, hit, everywhere, implementation=i)
+        label_covariance(probabilities, maps, hit, everywhere, offsets, implementation=i)
         for i in ("reference", "numba")
     )
     torch.testing.assert_close(found, reference, rtol=1e-3, atol=1e-4 * float(reference.max()))
@@ -89,8 +91,15 @@ def test_covariance_equals_that_of_all_labels(implementation):
             value[k] += everywhere[0, k, z] + (hit[0, k, z] if maps[0, k, p] == z else 0.0)
         mean += chance * value
         second += chance * value[:, None] * value
-    found = label_covariance(probabilities, maps, hit, everywhere, implementation=implementation)
-    torch.testing.assert_close(found[0], second - mean[:, None] * mean, rtol=1e-4, atol=1e-5)
+    found = label_covariance(
+        probabilities,
+        maps,
+        hit[:, :, None],
+        everywhere[:, :, None],
+        (0, 3),
+        implementation=implementation,
+    )
+    torch.testing.assert_close(found[0, 0], second - mean[:, None] * mean, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

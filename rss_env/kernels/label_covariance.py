@@ -2,17 +2,19 @@
 
 A score, linearised, weighs every cell of the label: by one weight where the label is the map's own
 class, and by another for whatever class it is. The covariance of two maps' scores says how much of
-what is learned from one is known from the other.
+what is learned from one is known from the other. Every scale is a label map of its own.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
 
 import numba
 import numpy as np
 import torch
 
 from rss_env.kernels.dispatch import BatchLoop, choose, traceable
-from rss_env.kernels.expected_counts import expected_counts
 
 
 def label_covariance_reference(
@@ -20,46 +22,63 @@ def label_covariance_reference(
     maps: torch.Tensor,
     hit_weights: torch.Tensor,
     class_weights: torch.Tensor,
+    offsets: Sequence[int],
 ) -> torch.Tensor:
-    """The covariance from the weight of every map, class and cell."""
-    chosen = torch.nn.functional.one_hot(maps.long(), probabilities.shape[1])  # (B, K, P, C)
-    weights = chosen * hit_weights[:, :, None] + class_weights[:, :, None]
-    rates = probabilities.transpose(1, 2)[:, None]  # (B, 1, P, C)
-    centred = weights - (weights * rates).sum(3, keepdim=True)
-    return torch.einsum("bkpc,bjpc->bkj", centred * rates, centred)
+    """The covariance from the weight of every map, class and cell, one scale after another."""
+    found = []
+    for s, (start, stop) in enumerate(pairwise(offsets)):
+        own = maps[..., start:stop].long()
+        chosen = torch.nn.functional.one_hot(own, probabilities.shape[1])  # (B, N, P, C)
+        weights = chosen * hit_weights[:, :, s, None] + class_weights[:, :, s, None]
+        rates = probabilities[:, None, :, start:stop].mT  # (B, 1, P, C)
+        centred = weights - (weights * rates).sum(3, keepdim=True)
+        found.append(torch.einsum("bnpc,bmpc->bnm", centred * rates, centred))
+    return torch.stack(found, 1)
 
 
 @BatchLoop
-def _second_moment_of_hits(
-    probabilities,  # (B, C, P) floating point
-    maps,  # (B, K, P) uint8
-    hit_weights,  # (B, K, C) floating point
-    means,  # (B, K, P) floating point; written: the mean of what each cell gives by a hit
-    result,  # (B, K, K) floating point; written
+def _second_moments(
+    probabilities,  # (B, C, cells) floating point
+    maps,  # (B, N, cells) uint8
+    hit_weights,  # (B, N, S, C) floating point
+    class_weights,  # (B, N, S, C) floating point
+    offsets,  # (S + 1,) int64
+    means,  # (B, S, N, most cells of a scale), zeros; written: the mean of what each cell gives
+    result,  # (B, S, N, N) floating point; written: the mean products, summed over cells
 ):
-    images, members, cells = maps.shape
-    classes = probabilities.shape[1]
+    images, members, _ = maps.shape
+    classes, scales = probabilities.shape[1], offsets.size - 1
     width = (members + 15) // 16 * 16  # whole vectors, also of the lower triangle's rows
-    tile = 64  # cells whose maps are brought together, so that memory is read in order
-    for b in numba.prange(images):
-        rates = np.empty((classes, tile), result.dtype)
-        own = np.zeros((tile, members), np.uint8)
-        roots = np.zeros((tile, members), result.dtype)
+    size = 64  # cells whose maps are brought together, so that memory is read in order
+    for n in numba.prange(images * scales):
+        b, s = n // scales, n % scales
+        rates = np.empty((classes, size), result.dtype)
+        own = np.zeros((size, members), np.uint8)
+        roots = np.zeros((size, members), result.dtype)
         # What the maps of one class give at each of four cells, and zeros for the other maps.
         alike = np.zeros((4, classes, width), result.dtype)
         sums = np.zeros((members, width), result.dtype)
-        for start in range(0, cells, tile):
-            count = min(tile, cells - start)
+        hits = np.zeros((members, classes), result.dtype)
+        labelled = np.zeros(classes, result.dtype)
+        for start in range(offsets[s], offsets[s + 1], size):
+            count = min(size, offsets[s + 1] - start)
             for c in range(classes):
                 for q in range(count):
                     rates[c, q] = probabilities[b, c, start + q]
+                    labelled[c] += rates[c, q]
             for k in range(members):
+                mean = means[b, s, k, start - offsets[s] : start - offsets[s] + count]
+                for c in range(classes):
+                    everywhere = class_weights[b, k, s, c]
+                    for q in range(count):
+                        mean[q] += everywhere * rates[c, q]
                 for q in range(count):
                     choice = maps[b, k, start + q]
-                    rate, weight = rates[choice, q], hit_weights[b, k, choice]
+                    rate, weight = rates[choice, q], hit_weights[b, k, s, choice]
                     own[q, k] = choice
                     roots[q, k] = weight * np.sqrt(rate)
-                    means[b, k, start + q] = weight * rate
+                    hits[k, choice] += weight * rate
+                    mean[q] += weight * rate
                 for q in range(count, (count + 3) // 4 * 4):
                     roots[q, k] = 0
             for first in range(0, count, 4):  # four at once, as the row is what has to be moved
@@ -78,14 +97,20 @@ def _second_moment_of_hits(
                 for q in range(4):
                     for k in range(members):
                         alike[q, own[first + q, k], k] = 0
+        # What the class weights share with the hits, and among themselves, is a matter of counts.
         for k in range(members):
             for j in range(k + 1):
-                result[b, k, j] = sums[k, j]
-                result[b, j, k] = sums[k, j]
+                total = sums[k, j]
+                for c in range(classes):
+                    one, other = class_weights[b, k, s, c], class_weights[b, j, s, c]
+                    total += one * (hits[j, c] + labelled[c] * other) + hits[k, c] * other
+                result[b, s, k, j] = total
+                result[b, s, j, k] = total
 
 
-def _empty_covariance(probabilities, maps, *_, **__) -> torch.Tensor:
-    return probabilities.new_empty(*maps.shape[:2], maps.shape[1])
+def _empty_covariance(probabilities, maps, hits, others, offsets: Sequence[int], **_):
+    images, members, _ = maps.shape
+    return probabilities.new_empty(images, len(offsets) - 1, members, members)
 
 
 @traceable("label_covariance", _empty_covariance)
@@ -94,39 +119,40 @@ def label_covariance(
     maps: torch.Tensor,
     hit_weights: torch.Tensor,
     class_weights: torch.Tensor,
+    offsets: Sequence[int],
     *,
     implementation: str = "auto",
 ) -> torch.Tensor:
-    """Covariance of K linear functions of a label map whose cells are independent.
+    """Covariance of N linear functions of the label map of each scale, whose cells are independent.
 
     Function k is the sum over cells p of `hit_weights[k, z_p]` where the label z_p is the class of
     map k, plus `class_weights[k, z_p]` everywhere.
 
     Args:
-        probabilities: (B, C, P) floating point, summing to 1 over C.
-        maps: (B, K, P) uint8, classes below C.
-        hit_weights: (B, K, C) floating point.
-        class_weights: (B, K, C) floating point.
+        probabilities: (B, C, cells) floating point, summing to 1 over C.
+        maps: (B, N, cells) uint8, classes below C.
+        hit_weights: (B, N, S, C) floating point.
+        class_weights: (B, N, S, C) floating point.
+        offsets: Where each scale starts, and the number of cells last; S + 1 in all.
         implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
-        (B, K, K) floating point, positive semi-definite up to rounding; not differentiable.
+        (B, S, N, N) floating point, positive semi-definite up to rounding; not differentiable.
     """
     inputs = [t.detach() for t in (probabilities, maps, hit_weights, class_weights)]
     face = choose(implementation, maps)
     if face == "reference":
-        return label_covariance_reference(*inputs)
+        return label_covariance_reference(*inputs, offsets)
     if face == "triton":
         from rss_env.kernels.triton.label_covariance import label_covariance_triton
 
-        return label_covariance_triton(*inputs)
-    probabilities, maps, hit_weights, class_weights = inputs
-    result = _empty_covariance(probabilities, maps)
-    means = probabilities.new_empty(maps.shape)
-    _second_moment_of_hits(len(maps), probabilities, maps, hit_weights, means, result)
-    # What the class weights share with the hits, and among themselves, is a matter of counts.
-    right = expected_counts(probabilities, maps, (0, maps.shape[2]))[:, :, 0]
-    mixed = torch.bmm(right * hit_weights, class_weights.transpose(1, 2))
-    alone = torch.bmm(class_weights * probabilities.sum(2)[:, None], class_weights.transpose(1, 2))
-    means += torch.bmm(class_weights, probabilities)
-    return result + mixed + mixed.transpose(1, 2) + alone - torch.bmm(means, means.transpose(1, 2))
+        return label_covariance_triton(*inputs, offsets)
+    images, members, _ = maps.shape
+    scales = len(offsets) - 1
+    most = max(stop - start for start, stop in pairwise(offsets))
+    means = probabilities.new_zeros(images, scales, members, most)
+    result = probabilities.new_empty(images, scales, members, members)
+    _second_moments(images * scales, *inputs, torch.tensor(offsets), means, result)
+    flat, centre = result.flatten(0, 1), means.flatten(0, 1)
+    flat.baddbmm_(centre, centre.mT, alpha=-1)
+    return result
