@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +16,7 @@ import torch.nn.functional as F
 
 from rss_env import counter_random
 from rss_env.errors import InputError
+from rss_env.kernels.dispatch import to_device
 from rss_env.kernels.label_table import VOID
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
@@ -67,7 +67,7 @@ def _recolour(
     values: torch.Tensor, brightness: torch.Tensor, contrast: torch.Tensor, saturation: torch.Tensor
 ) -> torch.Tensor:
     """Blend images (G, 3, H, W) in 0..255 with black, with their mean grey and with their greys."""
-    luma = values.new_tensor(_LUMA).view(1, 3, 1, 1)
+    luma = to_device(np.array(_LUMA, np.float32), values.device).view(1, 3, 1, 1)
     values = (values * brightness).clamp(0, 255)
     mean = (values * luma).sum(1, keepdim=True).mean((2, 3), keepdim=True)
     values = (mean + contrast * (values - mean)).clamp(0, 255)
@@ -139,9 +139,6 @@ class Augmentation:
         if not self.makes_new_images:
             return mirrored, None
 
-        def on_device(array: npt.NDArray[Any]) -> torch.Tensor:
-            return torch.from_numpy(array).to(device, non_blocking=True)
-
         keys = (seeds[:, None], episodes[:, None], counter_random.AUGMENTATION_STREAM)
         draws = counter_random.uniform(*keys, np.arange(_NUM_DRAWS)[None]).astype(np.float32)
         window = colours = None
@@ -149,9 +146,10 @@ class Augmentation:
             low, high = self.zoom
             zoom = low * (high / low) ** draws[:, :1]
             centre = (2 * draws[:, 1:3] - 1) * (1 - 1 / zoom)
-            window = on_device(np.concatenate([zoom, centre], 1).astype(np.float32))
+            window = to_device(np.concatenate([zoom, centre], 1).astype(np.float32), device)
         if self.colour_jitter:
-            colours = on_device(1 + np.float32(self.colour_jitter) * (2 * draws[:, 3:] - 1))
+            jitter = np.float32(self.colour_jitter)
+            colours = to_device(1 + jitter * (2 * draws[:, 3:] - 1), device)
         return mirrored, Variation(window, colours)
 
 

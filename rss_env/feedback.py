@@ -17,7 +17,7 @@ import torch
 
 from rss_env import counter_random
 from rss_env.errors import InputError, check_choice
-from rss_env.kernels.dispatch import assert_on_device
+from rss_env.kernels.dispatch import assert_on_device, to_device
 
 KINDS = ("exact", "rating", "noisy", "ranking")
 _DEFAULT_AMOUNT = {"rating": 5.0, "noisy": 0.05}
@@ -179,9 +179,7 @@ class Feedback:
                 np.arange(scores.shape[1])[None, :, None],
                 np.arange(scores.shape[2])[None, None, :],
             )
-            return scores + torch.from_numpy((self.amount * noise).astype(np.float32)).to(
-                scores.device
-            )
+            return scores + to_device((self.amount * noise).astype(np.float32), scores.device)
         if self.kind == "ranking":
             return rank_within_group(scores)
         return scores

@@ -27,7 +27,7 @@ from rss_env.augmentation import Augmentation, Variation
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.base import ByteArray, FileDataset
 from rss_env.errors import InputError
-from rss_env.kernels.dispatch import Array, alike, as_tensor
+from rss_env.kernels.dispatch import Array, alike, as_tensor, to_device
 from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.label_table import label_table
 
@@ -275,11 +275,8 @@ class SceneStream:
     def batch(self, device: torch.device | str = "cpu") -> SceneBatch[torch.Tensor]:
         """The scenes of the current episodes, as tensors."""
         batch = self.batch_of_arrays(device)
-
-        def on_device(array: npt.NDArray[Any]) -> torch.Tensor:
-            return torch.from_numpy(array).to(device, non_blocking=True)
-
-        return SceneBatch(on_device(batch.index), on_device(batch.mirrored), batch.variation)
+        index, mirrored = (to_device(array, device) for array in (batch.index, batch.mirrored))
+        return SceneBatch(index, mirrored, batch.variation)
 
     def batch_of_arrays(self, device: torch.device | str = "cpu") -> SceneBatch[np.ndarray]:
         """The scenes of the current episodes, as arrays; `device` is that of their variation."""

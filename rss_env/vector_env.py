@@ -32,7 +32,7 @@ from rss_env.datasets import default_image_size, open_dataset
 from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, load_scorer
 from rss_env.judge import LEVELS, Judge
-from rss_env.kernels.dispatch import alike, as_array, as_tensor
+from rss_env.kernels.dispatch import alike, as_array, as_tensor, to_device
 from rss_env.rendering import overlay
 from rss_env.scenes import SceneBatch, SceneStream, load_scenes
 
@@ -349,7 +349,7 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         """What is told in the kind of array asked for, on the environment's device."""
         if self._numpy:
             return told if isinstance(told, np.ndarray) else told.numpy()
-        return as_tensor(told).to(self.device, non_blocking=True)
+        return to_device(told, self.device) if isinstance(told, np.ndarray) else told
 
     def _begin_episodes(self, groups: np.ndarray) -> None:
         """Move the groups in a (G,) mask to their next episode."""

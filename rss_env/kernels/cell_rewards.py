@@ -8,7 +8,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose
+from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose, traceable
 from rss_env.kernels.label_table import select_rows, walk_rows
 
 
@@ -144,6 +144,11 @@ def _padded(class_weights: torch.Tensor) -> np.ndarray:
     return weights
 
 
+def _empty_rewards(maps: torch.Tensor, *_, **__) -> torch.Tensor:
+    return torch.empty(maps.shape, dtype=torch.float32, device=maps.device)
+
+
+@traceable("cell_rewards", _empty_rewards)
 def cell_rewards(
     maps: torch.Tensor,
     table: torch.Tensor,
@@ -163,14 +168,19 @@ def cell_rewards(
         mirrored: (G,) bool, whether that image is flipped horizontally.
         columns: Cells in a row of the grid; divides P.
         class_weights: (C,) float32, what a right pixel of each class is worth.
-        implementation: `auto`, `reference` or `numba`.
+        implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (G, K, P) float32: weight of the chosen class times the share of the cell's valid pixels
         that have it; 0 where every pixel is void.
     """
-    if choose(implementation, maps) == "reference":
+    face = choose(implementation, maps)
+    if face == "reference":
         return cell_rewards_reference(maps, table, index, mirrored, columns, class_weights)
+    if face == "triton":
+        from rss_env.kernels.triton.cell_rewards import cell_rewards_triton
+
+        return cell_rewards_triton(maps, table, index, mirrored, columns, class_weights)
     rewards = torch.empty(maps.shape, dtype=torch.float32)
     loop = _reward_pixels if table.ndim == 2 else _reward_cells
     batch = maps.shape[0] * maps.shape[1]

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose
+from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose, traceable
 from rss_env.kernels.label_table import VOID, select_rows, walk_rows
 
 
@@ -148,13 +148,16 @@ def action_counts(
     for scale, (table, width) in enumerate(zip(tables, columns, strict=True)):
         loop = _count_pixels if table.ndim == 2 else _count_cells
         cells = as_array(table)
-        loop.on_arrays(
-            groups * members, given, offset, cells, rows, flips, width, counts, scale
-        )
+        loop.on_arrays(groups * members, given, offset, cells, rows, flips, width, counts, scale)
         offset += table.shape[1]
     return alike(actions, counts)
 
 
+def _empty_counts(maps, table, index, mirrored, columns, num_classes, **_) -> torch.Tensor:
+    return maps.new_empty(*maps.shape[:2], 2, num_classes, dtype=torch.int32)
+
+
+@traceable("class_counts", _empty_counts)
 def class_counts(
     maps: torch.Tensor,
     table: torch.Tensor,
@@ -174,13 +177,18 @@ def class_counts(
         mirrored: (G,) bool, whether that image is flipped horizontally.
         columns: Cells in a row of the grid; divides P.
         num_classes: C.
-        implementation: `auto`, `reference` or `numba`.
+        implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (G, K, 2, C) int32, pixels: true positives, then predicted. Void pixels are left out.
     """
-    if choose(implementation, maps) == "reference":
+    face = choose(implementation, maps)
+    if face == "reference":
         return class_counts_reference(maps, table, index, mirrored, columns, num_classes)
+    if face == "triton":
+        from rss_env.kernels.triton.class_counts import class_counts_triton
+
+        return class_counts_triton(maps, table, index, mirrored, columns, num_classes)
     groups, members, _ = maps.shape
     counts = torch.empty(groups, members, 1, 2, num_classes, dtype=torch.int32)
     loop = _count_pixels if table.ndim == 2 else _count_cells

@@ -1,17 +1,35 @@
-"""Which face of a kernel runs: reference or numba, parallel or serial."""
+"""Which face of a kernel runs: reference, numba (parallel or serial) or Triton."""
 
 from __future__ import annotations
 
+import functools
+import importlib
+import os
 import types
-from typing import TypeVar
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
+import numpy.typing as npt
 import torch
 
-from rss_env.errors import check_choice
+from rss_env.errors import InputError, check_choice
 
-IMPLEMENTATIONS = ("auto", "reference", "numba")
+IMPLEMENTATIONS = ("auto", "reference", "numba", "triton")
+
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
+
+
+@functools.cache
+def has_triton() -> bool:
+    """Whether Triton can be imported; it comes with PyTorch for CUDA, on Linux."""
+    try:
+        importlib.import_module("triton")
+    except ImportError:
+        return False
+    return True
 
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
@@ -19,15 +37,84 @@ Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
 def choose(implementation: str, tensor: torch.Tensor | np.ndarray) -> str:
-    """Name the face to run: `numba` for arrays and tensors on the CPU, `reference` elsewhere.
+    """Name the face to run.
+
+    Args:
+        implementation: `auto`, or the face to run whatever the device.
+        tensor: One that the kernel is to read, or an array.
+
+    Returns:
+        For `auto`: `numba` for arrays and for tensors on the CPU, `triton` for those on CUDA if
+        Triton can be imported, and otherwise `reference`.
 
     Raises:
-        InputError: If `implementation` is not one of `IMPLEMENTATIONS`.
+        InputError: If `implementation` is not one of `IMPLEMENTATIONS`, or cannot run here.
     """
+    device = "cpu" if isinstance(tensor, np.ndarray) else tensor.device.type
+    if implementation == "auto" and device == "cpu":
+        return "numba"
+    if check_choice("implementation", implementation, IMPLEMENTATIONS) == "reference":
+        return implementation
+    faces = []
+    if device == "cpu":
+        faces.append("numba")
+    # Triton's interpreter runs kernels on the CPU, for tests; imported without it, Triton does not.
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if (device == "cuda" or (interpreted and implementation == "triton")) and has_triton():
+        faces.append("triton")
     if implementation == "auto":
-        on_cpu = isinstance(tensor, np.ndarray) or tensor.device.type == "cpu"
-        return "numba" if on_cpu else "reference"
-    return check_choice("implementation", implementation, IMPLEMENTATIONS)
+        return faces[0] if faces else "reference"
+    if implementation not in faces:
+        valid = ", ".join(("auto", "reference", *faces))
+        raise InputError(
+            f"implementation {implementation!r} cannot run here on {device} tensors; valid: {valid}"
+        )
+    return implementation
+
+
+def traceable(name: str, fake: Callable[..., torch.Tensor]) -> Callable[[Kernel], Kernel]:
+    """Make of a kernel the operator `torch.ops.rss_env.<name>` as well (as a decorator).
+
+    Fake tensors and `torch.compile` see the operator, one opaque step of known shape; other tensors
+    take the plain function, which starts sooner. Neither has a gradient.
+
+    Args:
+        name: Of the operator.
+        fake: Makes an empty result from the kernel's arguments, by their shapes and types alone.
+    """
+
+    def register(kernel: Kernel) -> Kernel:
+        hints = typing.get_type_hints(kernel)  # what the schema is read from
+        kernel.__annotations__ = {k: torch.Tensor if v is Array else v for k, v in hints.items()}
+        operator = torch.library.custom_op(f"rss_env::{name}", kernel, mutates_args=())
+        operator.register_fake(fake)
+
+        @functools.wraps(kernel)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if not torch.compiler.is_compiling() and all(map(_is_plain, args)):
+                return kernel(*args, **kwargs)
+            given: Any = [a.detach() if isinstance(a, torch.Tensor) else a for a in args]
+            return operator(*given, **kwargs)
+
+        return cast(Kernel, call)
+
+    return register
+
+
+def _is_plain(argument: object) -> bool:
+    """Whether it is no tensor that stands for another (a fake one, one that is being traced)."""
+    return type(argument) is torch.Tensor or not isinstance(argument, torch.Tensor)
+
+
+def to_device(array: npt.NDArray[Any], device: torch.device | str) -> torch.Tensor:
+    """A small array as a tensor on a device; the host waits for nothing.
+
+    To CUDA it goes through pinned memory: from other memory the driver may wait for the device.
+    """
+    tensor = torch.from_numpy(array)
+    if torch.device(device).type == "cuda" and torch.cuda.is_available():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
 
 
 def assert_on_device(condition: torch.Tensor, message: str) -> None:
@@ -80,4 +167,5 @@ def alike(given: Array, result: np.ndarray | torch.Tensor) -> Array:
     """A result as what was given: an array or a tensor, of the same memory."""
     if type(given) is type(result):
         return result  # pyright: ignore[reportReturnType]
-    return as_array(result) if isinstance(given, np.ndarray) else as_tensor(result)
+    is_array = isinstance(given, np.ndarray)
+    return as_array(result) if is_array else as_tensor(result)  # pyright: ignore[reportReturnType]

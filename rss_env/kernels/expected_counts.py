@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose
+from rss_env.kernels.dispatch import BatchLoop, choose, traceable
 
 
 def expected_counts_reference(
@@ -81,25 +81,68 @@ def _count_backward(
                     result[b, maps[b, k, p], p] += own[maps[b, k, p]]
 
 
+def _empty_counts(probabilities, maps, offsets: Sequence[int], **_) -> torch.Tensor:
+    images, members, _ = maps.shape
+    return probabilities.new_empty(images, members, len(offsets) - 1, probabilities.shape[1])
+
+
+@traceable("expected_counts", _empty_counts)
+def _forward(
+    probabilities: torch.Tensor,
+    maps: torch.Tensor,
+    offsets: Sequence[int],
+    *,
+    implementation: str = "auto",
+) -> torch.Tensor:
+    if choose(implementation, maps) == "triton":
+        from rss_env.kernels.triton.expected_counts import expected_counts_triton
+
+        return expected_counts_triton(probabilities, maps, offsets)
+    counts = torch.zeros_like(_empty_counts(probabilities, maps, offsets))
+    _count(len(maps), probabilities, maps, torch.tensor(offsets), counts)
+    return counts
+
+
+def _empty_gradient(gradient, maps, offsets: Sequence[int], **_) -> torch.Tensor:
+    return gradient.new_empty(len(maps), gradient.shape[3], maps.shape[2])
+
+
+@traceable("expected_counts_backward", _empty_gradient)
+def _backward(
+    gradient: torch.Tensor,
+    maps: torch.Tensor,
+    offsets: Sequence[int],
+    *,
+    implementation: str = "auto",
+) -> torch.Tensor:
+    """The gradient (B, C, cells) on the probabilities, of one (B, N, S, C) on the counts."""
+    if choose(implementation, maps) == "triton":
+        from rss_env.kernels.triton.expected_counts import expected_counts_gradient_triton
+
+        return expected_counts_gradient_triton(gradient, maps, offsets)
+    result = torch.zeros_like(_empty_gradient(gradient, maps, offsets))
+    _count_backward(len(maps), gradient, maps, torch.tensor(offsets), result)
+    return result
+
+
 class _ExpectedCounts(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, probabilities: torch.Tensor, maps: torch.Tensor, offsets: torch.Tensor
+        ctx: Any,
+        probabilities: torch.Tensor,
+        maps: torch.Tensor,
+        offsets: tuple[int, ...],
+        face: str,
     ) -> torch.Tensor:
-        images, members, _ = maps.shape
-        scales, classes = len(offsets) - 1, probabilities.shape[1]
-        counts = probabilities.new_zeros(images, members, scales, classes)
-        _count(images, probabilities, maps, offsets, counts)
-        ctx.save_for_backward(maps, offsets)
-        ctx.shape = probabilities.shape
-        return counts
+        ctx.save_for_backward(maps)
+        ctx.offsets, ctx.face = offsets, face
+        return _forward(probabilities, maps, offsets, implementation=face)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        maps, offsets = ctx.saved_tensors
-        result = gradients[0].new_zeros(ctx.shape)
-        _count_backward(len(maps), gradients[0], maps, offsets, result)
-        return result, None, None
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        (maps,) = ctx.saved_tensors
+        result = _backward(gradients[0], maps, ctx.offsets, implementation=ctx.face)
+        return result, None, None, None
 
 
 def expected_counts(
@@ -115,12 +158,13 @@ def expected_counts(
         probabilities: (B, C, cells) floating point, of each cell's pixels, summing to 1 over C.
         maps: (B, N, cells) uint8, flat actions with classes below C.
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
-        implementation: `auto`, `reference` or `numba`.
+        implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (B, N, S, C) of the probabilities' type, in cells; differentiable in the probabilities.
     """
-    if choose(implementation, maps) == "reference":
+    face = choose(implementation, maps)
+    if face == "reference":
         return expected_counts_reference(probabilities, maps, offsets)
-    starts = torch.tensor(offsets)
-    return _ExpectedCounts.apply(probabilities, maps, starts)  # pyright: ignore[reportReturnType]
+    given = (probabilities, maps, tuple(offsets), face)
+    return _ExpectedCounts.apply(*given)  # pyright: ignore[reportReturnType]

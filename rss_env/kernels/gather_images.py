@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose
+from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose, traceable
 
 
 def gather_images_reference(
@@ -61,6 +61,11 @@ def _copy_images(
                     copies[g, k, y, x] = row[x]
 
 
+def _empty_batch(images, index, mirrored, repeats: int = 1, **_) -> torch.Tensor:
+    return images.new_empty(len(index) * repeats, *images.shape[1:])
+
+
+@traceable("gather_images", _empty_batch)
 def gather_images(
     images: Array,
     index: Array,
@@ -78,13 +83,18 @@ def gather_images(
         index: (G,) int64, which images.
         mirrored: (G,) bool, which of them to flip horizontally.
         repeats: How often each is repeated, neighbours in the batch.
-        implementation: `auto`, `reference` or `numba`.
+        implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (G * repeats, H, W, ...) uint8, freshly allocated.
     """
-    if choose(implementation, images) == "reference":
+    face = choose(implementation, images)
+    if face != "numba":
         tensors = (as_tensor(images), as_tensor(index), as_tensor(mirrored))
+        if face == "triton":
+            from rss_env.kernels.triton.gather_images import gather_images_triton
+
+            return alike(images, gather_images_triton(*tensors, repeats))
         return alike(images, gather_images_reference(*tensors, repeats))
     # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
     batch = np.empty((len(index) * repeats, *images.shape[1:]), np.uint8)

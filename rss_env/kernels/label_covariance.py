@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose
+from rss_env.kernels.dispatch import BatchLoop, choose, traceable
 
 
 def label_covariance_reference(
@@ -108,6 +108,12 @@ def _second_moments(
                 result[b, s, j, k] = total
 
 
+def _empty_covariance(probabilities, maps, hits, others, offsets: Sequence[int], **_):
+    images, members, _ = maps.shape
+    return probabilities.new_empty(images, len(offsets) - 1, members, members)
+
+
+@traceable("label_covariance", _empty_covariance)
 def label_covariance(
     probabilities: torch.Tensor,
     maps: torch.Tensor,
@@ -128,15 +134,20 @@ def label_covariance(
         hit_weights: (B, N, S, C) floating point.
         class_weights: (B, N, S, C) floating point.
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
-        implementation: `auto`, `reference` or `numba`.
+        implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (B, S, N, N) floating point, positive semi-definite up to rounding; not differentiable.
     """
     probabilities = probabilities.detach()
     weights = (hit_weights.detach(), class_weights.detach())
-    if choose(implementation, maps) == "reference":
+    face = choose(implementation, maps)
+    if face == "reference":
         return label_covariance_reference(probabilities, maps, *weights, offsets)
+    if face == "triton":
+        from rss_env.kernels.triton.label_covariance import label_covariance_triton
+
+        return label_covariance_triton(probabilities, maps, *weights, offsets)
     images, members, _ = maps.shape
     scales = len(offsets) - 1
     most = max(stop - start for start, stop in pairwise(offsets))

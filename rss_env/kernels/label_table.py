@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose
+from rss_env.kernels.dispatch import BatchLoop, choose, traceable
 
 VOID = 255
 
@@ -49,6 +49,28 @@ def _count_labels(
                     table[m, cell, last] += 1
 
 
+def _empty_table(labels: torch.Tensor, num_classes: int, scale: int, **_) -> torch.Tensor:
+    count, height, width = labels.shape
+    cells = (height // scale) * (width // scale)
+    return labels.new_empty(count, cells, num_classes + 1, dtype=count_dtype(scale))
+
+
+@traceable("label_table", _empty_table)
+def _table_of_coarse_cells(
+    labels: torch.Tensor, num_classes: int, scale: int, *, implementation: str = "auto"
+) -> torch.Tensor:
+    face = choose(implementation, labels)
+    if face == "reference":
+        return label_table_reference(labels, num_classes, scale)
+    if face == "triton":
+        from rss_env.kernels.triton.label_table import label_table_triton
+
+        return label_table_triton(labels, num_classes, scale, count_dtype(scale))
+    table = torch.zeros_like(_empty_table(labels, num_classes, scale))
+    _count_labels(len(labels), labels, scale, table)
+    return table
+
+
 def label_table(
     labels: torch.Tensor, num_classes: int, scale: int, *, implementation: str = "auto"
 ) -> torch.Tensor:
@@ -58,7 +80,7 @@ def label_table(
         labels: (M, H, W) uint8, classes 0..C-1 or 255 for void; `scale` divides H and W.
         num_classes: C.
         scale: Cell size in pixels.
-        implementation: `auto`, `reference` or `numba`.
+        implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         For `scale` 1 the labels as (M, cells) uint8. Otherwise (M, cells, C + 1) int16 (int32 for
@@ -66,13 +88,7 @@ def label_table(
     """
     if scale == 1:
         return labels.flatten(1)
-    if choose(implementation, labels) == "reference":
-        return label_table_reference(labels, num_classes, scale)
-    count, height, width = labels.shape
-    cells = (height // scale) * (width // scale)
-    table = torch.zeros(count, cells, num_classes + 1, dtype=count_dtype(scale))
-    _count_labels(count, labels, scale, table)
-    return table
+    return _table_of_coarse_cells(labels, num_classes, scale, implementation=implementation)
 
 
 @numba.njit(cache=True, inline="always")

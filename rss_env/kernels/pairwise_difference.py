@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose
+from rss_env.kernels.dispatch import BatchLoop, choose, traceable
 
 
 def pairwise_spatial_difference_reference(scores: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
@@ -48,6 +48,11 @@ def _owe_differences(
                     loser[p] -= owed
 
 
+def _empty_advantages(scores: torch.Tensor, maps: torch.Tensor, **_) -> torch.Tensor:
+    return scores.new_empty(maps.shape)
+
+
+@traceable("pairwise_spatial_difference", _empty_advantages)
 def pairwise_spatial_difference(
     scores: torch.Tensor, maps: torch.Tensor, *, implementation: str = "auto"
 ) -> torch.Tensor:
@@ -59,13 +64,19 @@ def pairwise_spatial_difference(
     Args:
         scores: (B, K) floating point, one score per map.
         maps: (B, K, P) uint8, class of each cell.
-        implementation: `auto`, `reference` or `numba`.
+        implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (B, K, P) of the scores' dtype; zero wherever all K maps agree.
     """
-    if choose(implementation, maps) == "reference":
+    scores = scores.detach()
+    face = choose(implementation, maps)
+    if face == "reference":
         return pairwise_spatial_difference_reference(scores, maps)
+    if face == "triton":
+        from rss_env.kernels.triton.pairwise_difference import pairwise_spatial_difference_triton
+
+        return pairwise_spatial_difference_triton(scores, maps)
     advantages = scores.new_empty(maps.shape)
-    _owe_differences(len(maps), scores.detach(), maps, advantages)
+    _owe_differences(len(maps), scores, maps, advantages)
     return advantages

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose
+from rss_env.kernels.dispatch import BatchLoop, choose, traceable
 
 _GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _BELOW_ONE = 1.0 - 2.0**-24  # the largest float32 below 1
@@ -47,7 +47,8 @@ def sample_classes_reference(
     draws = uniform[..., :num_maps]
     if stratified:
         strata = torch.arange(num_maps, device=keys.device)
-        draws = ((strata + draws) / num_maps).clamp(max=_BELOW_ONE)
+        part = draws.new_full((), num_maps)  # by a Python number, CUDA would not divide truly
+        draws = ((strata + draws) / part).clamp(max=_BELOW_ONE)
         order = strata.expand(draws.shape).clone()
         for k in range(num_maps - 1, 0, -1):  # Fisher and Yates' shuffle
             other = (uniform[..., num_maps + k, None] * (k + 1)).long()
@@ -131,6 +132,12 @@ def _draw(
                         tile[last, q], tile[other[q], q] = tile[other[q], q], tile[last, q]
 
 
+def _empty_maps(probabilities, keys, num_maps: int, **_) -> torch.Tensor:
+    batch, _, cells = probabilities.shape
+    return torch.empty(batch, num_maps, cells, dtype=torch.uint8, device=probabilities.device)
+
+
+@traceable("sample_classes", _empty_maps)
 def sample_classes(
     probabilities: torch.Tensor,
     keys: torch.Tensor,
@@ -147,7 +154,7 @@ def sample_classes(
         num_maps: K.
         stratified: Whether the K maps share out a cell's classes: one number is drawn in each of K
             equal parts of [0, 1), and they are dealt to the maps in random order.
-        implementation: `auto`, `reference` or `numba`.
+        implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (B, K, P) uint8, a function of an image's key and probabilities alone.
@@ -156,8 +163,13 @@ def sample_classes(
     hypercube (McKay et al., 1979); Fisher and Yates' shuffle (Durstenfeld, 1964).
     """
     probabilities = probabilities.detach()
-    if choose(implementation, probabilities) == "reference":
+    face = choose(implementation, probabilities)
+    if face == "reference":
         return sample_classes_reference(probabilities, keys, num_maps, stratified)
+    if face == "triton":
+        from rss_env.kernels.triton.sample_classes import sample_classes_triton
+
+        return sample_classes_triton(probabilities, keys, num_maps, stratified)
     batch, _, cells = probabilities.shape
     maps = torch.empty(batch, num_maps, cells, dtype=torch.uint8)
     _draw(batch, probabilities, keys, int(stratified), maps)

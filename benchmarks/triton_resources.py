@@ -1,0 +1,212 @@
+"""What do the Triton kernels take of a CUDA device: registers, shared memory, spills?
+
+    python -m benchmarks.triton_resources
+
+Compiles every kernel ahead of time for compute capability 8.0 (A100) and 9.0 (H100), for which no
+GPU is needed, and has Triton's own `ptxas` say what each takes. Prints a Markdown table. It says
+nothing of speed.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import triton
+import triton.backends.nvidia
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from rss_env.kernels.triton import (
+    cell_rewards,
+    class_counts,
+    expected_counts,
+    gather_images,
+    label_covariance,
+    label_table,
+    pairwise_difference,
+    sample_classes,
+)
+from rss_env.kernels.triton.launching import ROW, WARPS
+
+CAPABILITIES = (80, 90)
+NUM_CLASSES = (21, 60)
+NUM_MAPS = (8, 32)
+OFFSETS = (0, 64, 320, 1344, 5440)  # of scales 8, 4, 2, 1 at 64x64
+_PTXAS = Path(triton.backends.nvidia.__file__).parent / "bin" / "ptxas"
+_TYPES = {"u8": "*u8", "i16": "*i16", "i32": "*i32", "i64": "*i64", "i1": "*i1", "f32": "*fp32"}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One kernel with the constants it is compiled for.
+
+    Attributes:
+        name: What the table calls it.
+        kernel: A `triton.jit` function.
+        pointers: Element types of its first arguments, in words; integers follow.
+        constants: Its compile-time constants.
+        ones: Whether its integers are all 1, which Triton compiles for separately (a single cell).
+    """
+
+    name: str
+    kernel: Any
+    pointers: str
+    constants: dict[str, Any] = field(default_factory=dict)
+    ones: bool = False
+
+    def of_ones(self) -> Variant:
+        """The same kernel for integers that are all 1."""
+        return replace(self, ones=True)
+
+    def source(self) -> ASTSource:
+        """What Triton compiles: tensors begin at multiples of 16 bytes, as PyTorch's do."""
+        names, pointers = self.kernel.arg_names, self.pointers.split()
+        signature = {
+            name: "constexpr" if name in self.constants or (self.ones and i >= len(pointers))
+            else _TYPES[pointers[i]] if i < len(pointers) else "i32"
+            for i, name in enumerate(names)
+        }  # fmt: skip
+        ones = dict.fromkeys(names[len(pointers) :], 1) if self.ones else {}
+        aligned: Any = {(i,): [["tt.divisibility", 16]] for i in range(len(pointers))}
+        return ASTSource(self.kernel, signature, ones | self.constants, aligned)
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What a compiled kernel takes.
+
+    Attributes:
+        registers: Of each thread.
+        shared: Bytes of shared memory of each program.
+        spills: Bytes stored to or loaded from local memory for want of registers.
+        stack: Bytes of local memory of each thread.
+    """
+
+    registers: int
+    shared: int
+    spills: int
+    stack: int
+
+
+def variants_of_classes(num_classes: int) -> Iterator[Variant]:
+    """The kernels whose tiles depend on C."""
+    tile = class_counts.tile_of(num_classes)
+    counting, rewarding = class_counts.count_classes, cell_rewards.reward_cells
+    yield Variant("class_counts, pixels", counting, "u8 u8 i64 i1 i32", {"PIXELS": True, **tile})
+    for bits in ("i16", "i32"):
+        name, constants = f"class_counts, {bits}", {"PIXELS": False, **tile}
+        yield Variant(name, counting, f"u8 {bits} i64 i1 i32", constants)
+        constants = {"PIXELS": False, "BLOCK": ROW}
+        yield Variant(f"cell_rewards, {bits}", rewarding, f"u8 {bits} i64 i1 f32 f32", constants)
+        tabulating = label_table.count_labels
+        yield Variant(
+            f"label_table, {bits}", tabulating, f"u8 {bits}", label_table.tile_of(num_classes)
+        )
+    constants = {"OFFSETS": OFFSETS, **expected_counts.tile_of(num_classes)}
+    yield Variant("expected_counts", expected_counts.expect_counts, "f32 u8 f32", constants)
+    spreading = expected_counts.spread_gradient
+    yield Variant("expected_counts, gradient", spreading, "f32 u8 f32", constants)
+
+
+def variants_of_maps(num_maps: int) -> Iterator[Variant]:
+    """The kernels whose tiles depend on K."""
+    for stratified in (False, True):
+        name = "sample_classes" + ", stratified" * stratified
+        constants = {"STRATIFIED": stratified, **sample_classes.tile_of(num_maps)}
+        yield Variant(name, sample_classes.draw_classes, "f32 i64 u8", constants)
+    tile, differences = pairwise_difference.tile_of(num_maps), pairwise_difference
+    yield Variant("pairwise_difference, counts", differences.count_differences, "u8 i32", tile)
+    yield Variant("pairwise_difference", differences.owe_differences, "f32 u8 i32 f32", tile)
+
+
+def variants_alike() -> Iterator[Variant]:
+    """The kernels whose tiles are always the same."""
+    constants: dict[str, Any] = {"PIXELS": True, "BLOCK": ROW}
+    rewarding = cell_rewards.reward_cells
+    yield Variant("cell_rewards, pixels", rewarding, "u8 u8 i64 i1 f32 f32", constants)
+    yield Variant("gather_images", gather_images.copy_images, "u8 i64 i1 u8", {"BLOCK": ROW})
+    weighing, adding = label_covariance.weigh_hits, label_covariance.add_shared_hits
+    rows = {"BLOCK": label_covariance.ROW}
+    yield Variant("label_covariance, hits", weighing, "f32 u8 f32 f32 f32 u8", rows)
+    constants = {name: getattr(label_covariance, name) for name in ("SIDE", "CHUNK", "AT_ONCE")}
+    yield Variant("label_covariance, products", adding, "f32 u8 f32", constants)
+
+
+def all_variants() -> list[tuple[str, Variant]]:
+    """Every kernel with the sizes of the table's rows."""
+    rows = [("any", variant) for variant in variants_alike()]
+    for size, make, values in (
+        ("C", variants_of_classes, NUM_CLASSES),
+        ("K", variants_of_maps, NUM_MAPS),
+    ):
+        rows += [(f"{size} = {value}", variant) for value in values for variant in make(value)]
+    return rows
+
+
+def compile_variant(variant: Variant, capability: int) -> tuple[Resources, str]:
+    """Compile a kernel for a compute capability (80 for 8.0) and ask `ptxas` what it takes.
+
+    Returns:
+        What it takes, and its PTX.
+
+    Raises:
+        RuntimeError: If `ptxas` reports nothing that can be read.
+    """
+    target = GPUTarget("cuda", capability, 32)
+    compiled = triton.compile(variant.source(), target=target, options={"num_warps": WARPS})
+    with tempfile.TemporaryDirectory() as folder:
+        source = Path(folder) / "kernel.ptx"
+        source.write_text(compiled.asm["ptx"])
+        architecture = re.search(r"\.target (sm_\w+)", compiled.asm["ptx"])
+        if architecture is None:
+            raise RuntimeError(f"{variant.name}: the PTX names no target")
+        command = [str(_PTXAS), "-v", f"-arch={architecture[1]}", str(source), "-o", "/dev/null"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    report = done.stdout + done.stderr
+    registers = re.search(r"Used (\d+) registers", report)
+    local = re.search(
+        r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", report
+    )
+    if registers is None or local is None:
+        raise RuntimeError(f"{variant.name}: ptxas said {report!r}")
+    stack, stored, loaded = (int(number) for number in local.groups())
+    taken = Resources(int(registers[1]), compiled.metadata.shared, stored + loaded, stack)
+    return taken, compiled.asm["ptx"]
+
+
+def compile_all(variants: Sequence[Variant], capability: int) -> list[tuple[Resources, str]]:
+    """Compile kernels two at a time: half of the time is that of `ptxas`, another process."""
+    with ThreadPoolExecutor(2) as pool:
+        return list(pool.map(compile_variant, variants, [capability] * len(variants)))
+
+
+def main() -> None:
+    """Compile everything and print the table."""
+    rows = all_variants()
+    variants = [variant for _, variant in rows]
+    found = [compile_all(variants, capability) for capability in CAPABILITIES]
+    version = subprocess.run([str(_PTXAS), "--version"], capture_output=True, text=True, check=True)
+    release = re.search(r"release [\d.]+, V[\d.]+", version.stdout)
+    print("# Registers, shared memory and spills of the Triton kernels\n")
+    print("Compiled ahead of time, without a GPU; nothing was run on one, and nothing timed.")
+    print(f"`python -m benchmarks.triton_resources`; triton {triton.__version__}, ptxas", end=" ")
+    print(f"{release[0] if release else 'unknown'}, {platform.system()} {platform.machine()}.")
+    print(f"Programs of {WARPS} warps. Each cell: registers of a thread / bytes of shared memory")
+    print("of a program / bytes of spills.\n")
+    names = [f"sm_{capability}" for capability in CAPABILITIES]
+    print(f"| kernel | size | {' | '.join(names)} |\n|---|---|{'---|' * len(names)}")
+    for (size, variant), *taken in zip(rows, *found, strict=True):
+        cells = [f"{r.registers} / {r.shared} / {r.spills}" for r, _ in taken]
+        print(f"| {variant.name} | {size} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()

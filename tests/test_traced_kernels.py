@@ -1,0 +1,143 @@
+"""Kernels as operators: what fake tensors and `torch.compile` see of them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from test_belief_kernels import problem as belief_problem
+from test_kernels import problem
+from test_sample_classes import problem as sampling_problem
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+from rss_env.errors import InputError
+from rss_env.kernels.cell_rewards import cell_rewards
+from rss_env.kernels.class_counts import class_counts
+from rss_env.kernels.expected_counts import expected_counts
+from rss_env.kernels.gather_images import gather_images
+from rss_env.kernels.label_covariance import label_covariance
+from rss_env.kernels.label_table import label_table
+from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
+from rss_env.kernels.sample_classes import sample_classes
+
+LABELS, MAPS, INDEX, MIRRORED = problem(3, 5, 3, 7, 11, 3, 5, 0.2)
+LOOKUPS = {
+    name: (MAPS, table, INDEX, MIRRORED, 11)
+    for name, table in {
+        "pixels": LABELS[:, ::3, ::3].reshape(3, -1),
+        "narrow": label_table(LABELS, 5, 3),
+        "wide": label_table(LABELS, 5, 3).int(),
+    }.items()
+}
+BELIEFS, OWN = belief_problem(2, 4, 9, 3)
+PROBABILITIES, KEYS = sampling_problem(2, 5, 7)
+CALLS = {
+    **{f"class_counts, {n}": (class_counts, (*given, 5), {}) for n, given in LOOKUPS.items()},
+    **{
+        f"cell_rewards, {n}": (cell_rewards, (*given, torch.rand(5)), {})
+        for n, given in LOOKUPS.items()
+    },
+    "label_table": (label_table, (LABELS, 5, 3), {}),
+    "gather_images": (gather_images, (LABELS, INDEX, MIRRORED, 3), {}),
+    "gather_images, once": (gather_images, (LABELS[..., None], INDEX, MIRRORED), {}),
+    "sample_classes": (sample_classes, (PROBABILITIES, KEYS, 3), {}),
+    "sample_classes, stratified": (sample_classes, (PROBABILITIES, KEYS, 3), {"stratified": True}),
+    "expected_counts": (expected_counts, (BELIEFS, OWN, (0, 2, 9)), {}),
+    "label_covariance": (label_covariance, (BELIEFS, OWN, *torch.rand(2, 2, 4, 3)), {}),
+    "pairwise_difference": (pairwise_spatial_difference, (torch.rand(2, 4), OWN), {}),
+}
+EACH_CALL = pytest.mark.parametrize("name", CALLS)
+
+
+@EACH_CALL
+def test_operators_keep_their_promises(name):
+    kernel, arguments, options = CALLS[name]
+    operator = getattr(torch.ops.rss_env, kernel.__name__)
+    found = torch.library.opcheck(operator.default, arguments, options)
+    assert set(found.values()) == {"SUCCESS"}
+    assert operator(*arguments, **options).equal(kernel(*arguments, **options))
+
+
+@pytest.mark.parametrize("implementation", ["reference", "numba"])
+def test_gradient_of_expected_counts_is_that_of_finite_differences(implementation):
+    leaf = BELIEFS.double().requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda p: expected_counts(p, OWN, (0, 2, 9), implementation=implementation), leaf
+    )
+
+
+def test_gradient_of_expected_counts_is_an_operator_too():
+    gradient = torch.randn(2, 4, 2, 3)
+    operator = torch.ops.rss_env.expected_counts_backward
+    found = torch.library.opcheck(operator.default, (gradient, OWN, (0, 2, 9)))
+    assert set(found.values()) == {"SUCCESS"}
+
+    def weighed(beliefs):
+        return (expected_counts(beliefs, OWN, (0, 2, 9)) * gradient).sum()
+
+    leaves = [BELIEFS.clone().requires_grad_() for _ in range(2)]
+    weighed(leaves[0]).backward()
+    torch.compile(weighed, backend="aot_eager", fullgraph=True)(leaves[1]).backward()
+    assert leaves[0].grad.equal(leaves[1].grad)
+
+
+@EACH_CALL
+def test_compiled_calls_give_the_same(name):
+    """In one graph: the kernel is no reason to break it."""
+    kernel, arguments, options = CALLS[name]
+
+    def doubled(*given):
+        return 2 * kernel(*given, **options)
+
+    torch.compiler.reset()  # the others are no recompilations of this one
+    compiled = torch.compile(doubled, backend="aot_eager", fullgraph=True)
+    assert compiled(*arguments).equal(doubled(*arguments))
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@EACH_CALL
+def test_fake_tensors_get_the_shape_and_type(name, device):
+    kernel, arguments, options = CALLS[name]
+    expected = kernel(*arguments, **options)
+    with FakeTensorMode():
+        fakes = [
+            torch.empty_strided(a.shape, a.stride(), dtype=a.dtype, device=device)
+            if isinstance(a, torch.Tensor)
+            else a
+            for a in arguments
+        ]
+        found = kernel(*fakes, **options)
+        assert isinstance(found, FakeTensor)
+        assert found.device.type == device
+    assert (found.shape, found.dtype) == (expected.shape, expected.dtype)
+    assert found.stride() == expected.stride()
+
+
+def test_a_scale_of_one_is_a_view_that_needs_no_operator():
+    with FakeTensorMode():
+        labels = torch.empty(3, 8, 4, dtype=torch.uint8, device="cuda")
+        assert label_table(labels, 5, 1).shape == (3, 32)
+
+
+def test_plain_tensors_do_not_pass_through_operators(monkeypatch):
+    """It would cost the single environment more than the kernel itself."""
+
+    def refuse(*_, **__):
+        raise AssertionError("passed through the dispatcher")
+
+    monkeypatch.setattr(torch.library.CustomOpDef, "__call__", refuse)
+    for kernel, arguments, options in CALLS.values():
+        kernel(*arguments, **options)
+    with FakeTensorMode(), pytest.raises(AssertionError, match="dispatcher"):
+        gather_images(torch.empty(1, 2, 2), torch.zeros(1), torch.zeros(1))
+
+
+def test_what_kernels_say_has_no_gradient():
+    leaf = torch.rand(2, 4).requires_grad_()
+    assert not pairwise_spatial_difference(leaf, OWN).requires_grad
+    compiled = torch.compile(pairwise_spatial_difference, backend="aot_eager", fullgraph=True)
+    assert not compiled(leaf, OWN).requires_grad
+
+
+def test_operators_refuse_faces_that_cannot_run():
+    with pytest.raises(InputError, match="unknown implementation 'fast'"):
+        torch.ops.rss_env.gather_images(LABELS, INDEX, MIRRORED, implementation="fast")
