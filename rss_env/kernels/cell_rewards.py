@@ -6,7 +6,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import FACES, BatchLoop, choose, traceable
 from rss_env.kernels.label_table import select_rows
 
 
@@ -107,7 +107,7 @@ def cell_rewards(
         (G, K, P) float32: weight of the chosen class times the share of the cell's valid pixels
         that have it; 0 where every pixel is void.
     """
-    face = choose(implementation, maps)
+    face = choose(implementation, maps, FACES)
     if face == "reference":
         return cell_rewards_reference(maps, table, index, mirrored, columns, class_weights)
     if face == "triton":

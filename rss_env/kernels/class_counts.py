@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import FACES, BatchLoop, choose, traceable
 from rss_env.kernels.label_table import VOID, select_rows
 
 
@@ -109,7 +109,7 @@ def class_counts(
     Returns:
         (G, K, 2, C) int32, pixels: true positives, then predicted. Void pixels are left out.
     """
-    face = choose(implementation, maps)
+    face = choose(implementation, maps, FACES)
     if face == "reference":
         return class_counts_reference(maps, table, index, mirrored, columns, num_classes)
     if face == "triton":

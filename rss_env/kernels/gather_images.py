@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import FACES, BatchLoop, choose, traceable
 
 
 def gather_images_reference(
@@ -61,7 +61,7 @@ def gather_images(
     Returns:
         (G * repeats, H, W, ...) uint8, freshly allocated.
     """
-    face = choose(implementation, images)
+    face = choose(implementation, images, FACES)
     if face == "reference":
         return gather_images_reference(images, index, mirrored, repeats)
     if face == "triton":

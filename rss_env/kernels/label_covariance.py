@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import FACES, BatchLoop, choose, traceable
 
 
 def label_covariance_reference(
@@ -140,7 +140,7 @@ def label_covariance(
         (B, S, N, N) floating point, positive semi-definite up to rounding; not differentiable.
     """
     inputs = [t.detach() for t in (probabilities, maps, hit_weights, class_weights)]
-    face = choose(implementation, maps)
+    face = choose(implementation, maps, FACES)
     if face == "reference":
         return label_covariance_reference(*inputs, offsets)
     if face == "triton":
