@@ -188,6 +188,8 @@ class ReplayMemory(ImageMemory):
         self._maps = self._table(*shape, cells, dtype=torch.uint8)
         self._scores = self._table(*shape, scales, dtype=real)
         self._predicted = self._table(*shape, scales, classes, dtype=real)
+        # Until a group is there its maps are of class 0, and what is worked out of them is finite.
+        self._predicted[..., 0] = torch.tensor(geometry.cells, dtype=real).to(device)
         self._likelihoods = None
         if with_likelihoods:
             self._likelihoods = self._table(*shape, cells, dtype=torch.float16)

@@ -256,7 +256,7 @@ class RSSLearner(Learner):
                 there = valid.view(*valid.shape, *[1] * (told.ndim - 2)).expand_as(told)
                 deviation = synchronised_deviation(told - told.mean(2, keepdim=True), there)
             else:  # a constant of the scale
-                deviation = told.new_tensor(1.0 if self.env.pixel_level else count**-0.5)
+                deviation = told.new_full((), 1.0 if self.env.pixel_level else count**-0.5)
             terms.append(
                 relative_regression(predicted, told, deviation, psd=self.config.psd, valid=valid)
             )

@@ -188,7 +188,8 @@ def metric_covariance(
             probabilities.index_select(2, chosen), maps.index_select(2, chosen), *weights, starts
         )
         shares = [len(part) / count for part, count in zip(cells, geometry.cells, strict=True)]
-        covariance /= covariance.new_tensor(shares).view(-1, 1, 1)
+        for s, share in enumerate(shares):
+            covariance[:, s] /= share  # (a tensor of them would have to be waited for)
     if not in_regions:
         return covariance
     parts = (geometry.split(probabilities), geometry.split(maps), geometry.grids)

@@ -133,11 +133,12 @@ def variants_alike() -> Iterator[Variant]:
     rewarding = cell_rewards.reward_cells
     yield Variant("cell_rewards, pixels", rewarding, "u8 u8 i64 i1 f32 f32", constants)
     yield Variant("gather_images", gather_images.copy_images, "u8 i64 i1 u8", {"BLOCK": ROW})
-    weighing, adding = label_covariance.weigh_hits, label_covariance.add_shared_hits
-    rows = {"BLOCK": label_covariance.ROW}
-    yield Variant("label_covariance, hits", weighing, "f32 u8 f32 f32 f32 u8", rows)
+    weighing, adding = label_covariance.weigh_cells, label_covariance.add_products
+    constants = {"OFFSETS": OFFSETS, "BLOCK": label_covariance.ROW}
+    yield Variant("label_covariance, cells", weighing, "f32 u8 f32 f32 f32 f32 u8", constants)
     constants = {name: getattr(label_covariance, name) for name in ("SIDE", "CHUNK", "AT_ONCE")}
-    yield Variant("label_covariance, products", adding, "f32 u8 f32", constants)
+    constants["OFFSETS"] = OFFSETS
+    yield Variant("label_covariance, products", adding, "f32 f32 u8 f32", constants)
 
 
 def all_variants() -> list[tuple[str, Variant]]:

@@ -172,18 +172,27 @@ def test_gradient_of_expected_counts_is_that_of_finite_differences():
     )
 
 
-@pytest.mark.parametrize("name", [*BELIEF_SHAPES, "several tiles"])
-def test_covariances(name, monkeypatch):
-    shape = BELIEF_SHAPES.get(name, (1, 35, 37, 3))
+@pytest.mark.parametrize(
+    ("shape", "offsets"),
+    [
+        ((1, 1, 1, 2), (0, 1)),
+        ((3, 5, 77, 5), (0, 1, 6, 30, 77)),
+        ((2, 3, 35, 60), (0, 7, 35)),
+        ((1, 35, 37, 3), (0, 4, 37)),
+        ((2, 2, 9, 255), (0, 9)),
+    ],
+)
+def test_covariances(shape, offsets, monkeypatch):
     monkeypatch.setattr(triton_covariance, "CHUNK", 16)  # so that few cells make several
     probabilities, maps = belief_problem(*shape)
-    hit, everywhere = torch.rand(2, *maps.shape[:2], shape[3]).unbind()
+    hit, everywhere = torch.rand(2, *maps.shape[:2], len(offsets) - 1, shape[3]).unbind()
     exact = probabilities.double()
     exact = exact / exact.sum(1, keepdim=True)
-    inputs = [exact, maps, hit.double(), everywhere.double()]
-    found, expected = both(label_covariance, *inputs)
+    found, expected = both(
+        label_covariance, exact, maps, hit.double(), everywhere.double(), offsets
+    )
     torch.testing.assert_close(found, expected)
     single = (t.to(DEVICE) for t in (probabilities, maps, hit, everywhere))
-    found = label_covariance(*single, implementation="triton")
+    found = label_covariance(*single, offsets, implementation="triton")
     close = {"rtol": 1e-3, "atol": 1e-4 * float(expected.max())}
     torch.testing.assert_close(found.cpu().double(), expected, **close)

@@ -42,7 +42,11 @@ CALLS = {
     "sample_classes": (sample_classes, (PROBABILITIES, KEYS, 3), {}),
     "sample_classes, stratified": (sample_classes, (PROBABILITIES, KEYS, 3), {"stratified": True}),
     "expected_counts": (expected_counts, (BELIEFS, OWN, (0, 2, 9)), {}),
-    "label_covariance": (label_covariance, (BELIEFS, OWN, *torch.rand(2, 2, 4, 3)), {}),
+    "label_covariance": (
+        label_covariance,
+        (BELIEFS, OWN, *torch.rand(2, 2, 4, 2, 3), (0, 2, 9)),
+        {},
+    ),
     "pairwise_difference": (pairwise_spatial_difference, (torch.rand(2, 4), OWN), {}),
 }
 EACH_CALL = pytest.mark.parametrize("name", CALLS)

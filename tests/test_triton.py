@@ -87,8 +87,10 @@ def test_kernels_compile_where_every_integer_is_one():
 def test_faces_are_chosen_by_device(device, has_triton, face, monkeypatch):
     monkeypatch.setattr(dispatch, "has_triton", lambda: has_triton)
     tensor = type("OnDevice", (), {"device": torch.device(device)})()
-    assert dispatch.choose("auto", tensor) == face
-    assert dispatch.choose("reference", tensor) == "reference"
+    assert dispatch.choose("auto", tensor, dispatch.FACES) == face
+    assert dispatch.choose("reference", tensor, dispatch.FACES) == "reference"
+    without_triton = "reference" if face == "triton" else face
+    assert dispatch.choose("auto", tensor) == without_triton
 
 
 def test_faces_that_cannot_run_here_are_refused():

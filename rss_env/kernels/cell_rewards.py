@@ -8,7 +8,16 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose, traceable
+from rss_env.kernels.dispatch import (
+    FACES,
+    Array,
+    BatchLoop,
+    alike,
+    as_array,
+    as_tensor,
+    choose,
+    traceable,
+)
 from rss_env.kernels.label_table import select_rows, walk_rows
 
 
@@ -111,7 +120,7 @@ def action_rewards(
     Returns:
         (G, K, Q) float32.
     """
-    if choose(implementation, actions) != "numba":
+    if choose(implementation, actions, FACES) != "numba":
         parts = as_tensor(actions).split([table.shape[1] for table in tables], -1)
         of_groups = (as_tensor(index), as_tensor(mirrored))
         rewards = [
@@ -174,7 +183,7 @@ def cell_rewards(
         (G, K, P) float32: weight of the chosen class times the share of the cell's valid pixels
         that have it; 0 where every pixel is void.
     """
-    face = choose(implementation, maps)
+    face = choose(implementation, maps, FACES)
     if face == "reference":
         return cell_rewards_reference(maps, table, index, mirrored, columns, class_weights)
     if face == "triton":

@@ -11,7 +11,16 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose, traceable
+from rss_env.kernels.dispatch import (
+    FACES,
+    Array,
+    BatchLoop,
+    alike,
+    as_array,
+    as_tensor,
+    choose,
+    traceable,
+)
 from rss_env.kernels.label_table import VOID, select_rows, walk_rows
 
 
@@ -127,7 +136,7 @@ def action_counts(
     Returns:
         (G, K, S, 2, C) int32, pixels: true positives, then predicted.
     """
-    if choose(implementation, actions) != "numba":
+    if choose(implementation, actions, FACES) != "numba":
         parts = as_tensor(actions).split([table.shape[1] for table in tables], -1)
         of_groups = (as_tensor(index), as_tensor(mirrored))
         counts = [
@@ -182,7 +191,7 @@ def class_counts(
     Returns:
         (G, K, 2, C) int32, pixels: true positives, then predicted. Void pixels are left out.
     """
-    face = choose(implementation, maps)
+    face = choose(implementation, maps, FACES)
     if face == "reference":
         return class_counts_reference(maps, table, index, mirrored, columns, num_classes)
     if face == "triton":

@@ -7,7 +7,7 @@ import importlib
 import os
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar, cast
 
 import numba
@@ -18,6 +18,7 @@ import torch
 from rss_env.errors import InputError, check_choice
 
 IMPLEMENTATIONS = ("auto", "reference", "numba", "triton")
+FACES = ("numba", "triton")  # of a kernel, beside its reference
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
@@ -36,16 +37,21 @@ Array = TypeVar("Array", np.ndarray, torch.Tensor)
 """What kernels take: tensors, or arrays where no time is to be lost on wrapping them."""
 
 
-def choose(implementation: str, tensor: torch.Tensor | np.ndarray) -> str:
+def choose(
+    implementation: str,
+    tensor: torch.Tensor | np.ndarray,
+    faces: Collection[str] = ("numba",),
+) -> str:
     """Name the face to run.
 
     Args:
         implementation: `auto`, or the face to run whatever the device.
         tensor: One that the kernel is to read, or an array.
+        faces: What the kernel has, of `FACES`.
 
     Returns:
-        For `auto`: `numba` for arrays and for tensors on the CPU, `triton` for those on CUDA if
-        Triton can be imported, and otherwise `reference`.
+        For `auto`, as far as there is such a face: `numba` for arrays and for tensors on the CPU,
+        `triton` for those on CUDA if Triton can be imported. Otherwise `reference`.
 
     Raises:
         InputError: If `implementation` is not one of `IMPLEMENTATIONS`, or cannot run here.
@@ -55,17 +61,17 @@ def choose(implementation: str, tensor: torch.Tensor | np.ndarray) -> str:
         return "numba"
     if check_choice("implementation", implementation, IMPLEMENTATIONS) == "reference":
         return implementation
-    faces = []
-    if device == "cpu":
-        faces.append("numba")
-    # Triton's interpreter runs kernels on the CPU, for tests; imported without it, Triton does not.
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    if (device == "cuda" or (interpreted and implementation == "triton")) and has_triton():
-        faces.append("triton")
+    able = []
+    if device == "cpu" and "numba" in faces:
+        able.append("numba")
+    # Triton's interpreter runs kernels on the CPU, for tests, if it is chosen before the import.
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1" and implementation == "triton"
+    if "triton" in faces and (device == "cuda" or interpreted) and has_triton():
+        able.append("triton")
     if implementation == "auto":
-        return faces[0] if faces else "reference"
-    if implementation not in faces:
-        valid = ", ".join(("auto", "reference", *faces))
+        return able[0] if able else "reference"
+    if implementation not in able:
+        valid = ", ".join(("auto", "reference", *able))
         raise InputError(
             f"implementation {implementation!r} cannot run here on {device} tensors; valid: {valid}"
         )

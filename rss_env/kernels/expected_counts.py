@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import FACES, BatchLoop, choose, traceable
 
 
 def expected_counts_reference(
@@ -94,7 +94,7 @@ def _forward(
     *,
     implementation: str = "auto",
 ) -> torch.Tensor:
-    if choose(implementation, maps) == "triton":
+    if choose(implementation, maps, FACES) == "triton":
         from rss_env.kernels.triton.expected_counts import expected_counts_triton
 
         return expected_counts_triton(probabilities, maps, offsets)
@@ -116,7 +116,7 @@ def _backward(
     implementation: str = "auto",
 ) -> torch.Tensor:
     """The gradient (B, C, cells) on the probabilities, of one (B, N, S, C) on the counts."""
-    if choose(implementation, maps) == "triton":
+    if choose(implementation, maps, FACES) == "triton":
         from rss_env.kernels.triton.expected_counts import expected_counts_gradient_triton
 
         return expected_counts_gradient_triton(gradient, maps, offsets)
@@ -163,7 +163,7 @@ def expected_counts(
     Returns:
         (B, N, S, C) of the probabilities' type, in cells; differentiable in the probabilities.
     """
-    face = choose(implementation, maps)
+    face = choose(implementation, maps, FACES)
     if face == "reference":
         return expected_counts_reference(probabilities, maps, offsets)
     given = (probabilities, maps, tuple(offsets), face)

@@ -6,7 +6,16 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose, traceable
+from rss_env.kernels.dispatch import (
+    FACES,
+    Array,
+    BatchLoop,
+    alike,
+    as_array,
+    as_tensor,
+    choose,
+    traceable,
+)
 
 
 def gather_images_reference(
@@ -88,7 +97,7 @@ def gather_images(
     Returns:
         (G * repeats, H, W, ...) uint8, freshly allocated.
     """
-    face = choose(implementation, images)
+    face = choose(implementation, images, FACES)
     if face != "numba":
         tensors = (as_tensor(images), as_tensor(index), as_tensor(mirrored))
         if face == "triton":

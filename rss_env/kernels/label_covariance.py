@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import FACES, BatchLoop, choose, traceable
 
 
 def label_covariance_reference(
@@ -141,7 +141,7 @@ def label_covariance(
     """
     probabilities = probabilities.detach()
     weights = (hit_weights.detach(), class_weights.detach())
-    face = choose(implementation, maps)
+    face = choose(implementation, maps, FACES)
     if face == "reference":
         return label_covariance_reference(probabilities, maps, *weights, offsets)
     if face == "triton":

@@ -11,7 +11,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import FACES, BatchLoop, choose, traceable
 
 VOID = 255
 
@@ -59,7 +59,7 @@ def _empty_table(labels: torch.Tensor, num_classes: int, scale: int, **_) -> tor
 def _table_of_coarse_cells(
     labels: torch.Tensor, num_classes: int, scale: int, *, implementation: str = "auto"
 ) -> torch.Tensor:
-    face = choose(implementation, labels)
+    face = choose(implementation, labels, FACES)
     if face == "reference":
         return label_table_reference(labels, num_classes, scale)
     if face == "triton":

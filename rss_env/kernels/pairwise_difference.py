@@ -8,7 +8,7 @@ from __future__ import annotations
 import numba
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import FACES, BatchLoop, choose, traceable
 
 
 def pairwise_spatial_difference_reference(scores: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
@@ -70,7 +70,7 @@ def pairwise_spatial_difference(
         (B, K, P) of the scores' dtype; zero wherever all K maps agree.
     """
     scores = scores.detach()
-    face = choose(implementation, maps)
+    face = choose(implementation, maps, FACES)
     if face == "reference":
         return pairwise_spatial_difference_reference(scores, maps)
     if face == "triton":

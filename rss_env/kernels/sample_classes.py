@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import FACES, BatchLoop, choose, traceable
 
 _GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 _BELOW_ONE = 1.0 - 2.0**-24  # the largest float32 below 1
@@ -163,7 +163,7 @@ def sample_classes(
     hypercube (McKay et al., 1979); Fisher and Yates' shuffle (Durstenfeld, 1964).
     """
     probabilities = probabilities.detach()
-    face = choose(implementation, probabilities)
+    face = choose(implementation, probabilities, FACES)
     if face == "reference":
         return sample_classes_reference(probabilities, keys, num_maps, stratified)
     if face == "triton":

@@ -18,7 +18,7 @@ from rss_env.kernels.triton.launching import launch
 ROW = 256  # cells of a program that weighs them
 SIDE = 32  # maps of a tile
 CHUNK = 256  # cells of a program that adds them up
-AT_ONCE = 4  # of them, so that loads overlap
+AT_ONCE = 2  # of them, so that loads overlap
 
 
 @triton.jit
