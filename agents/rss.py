@@ -184,18 +184,18 @@ class RSSLearner(Learner):
     def _believe(
         self, logits: torch.Tensor, progress: float
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Beliefs and policy (B, C, P) of each scale, from logits (B, C, H, W)."""
-        config, scales = self.config, self.env.geometry.scales
+        """Beliefs and policy (B, C, P) of each scale, from the network's logits."""
+        config, scales, stride = self.config, self.env.geometry.scales, self.network.stride
         fallen = progress * (config.final_exploration - config.exploration)
         if self.is_linear:
-            beliefs = pool_cells(logits, scales)
+            beliefs = pool_cells(logits, scales, stride)
             chances = [(part / self.temperature).softmax(1) for part in beliefs]
         else:
             pixels = (logits / self.temperature).softmax(1)
             if self.uses_metric and config.metric_decisions and not self.env.pixel_level:
                 assert self.env.metric is not None
                 self.network.decide.observe(pixels, self.env.metric, self.temperature)
-            beliefs = chances = pool_cells(pixels, scales)
+            beliefs = chances = pool_cells(pixels, scales, stride)
         return beliefs, [mix_with_uniform(part, config.exploration + fallen) for part in chances]
 
     def _draw(self, policy: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
