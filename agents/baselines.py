@@ -154,7 +154,10 @@ class BaselineLearner(Learner):
             ratio = policy.gather(1, maps.long()) / drawn
             gain = clipped_objective(ratio, advantages, self.config.clip if self.clips else None)
             entropy = -(policy * policy.log()).sum(1).mean()
-            yield -(gain + self.entropy * entropy), {"score": rewards.mean(), "entropy": entropy}
+            yield (
+                -(gain + self.entropy * entropy),
+                {"score": rewards.mean(), "entropy": entropy.detach()},
+            )
 
     def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss of the first step on a new batch."""

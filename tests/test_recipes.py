@@ -18,7 +18,7 @@ from agents.policies import build_network
 from agents.recipes import RECIPES, main
 from rss_env.datasets import open_dataset
 
-SIZES = {"voc": ("64", "64"), "pascal-context": ("64", "64"), "cityscapes": ("64", "128")}
+SIZES = {"voc": ("32", "32"), "pascal-context": ("32", "32"), "cityscapes": ("32", "64")}
 CLASSES = {"voc": 21, "pascal-context": 59, "cityscapes": 19}
 DATASETS = {"voc": "VOC", "pascal-context": "PascalContext", "cityscapes": "Cityscapes"}
 
@@ -40,7 +40,7 @@ def test_two_updates_of_every_recipe(name: str, algo: Algorithm, roots, tmp_path
     architecture = RECIPES[name](tmp_path).network.partition("/")[0]
     small = ["--device", "cpu", "--updates", "2", "--num-images", "2", "--group-size", "2"]
     small += ["--image-size", *SIZES[name], "--no-pretrained"]
-    small += ["--network", f"{architecture}/resnet18@4"]
+    small += ["--network", f"{architecture}/tu-mobilenetv3_small_050@4"]
     main([name, "--root", roots[name], "--out", str(tmp_path / "run"), "--algo", algo, *small])
     result = json.loads(capsys.readouterr().out)
     assert (result["algo"], result["updates"]) == (algo, 2)

@@ -20,7 +20,7 @@ from agents.policies import build_network, upsample
 from agents.train import TrainConfig
 from rss_env.errors import InputError
 
-NETWORK = "fpn/resnet18@4"
+NETWORK = "fpn/tu-mobilenetv3_small_050@4"
 SIZE = (32, 64)
 
 
@@ -56,7 +56,7 @@ def test_the_stride_decides_nothing_but_where_the_decoder_stops():
     torch.manual_seed(0)
     strided = build_network(NETWORK, 5, SIZE).eval()
     torch.manual_seed(0)
-    plain = build_network("fpn/resnet18", 5, SIZE).eval()
+    plain = build_network(NETWORK.removesuffix("@4"), 5, SIZE).eval()
     assert plain.stride == 1
     with torch.no_grad():
         cells = strided.cell_logits(images())
