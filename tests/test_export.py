@@ -85,9 +85,12 @@ def test_encoder_and_network_give_what_they_gave(name, images, tmp_path):
 
     description = about(files.network)
     assert description["class_names"] == list(CLASSES)
-    arguments = {key: description[key] for key in ("arch", "encoder_name", "classes")}
-    stop = {"upsampling": 1} if "@" in name else {}  # to compare before anything is upsampled
-    plain = smp.create_model(**arguments, encoder_weights=None, **stop)
+    arguments: dict[str, Any] = {
+        key: description[key] for key in ("arch", "encoder_name", "classes")
+    }
+    if "@" in name:
+        arguments["upsampling"] = 1  # to compare before anything is upsampled
+    plain = smp.create_model(**arguments, encoder_weights=None)
     plain.load_state_dict(load_file(files.network))
     logits = plain.eval()(normalised(images, description))
     assert torch.equal(logits, network.cell_logits(images))
