@@ -69,6 +69,8 @@ def build_learner(
     Raises:
         InputError: If the environment or a configuration does not fit.
     """
+    if algo == "rss" or algo in METHODS:
+        network.check_scales(env.geometry.scales)
     if algo == "rss":
         return RSSLearner(network, env, agent, seed)
     if algo in METHODS:

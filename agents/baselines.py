@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import nn
 
 from agents.advantages import leave_one_out, synchronised_deviation
 from agents.learner import Learner
+from agents.objectives import pool_cells
+from agents.policies import SegmentationNetwork
 from agents.sampling import mix_with_uniform, sample_maps
 from rss_env.errors import InputError, check_choice
 from rss_env.vector_env import RSSVectorEnv
@@ -80,7 +81,12 @@ class BaselineLearner(Learner):
     """REINFORCE, RLOO, GRPO and PPO on whole maps at the finest scale."""
 
     def __init__(
-        self, method: str, network: nn.Module, env: RSSVectorEnv, config: BaselineConfig, seed: int
+        self,
+        method: str,
+        network: SegmentationNetwork,
+        env: RSSVectorEnv,
+        config: BaselineConfig,
+        seed: int,
     ):
         """Bind a network to an environment of one scale and reset the latter.
 
@@ -89,7 +95,7 @@ class BaselineLearner(Learner):
                 al., 2019), `grpo` (Shao et al., arXiv 2402.03300; without a reference policy) or
                 `ppo` (Schulman et al., arXiv 1707.06347; the mean of an image's other maps stands
                 for the critic).
-            network: uint8 (B, H, W, 3) to logits (B, C, H, W).
+            network: What learns.
             env: With `array="torch"`, one scale, `group_size` K > 1.
             config: How to learn.
             seed: Of the images and of the maps drawn.
@@ -126,10 +132,10 @@ class BaselineLearner(Learner):
         return centred / synchronised_deviation(centred)
 
     def _policy(self, images: torch.Tensor) -> torch.Tensor:
-        """Probabilities (B, C, P) of every pixel's class."""
-        return mix_with_uniform(
-            self.network(images).softmax(1).flatten(2), self.config.exploration
-        ).clamp(min=1e-12)
+        """Probabilities (B, C, P) of every cell's class."""
+        pixels = self.network(images).softmax(1)
+        (cells,) = pool_cells(pixels, self.env.geometry.scales, self.network.stride)
+        return mix_with_uniform(cells, self.config.exploration).clamp(min=1e-12)
 
     def losses(
         self, progress: float = 0.0
@@ -148,7 +154,10 @@ class BaselineLearner(Learner):
             ratio = policy.gather(1, maps.long()) / drawn
             gain = clipped_objective(ratio, advantages, self.config.clip if self.clips else None)
             entropy = -(policy * policy.log()).sum(1).mean()
-            yield -(gain + self.entropy * entropy), {"score": rewards.mean(), "entropy": entropy}
+            yield (
+                -(gain + self.entropy * entropy),
+                {"score": rewards.mean(), "entropy": entropy.detach()},
+            )
 
     def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss of the first step on a new batch."""

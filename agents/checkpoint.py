@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -65,14 +65,22 @@ def write_atomically(path: Path, text: str) -> None:
     os.replace(temporary, path)
 
 
+def write_weights(
+    path: Path, weights: Mapping[str, torch.Tensor], metadata: dict[str, str]
+) -> None:
+    """Write a safetensors file in one move."""
+    on_cpu = {name: value.contiguous().cpu() for name, value in weights.items()}
+    temporary = path.with_name(f".{path.name}.tmp")
+    save_file(on_cpu, temporary, metadata)
+    os.replace(temporary, path)
+
+
 def save_checkpoint(
     folder: Path, network: SegmentationNetwork, description: NetworkDescription
 ) -> None:
     """Write `folder/model.safetensors` in one move."""
-    weights = {name: value.contiguous().cpu() for name, value in network.state_dict().items()}
-    temporary = folder / f".{FILE_NAME}.tmp"
-    save_file(weights, temporary, {"description": json.dumps(asdict(description))})
-    os.replace(temporary, folder / FILE_NAME)
+    metadata = {"description": json.dumps(asdict(description))}
+    write_weights(folder / FILE_NAME, network.state_dict(), metadata)
 
 
 def load_checkpoint(

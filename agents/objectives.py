@@ -17,21 +17,22 @@ from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 _MOST_WEIGHT = 2.0  # of a cell of an older map in the policy gradient
 
 
-def pool_cells(values: torch.Tensor, scales: Sequence[int]) -> list[torch.Tensor]:
+def pool_cells(values: torch.Tensor, scales: Sequence[int], stride: int = 1) -> list[torch.Tensor]:
     """Values of every scale's cells: the mean over each cell's pixels.
 
     Args:
-        values: (B, C, H, W).
-        scales: Cell sizes, coarse to fine.
+        values: (B, C, H/stride, W/stride).
+        scales: Cell sizes in pixels, coarse to fine.
+        stride: What the values are given at, in pixels; it divides every scale.
 
     Returns:
         (B, C, cells_s) for each scale.
     """
     pooled: list[torch.Tensor] = []
-    finer, finer_scale = values, 1
+    finer, finer_scale = values, stride
     for scale in reversed(scales):  # fine to coarse: each from the one before where it divides
         if scale % finer_scale:
-            finer, finer_scale = values, 1
+            finer, finer_scale = values, stride
         finer = F.avg_pool2d(finer, scale // finer_scale) if scale != finer_scale else finer
         finer_scale = scale
         pooled.insert(0, finer.flatten(2))

@@ -1,11 +1,14 @@
 """Networks: images in, logits for every pixel out.
 
 `tiny-unet` is ours, small enough to train on two CPU cores in a minute or two. Any network of
-segmentation-models-pytorch is built by name, as `<architecture>/<encoder>`.
+segmentation-models-pytorch is built by name, as `<architecture>/<encoder>`; with `@4` behind it, it
+acts where its decoder ends, on cells of 4 x 4 pixels, and is upsampled only to be evaluated.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from inspect import signature
 from typing import Any
 
 import torch
@@ -65,8 +68,19 @@ class TinyUNet(nn.Module):
         return self.head(x)
 
 
+def upsample(logits: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    """Logits (B, C, h, w) at another size (H, W), bilinear; the same tensor if that is theirs."""
+    if tuple(logits.shape[2:]) == tuple(size):
+        return logits
+    return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
+
+
 class SegmentationNetwork(nn.Module):
-    """A network behind the observation format: uint8 images in, logits of their pixels out."""
+    """A network behind the observation format: uint8 images in, logits out.
+
+    Attributes:
+        stride: Side in pixels of the cells that have logits in training; 1 for pixels.
+    """
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -77,42 +91,79 @@ class SegmentationNetwork(nn.Module):
         num_classes: int,
         mean: tuple[float, ...] = _MEAN,
         std: tuple[float, ...] = _STD,
+        stride: int = 1,
     ):
-        """Wrap a module that maps normalised (B, 3, H, W) to logits (B, C, H, W).
+        """Wrap a module that maps normalised (B, 3, H, W) to logits (B, C, H/stride, W/stride).
 
         Args:
             body: The module.
             num_classes: C.
             mean: What is subtracted from RGB in 0..1.
             std: What the rest is divided by.
+            stride: Of the logits.
         """
         super().__init__()
-        self.body = body
+        self.body, self.stride = body, stride
         self.decide = MetricDecision(num_classes)
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
+    def cell_logits(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits (B, C, H/stride, W/stride) float32 of images (B, H, W, 3) uint8."""
+        x = images.permute(0, 3, 1, 2)  # the memory is channels-last already
+        return self.body((x.float() / 255.0 - self.mean) / self.std)
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (B, C, H, W) float32 of images (B, H, W, 3) uint8.
+        """In training mode the logits of cells; in evaluation mode those of pixels, (B, C, H, W).
 
         In evaluation mode, after training on scores of a known metric: what each class is worth
-        there instead; in both cases the largest is the answer.
+        there instead; in all cases the largest is the answer.
         """
-        x = images.permute(0, 3, 1, 2)  # the memory is channels-last already
-        logits = self.body((x.float() / 255.0 - self.mean) / self.std)
-        return logits if self.training else self.decide(logits)
+        logits = self.cell_logits(images)
+        return logits if self.training else self.decide(upsample(logits, images.shape[1:3]))
+
+    def check_scales(self, scales: Sequence[int]) -> None:
+        """Refuse scales whose cells are not whole cells of the network.
+
+        Raises:
+            InputError: If the stride does not divide a scale.
+        """
+        if any(scale % self.stride for scale in scales):
+            raise InputError(
+                f"scales {tuple(scales)} do not fit a network that acts on cells of "
+                f"{self.stride}x{self.stride} pixels; valid: multiples of {self.stride}"
+            )
+
+
+def split_name(name: str) -> tuple[str, str, int | None]:
+    """Architecture, encoder and stride of a network's name; `tiny-unet` has no encoder.
+
+    Raises:
+        InputError: If what is behind an `@` is no stride.
+    """
+    network, at, stride = name.partition("@")
+    architecture, _, encoder = network.partition("/")
+    if at and not (stride.isdecimal() and int(stride) > 0):
+        raise InputError(f"network {name!r}: behind @ stands the stride of the logits, such as @4")
+    return architecture, encoder, int(stride) if at else None
 
 
 def _build_smp(name: str, num_classes: int, pretrained: bool) -> nn.Module:
     import segmentation_models_pytorch as smp  # heavy, and most runs do without
 
     architectures = {a.__name__.lower(): a for a in smp.MODEL_ARCHITECTURES_MAPPING.values()}
-    architecture, _, encoder = name.partition("/")
+    architecture, encoder, stride = split_name(name)
     if architecture.lower() not in architectures:
         raise InputError(
             f"unknown network {name!r}; valid: {TINY_UNET}, or <architecture>/<encoder> with "
             f"architecture among {', '.join(sorted(architectures))} and an encoder of "
             "segmentation-models-pytorch, for example unet/resnet18"
+        )
+    strided = [n for n, a in architectures.items() if "upsampling" in signature(a).parameters]
+    if stride is not None and architecture.lower() not in strided:
+        raise InputError(
+            f"network {name!r}: {architecture} gives every pixel logits of its own; valid with "
+            f"@stride: {', '.join(sorted(strided))}"
         )
     file = packaged_weights() if pretrained and encoder == LITE0 else None
     try:
@@ -121,6 +172,7 @@ def _build_smp(name: str, num_classes: int, pretrained: bool) -> nn.Module:
             encoder_name=encoder,
             encoder_weights="imagenet" if pretrained and file is None else None,
             classes=num_classes,
+            **({} if stride is None else {"upsampling": 1}),
         )
     except (KeyError, ValueError, RuntimeError) as error:
         encoders = ", ".join(sorted(smp.encoders.get_encoder_names()))
@@ -144,7 +196,8 @@ def build_network(
     """Build a network by name, and check that it takes images of this size.
 
     Args:
-        name: `tiny-unet`, or `<architecture>/<encoder>` of segmentation-models-pytorch.
+        name: `tiny-unet`, or `<architecture>/<encoder>` of segmentation-models-pytorch; with
+            `@stride` behind it, the logits stay at the stride of its decoder.
         num_classes: C.
         image_size: (H, W) of the images it will see.
         pretrained: Whether the encoder starts from ImageNet weights (downloaded once, or
@@ -152,28 +205,33 @@ def build_network(
         device: Where the network lives.
 
     Returns:
-        A network from uint8 (B, H, W, 3) to logits (B, C, H, W).
+        A network from uint8 (B, H, W, 3) to logits (B, C, H/stride, W/stride).
 
     Raises:
         InputError: If the name is unknown, the weights cannot be had, or the size does not fit.
     """
+    _, encoder, given = split_name(name)
+    stride = given or 1
     if name == TINY_UNET:
         if pretrained:
             raise InputError(f"there are no pretrained weights for {TINY_UNET}")
         body: Any = TinyUNet(num_classes)
     else:
         body = _build_smp(name, num_classes, pretrained)
-    statistics = (LITE0_MEAN, LITE0_STD) if name.endswith(f"/{LITE0}") else (_MEAN, _STD)
-    network = SegmentationNetwork(body, num_classes, *statistics).to(device)
-    probe = torch.zeros(1, *image_size, 3, dtype=torch.uint8, device=device)
+    statistics = (LITE0_MEAN, LITE0_STD) if encoder == LITE0 else (_MEAN, _STD)
+    network = SegmentationNetwork(body, num_classes, *statistics, stride).to(device)
+    (height, width), size = image_size, f"{image_size[0]}x{image_size[1]}"
+    probe = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=device)
     try:
         with torch.no_grad():
-            output = network.eval()(probe)
+            output = network.eval().cell_logits(probe)
     except (RuntimeError, ValueError) as error:
-        height, width = image_size
         raise InputError(
-            f"network {name!r} does not take {height}x{width} images: {str(error)[:200]}"
+            f"network {name!r} does not take {size} images: {str(error)[:200]}"
         ) from None
-    if tuple(output.shape) != (1, num_classes, *image_size):
-        raise InputError(f"network {name!r} gives logits of shape {tuple(output.shape)}")
+    if tuple(output.shape) != (1, num_classes, height // stride, width // stride):
+        raise InputError(
+            f"network {name!r} gives {size} images logits of shape {tuple(output.shape)}, which is "
+            f"not stride {stride} but {height / output.shape[2]:g}"
+        )
     return network.train()

@@ -205,18 +205,18 @@ class RSSLearner(Learner):
         return loss, metrics
 
     def _believe(self, logits: torch.Tensor, progress: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Beliefs and policy (B, C, cells) of all scales, from logits (B, C, H, W)."""
-        config, scales = self.config, self.env.geometry.scales
+        """Beliefs and policy (B, C, cells) of all scales, from the network's logits."""
+        config, scales, stride = self.config, self.env.geometry.scales, self.network.stride
         fallen = progress * (config.final_exploration - config.exploration)
         if self.is_linear:
-            beliefs = torch.cat(pool_cells(logits, scales), 2)
+            beliefs = torch.cat(pool_cells(logits, scales, stride), 2)
             chances = (beliefs / self.temperature).softmax(1)
         else:
             pixels = (logits / self.temperature).softmax(1)
             if self.uses_metric and config.metric_decisions and not self.env.pixel_level:
                 assert self.env.metric is not None
                 self.network.decide.observe(pixels.detach(), self.env.metric, self.temperature)
-            beliefs = chances = torch.cat(pool_cells(pixels, scales), 2)
+            beliefs = chances = torch.cat(pool_cells(pixels, scales, stride), 2)
         return beliefs, mix_with_uniform(chances, config.exploration + fallen)
 
     def _draw(self, policy: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch import nn
 
 from agents.learner import Learner
 from agents.objectives import pool_cells
-from agents.policies import SegmentationNetwork
+from agents.policies import SegmentationNetwork, upsample
 from rss_env.augmentation import Augmentation
 from rss_env.kernels.label_table import VOID
 from rss_env.scenes import Scenes, SceneStream
@@ -33,7 +33,7 @@ class LabelledLearner(Learner):
         """Bind a network to labelled scenes.
 
         Args:
-            network: uint8 (B, H, W, 3) to logits (B, C, H, W).
+            network: uint8 (B, H, W, 3) to logits (B, C, h, w), which are upsampled to pixels.
             scenes: Images with labels.
             num_images: B.
             seed: Of the images: the same seed shows the same images as the environment does.
@@ -53,7 +53,7 @@ class LabelledLearner(Learner):
         self.stream.advance(self.stream.episodes >= -1)
         batch = self.stream.batch(self.scenes.images.device)
         labels = self.scenes.labels_of(batch).long()
-        logits = self.network(self.scenes.observe(batch))
+        logits = upsample(self.network(self.scenes.observe(batch)), labels.shape[1:])
         with torch.no_grad():
             valid = labels != VOID
             right = ((logits.argmax(1) == labels) & valid).sum() / valid.sum().clamp(min=1)

@@ -12,13 +12,16 @@ import tyro
 
 from agents import data
 from agents.evaluate import EvalConfig
+from agents.export import ExportConfig
 from agents.predict import PredictConfig
+from agents.recipes import RECIPES, recipe_commands
 from agents.train import TrainConfig
 from rss_env.datasets import DATASETS, default_image_size, open_dataset
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DATASETS_PAGE = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
+RECIPES_PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 
 
 def blocks(language: str, text: str = README) -> list[str]:
@@ -37,10 +40,12 @@ def test_commands_are_understood():
         "rss-eval": EvalConfig,
         "rss-predict": PredictConfig,
         "rss-data": data.Command,
+        "rss-recipe": recipe_commands(),
+        "rss-export": ExportConfig,
     }
-    page = blocks("bash", DATASETS_PAGE)
-    assert page
-    lines = "\n".join([*blocks("bash"), *page]).replace("\\\n", " ").splitlines()
+    pages = [blocks("bash", page) for page in (README, DATASETS_PAGE, RECIPES_PAGE)]
+    assert all(pages)
+    lines = "\n".join(block for page in pages for block in page).replace("\\\n", " ").splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("rss-")]
     assert {command[0] for command in commands} == set(configs)
     for program, *arguments in commands:
@@ -64,6 +69,22 @@ def test_the_page_of_data_sets_is_true(data_options):
         else:
             found = [open_dataset(name, **data_options[name]).num_classes]
         assert name == "Folder" or found == counts
+
+
+def test_the_page_of_recipes_is_true():
+    rows = re.findall(
+        r"^\| `([\w-]+)` \| `(\S+)` \| (\d+)x(\d+) \| ([\d,]+) \| (\d+) \| (\S+) \| (\S+) \|",
+        RECIPES_PAGE,
+        re.MULTILINE,
+    )
+    assert [row[0] for row in rows] == list(RECIPES)
+    for name, network, height, width, updates, images, rate, decay in rows:
+        recipe = RECIPES[name](Path("unused"))
+        assert recipe.network == network
+        assert recipe.image_size == (int(height), int(width))
+        assert recipe.updates == int(updates.replace(",", ""))
+        assert recipe.num_images == int(images)
+        assert (recipe.learning_rate, recipe.weight_decay) == (float(rate), float(decay))
 
 
 def test_make_targets_exist():

@@ -1,0 +1,1 @@
+"""Memory of the recipes at benchmark scale: `python -m benchmarks.memory`."""
