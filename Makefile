@@ -27,7 +27,8 @@ test: lint
 	$(BIN)/python -m pytest
 
 bench: $(READY)
-	$(BIN)/python -m benchmarks.throughput
+	$(BIN)/python -m benchmarks.kernels
+	$(BIN)/python -m benchmarks.env_throughput
 
 clean:
 	rm -rf $(VENV) runs *.egg-info

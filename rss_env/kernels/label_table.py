@@ -41,12 +41,14 @@ def _count_labels(
     last = table.shape[2] - 1
     for m in numba.prange(count):
         for y in range(height):
-            for x in range(width):
-                label = labels[m, y, x]
-                if label < last:
-                    cell = (y // scale) * columns + x // scale
-                    table[m, cell, label] += 1
-                    table[m, cell, last] += 1
+            line = labels[m, y]
+            for column in range(columns):
+                row, valid = table[m, (y // scale) * columns + column], 0
+                for x in range(column * scale, (column + 1) * scale):
+                    if line[x] < last:
+                        row[line[x]] += 1
+                        valid += 1
+                row[last] += valid
 
 
 def _empty_table(labels: torch.Tensor, num_classes: int, scale: int, **_) -> torch.Tensor:
