@@ -14,7 +14,6 @@ import cProfile
 import pstats
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +27,9 @@ from agents.algorithms import Algorithm
 from agents.command_line import DataConfig
 from agents.rss import RSSConfig, RSSLearner
 from agents.train import TrainConfig, open_run
-from benchmarks.learning.report import machine
+from benchmarks.timing import markdown_table, publish, time_in_turn
+
+_MS = 1e-3  # seconds
 
 # Where the time goes: what is called in an update, by the name of its function.
 _PARTS = {
@@ -111,73 +112,59 @@ def _updates(
         network.body = body
 
     if isinstance(learner, RSSLearner) and learner.memory is not None:
-        # Every image comes several times, so that its memory is full.
-        rounds = 3 * learner.env.num_images * learner.memory.groups // config.num_images
-        for _ in range(rounds // 4):
+        # Every image comes twice as often, on average, as its memory has room for.
+        for _ in range(2 * learner.env.num_images * learner.memory.groups // config.num_images):
             without_network()
     return whole, without_network
 
 
-def measure(config: UpdateCostConfig) -> str:
-    """Time everything in turn, and write the tables in Markdown."""
-    torch.set_num_threads(config.threads)
-    numba.set_num_threads(config.threads)
+def measure(config: UpdateCostConfig) -> list[str]:
+    """Time everything in turn: a table of updates, and one of what is in them for each K."""
     pairs = {"psl": _updates(config, "psl", 2)}
     pairs |= {f"rss, K = {k}": _updates(config, "rss", k) for k in config.members}
-    steps = {(name, part): f for name, pair in pairs.items() for part, f in enumerate(pair)}
-    for _ in range(3):
-        for step in steps.values():
-            step()
-    times: dict[tuple[str, int], list[float]] = {key: [] for key in steps}
-    for _ in range(config.repeats):
-        for key, step in steps.items():
-            start = time.perf_counter()
-            step()
-            times[key].append(1e3 * (time.perf_counter() - start))
-    lines = [
-        f"{config.num_images} images of {config.image_size}x{config.image_size}, tiny U-Net, "
-        f"four scales, {config.threads} threads; {machine()}",
-        "",
-        "| update | ms, median | least to most | of psl, median of rounds | not the network, ms |",
-        "|---|---|---|---|---|",
-    ]
+    steps = {
+        f"{name}, part {part}": f for name, pair in pairs.items() for part, f in enumerate(pair)
+    }
+    timings = time_in_turn(steps, config.repeats, warm_up=3)
+    labels = timings["psl, part 0"]
+    rows = []
     for name in pairs:
-        whole, rest = times[name, 0], times[name, 1]
-        ratio = statistics.median(a / b for a, b in zip(whole, times["psl", 0], strict=True))
-        lines.append(
-            f"| {name} | {statistics.median(whole):.1f} | {min(whole):.1f} to {max(whole):.1f} "
-            f"| {ratio:.3f} | {statistics.median(rest):.1f} |"
-        )
-    for members in config.members:
-        lines += ["", *_profile(pairs[f"rss, K = {members}"][1], members, config.repeats)]
-    return "\n".join(lines)
+        whole, rest = timings[f"{name}, part 0"], timings[f"{name}, part 1"]
+        rounds = zip(whole.seconds, labels.seconds, strict=True)
+        ratio = statistics.median(own / reference for own, reference in rounds)
+        rows.append((name, whole.spread(_MS), f"{ratio:.3f}", rest.spread(_MS)))
+    header = ("update", "ms: median and quartiles", "of psl, round by round", "not the network, ms")
+    parts = [
+        f"{config.num_images} images of {config.image_size}x{config.image_size}, tiny U-Net, four "
+        "scales, memories filled.\n",
+        markdown_table(header, rows),
+    ]
+    parts += [_profile(pairs[f"rss, K = {k}"][1], k, config.repeats) for k in config.members]
+    return parts
 
 
-def _profile(update: Callable[[], None], members: int, repeats: int) -> list[str]:
+def _profile(update: Callable[[], None], members: int, repeats: int) -> str:
     """A table of where the time goes that is not the network's."""
     profile = cProfile.Profile()
     profile.enable()
     for _ in range(repeats):
         update()
     profile.disable()
-    seconds: dict[str, float] = {}
+    seconds = dict.fromkeys(_PARTS, 0.0)
     for (_, _, function), (_, _, _, cumulative, _) in vars(pstats.Stats(profile))["stats"].items():
         for name in _PARTS:
-            if f" {name} " in f" {function.replace(chr(39), ' ')} ":
-                seconds[name] = seconds.get(name, 0.0) + cumulative
-    lines = [f"| not the network, K = {members} | ms |", "|---|---|"]
-    for name, meaning in _PARTS.items():
-        lines.append(f"| {meaning} | {1e3 * seconds[name] / repeats:.2f} |")
-    return lines
+            if name in function.replace("'", " ").split():
+                seconds[name] += cumulative
+    rows = [(meaning, f"{seconds[name] / repeats / _MS:.2f}") for name, meaning in _PARTS.items()]
+    return markdown_table((f"not the network, K = {members}", "ms, in the profiler"), rows)
 
 
 def main() -> None:
     """Measure, print, and write the file if one is named."""
     config = tyro.cli(UpdateCostConfig, prog="benchmarks.update_cost")
-    text = measure(config)
-    print(text)
-    if config.out is not None:
-        config.out.write_text(f"# What an update costs\n\n{text}\n")
+    torch.set_num_threads(config.threads)
+    numba.set_num_threads(config.threads)
+    publish("What an update costs", measure(config), config.out)
 
 
 if __name__ == "__main__":
