@@ -40,8 +40,9 @@ def linear_prediction(
 
     Source: value decomposition (Sunehag et al., arXiv 1706.05296).
     """
-    counts = logits.new_tensor([stop - start for start, stop in pairwise(offsets)])
-    return expected_counts(logits, maps, offsets).sum(3) / counts
+    sums = expected_counts(logits, maps, offsets).sum(3).unbind(2)
+    cells = (stop - start for start, stop in pairwise(offsets))
+    return torch.stack([own / count for own, count in zip(sums, cells, strict=True)], 2)
 
 
 def _class_ratios(
