@@ -139,20 +139,22 @@ def label_covariance(
     Returns:
         (B, S, N, N) floating point, positive semi-definite up to rounding; not differentiable.
     """
-    inputs = [t.detach() for t in (probabilities, maps, hit_weights, class_weights)]
+    probabilities = probabilities.detach()
+    weights = (hit_weights.detach(), class_weights.detach())
     face = choose(implementation, maps, FACES)
     if face == "reference":
-        return label_covariance_reference(*inputs, offsets)
+        return label_covariance_reference(probabilities, maps, *weights, offsets)
     if face == "triton":
         from rss_env.kernels.triton.label_covariance import label_covariance_triton
 
-        return label_covariance_triton(*inputs, offsets)
+        return label_covariance_triton(probabilities, maps, *weights, offsets)
     images, members, _ = maps.shape
     scales = len(offsets) - 1
     most = max(stop - start for start, stop in pairwise(offsets))
     means = probabilities.new_zeros(images, scales, members, most)
     result = probabilities.new_empty(images, scales, members, members)
-    _second_moments(images * scales, *inputs, torch.tensor(offsets), means, result)
+    starts = torch.tensor(offsets)
+    _second_moments(images * scales, probabilities, maps, *weights, starts, means, result)
     flat, centre = result.flatten(0, 1), means.flatten(0, 1)
     flat.baddbmm_(centre, centre.mT, alpha=-1)
     return result
