@@ -43,15 +43,20 @@ class RefuseToWait(TorchDispatchMode):
             assert not masks, "the host waits for the number of elements of a mask"
         if name == "repeat_interleave":
             assert kwargs.get("output_size") is not None, "the host waits for a number of repeats"
-        if name in ("_to_copy", "copy_"):
-            source = (args[1] if name == "copy_" else args[0]).device
-            target = args[0].device if name == "copy_" else kwargs.get("device") or source
-            waits = len(args) < 3 or not args[2] if name == "copy_" else True
-            waits = waits and not kwargs.get("non_blocking", False)
-            if torch.device(target).type != source.type:
-                assert source.type == "cpu", f"{function} copies to the host"
-                assert not waits, f"the host waits for {function}"
+        if name == "_to_copy":
+            source = args[0].device
+            target = torch.device(kwargs.get("device") or source)
+            self.check_copy(source, target, kwargs.get("non_blocking", False))
+        if name == "copy_":
+            non_blocking = args[2] if len(args) > 2 else kwargs.get("non_blocking", False)
+            self.check_copy(args[1].device, args[0].device, non_blocking)
         return function(*args, **kwargs)
+
+    @staticmethod
+    def check_copy(source: torch.device, target: torch.device, non_blocking: bool) -> None:
+        if source.type != target.type:
+            assert source.type == "cpu", "copies to the host"
+            assert non_blocking, "the host waits for a copy"
 
 
 class GeneratorOfTheHost(torch.Generator):
@@ -64,7 +69,7 @@ class GeneratorOfTheHost(torch.Generator):
         self._device = torch.device(device)
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> torch.device:  # pyright: ignore[reportIncompatibleVariableOverride]
         return self._device
 
 
@@ -87,7 +92,8 @@ def make(level: str, device: str, **options) -> Any:
     return small_environments.make(f"RSS/Shapes-{level}-v0", **options)
 
 
-def make_learner(level: str, options: dict, config: dict, device: str) -> RSSLearner:
+def make_learner(name: str, device: str) -> RSSLearner:
+    level, options, config = LEARNERS[name]
     env = make(level, device, **options).unwrapped
     classes = env.geometry.num_classes
     with torch.device(device):
@@ -148,7 +154,7 @@ EACH_LEARNER = pytest.mark.parametrize("name", LEARNERS)
 def test_losses_do_not_wait(name, monkeypatch):
     """Forward, sampling, step, score, memory and loss; the second time, images may come back."""
     with fake_cuda(monkeypatch):
-        learner = make_learner(*LEARNERS[name], "cuda")
+        learner = make_learner(name, "cuda")
         for progress in (0.0, 0.5):
             with RefuseToWait():
                 loss, metrics = learner.loss(progress)
@@ -161,7 +167,7 @@ def test_losses_do_not_wait(name, monkeypatch):
 def test_gradients_do_not_wait(name):
     """On the CPU, where the values are real: loss, backward and the optimiser's step."""
     torch.manual_seed(0)
-    learner = make_learner(*LEARNERS[name], "cpu")
+    learner = make_learner(name, "cpu")
     optimizer = torch.optim.AdamW(learner.network.parameters(), fused=True)
     for progress in (0.0, 0.5):
         with RefuseToWait():
@@ -170,9 +176,10 @@ def test_gradients_do_not_wait(name):
             loss.backward()
             optimizer.step()
         assert loss.isfinite()
-    gradients = [p.grad for p in learner.network.parameters()]
-    assert all(g is not None and g.isfinite().all() for g in gradients)
-    assert any(g.any() for g in gradients)
+    gradients = [p.grad for p in learner.network.parameters() if p.grad is not None]
+    assert len(gradients) == len(list(learner.network.parameters()))
+    assert all(gradient.isfinite().all() for gradient in gradients)
+    assert any(gradient.any() for gradient in gradients)
 
 
 WAITS = {
