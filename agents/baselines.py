@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from agents.advantages import leave_one_out, synchronised_deviation
+from agents.distributed import mean_over_ranks, own_seed
 from agents.learner import Learner
 from agents.sampling import mix_with_uniform, sample_maps
 from rss_env.errors import InputError, check_choice
@@ -108,13 +109,13 @@ class BaselineLearner(Learner):
         self.entropy = _ENTROPY[method] if config.entropy is None else config.entropy
         self.running_mean: torch.Tensor | None = None
         self.generator = torch.Generator(env.device).manual_seed(seed)
-        self.observations, _ = env.reset(seed=seed)
+        self.observations, _ = env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
         self.queries_per_update = env.num_envs
 
     def advantages(self, scores: torch.Tensor, cells: int) -> torch.Tensor:
         """The method's advantages (B, K) of scores (B, K) of maps of so many cells."""
         if self.method == "reinforce":
-            mean = scores.mean()
+            mean = mean_over_ranks(scores.mean())
             before = mean if self.running_mean is None else self.running_mean
             self.running_mean = _BASELINE_DECAY * before + (1 - _BASELINE_DECAY) * mean
             return (scores - before) * cells

@@ -12,7 +12,8 @@ class Learner(ABC):
     """Holds data and turns it into losses.
 
     Attributes:
-        queries_per_update: Scores asked for in one update; 0 for learning from labels.
+        queries_per_update: Scores that this process asks for in one update; 0 for learning from
+            labels.
     """
 
     queries_per_update: int = 0

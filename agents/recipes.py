@@ -7,7 +7,7 @@ from pathlib import Path
 from agents.algorithms import Algorithm
 from agents.command_line import DataConfig
 from agents.pretrained import LITE0
-from agents.train import TrainConfig
+from agents.train_config import TrainConfig
 
 
 def shapes(out: Path, algo: Algorithm, seed: int = 0, updates: int = 600) -> TrainConfig:

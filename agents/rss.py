@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 
 from agents.advantages import synchronised_deviation
+from agents.distributed import own_seed
 from agents.learner import Learner
 from agents.metric_regression import metric_regression
 from agents.objectives import (
@@ -21,7 +22,7 @@ from agents.objectives import (
     pool_cells,
     relative_regression,
 )
-from agents.policies import SegmentationNetwork
+from agents.processes import SharedNetwork
 from agents.replay import ReplayMemory, ScoredMaps, ShareMemory
 from agents.sampling import mix_with_uniform, sample_maps, sample_varied_maps
 from agents.score_models import linear_prediction
@@ -89,9 +90,7 @@ class RSSConfig:
 class RSSLearner(Learner):
     """Draws maps, has them scored, and turns the scores into a loss."""
 
-    def __init__(
-        self, network: SegmentationNetwork, env: RSSVectorEnv, config: RSSConfig, seed: int
-    ):
+    def __init__(self, network: SharedNetwork, env: RSSVectorEnv, config: RSSConfig, seed: int):
         """Bind a network to an environment and reset the latter.
 
         Args:
@@ -129,7 +128,7 @@ class RSSLearner(Learner):
                 env.geometry, env.group_size, config.replay, with_likelihoods=not self.regresses
             )
         self.generator = torch.Generator(env.device).manual_seed(seed)
-        self.observations, _ = env.reset(seed=seed)
+        self.observations, _ = env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
         self.queries_per_update = env.num_envs * len(env.geometry.scales)
 
     def _choose_metric_model(self) -> bool:

@@ -13,7 +13,7 @@ import tyro
 from agents import data
 from agents.evaluate import EvalConfig
 from agents.predict import PredictConfig
-from agents.train import TrainConfig
+from agents.train_config import TrainConfig
 from rss_env.datasets import DATASETS, default_image_size, open_dataset
 
 ROOT = Path(__file__).parents[1]
