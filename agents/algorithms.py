@@ -8,7 +8,7 @@ from typing import Literal
 from agents.baselines import METHODS, BaselineConfig, BaselineLearner
 from agents.distributed import world_size
 from agents.learner import Learner
-from agents.processes import SharedNetwork
+from agents.policies import SegmentationNetwork
 from agents.rss import RSSConfig, RSSLearner
 from agents.supervised import (
     CrossEntropyLearner,
@@ -44,7 +44,7 @@ def acts_at_one_scale(algo: Algorithm, agent: RSSConfig) -> bool:
 
 def build_learner(
     algo: Algorithm,
-    network: SharedNetwork,
+    network: SegmentationNetwork,
     env: RSSVectorEnv,
     open_training: Callable[[], Scenes],
     *,

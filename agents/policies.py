@@ -19,7 +19,7 @@ from agents.pretrained import LITE0, LITE0_MEAN, LITE0_STD, load_lite0, packaged
 from rss_env.errors import InputError
 
 TINY_UNET = "tiny-unet"
-Precision = Literal["float32", "bfloat16"]
+Precision = Literal["float32", "bfloat16", "float64"]
 
 # ImageNet statistics of RGB in 0..1, as most pretrained weights use
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -114,30 +114,31 @@ class SegmentationNetwork(nn.Module):
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
     def accelerate(self, precision: Precision, *, compiled: bool) -> None:
-        """Choose how the body runs; its parameters and what it learns stay the same.
+        """Choose how the body runs.
 
         Args:
-            precision: `bfloat16` for automatic mixed precision; parameters stay float32.
+            precision: `bfloat16` is automatic mixed precision, with parameters in float32.
             compiled: Whether to compile it for training. (Evaluation meets batches of many sizes,
                 and would be compiled for each.)
 
         Raises:
             InputError: If nothing can be compiled here.
         """
+        self.to(torch.float64 if precision == "float64" else torch.float32)
         self._half = precision == "bfloat16"
         self._compiled = _compile(self.body, self.mean.device) if compiled else None
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (B, C, H, W) float32 of images (B, H, W, 3) uint8.
+        """Logits (B, C, H, W) of images (B, H, W, 3) uint8, of the parameters' type.
 
         In evaluation mode, after training on scores of a known metric: what each class is worth
         there instead; in both cases the largest is the answer.
         """
         x = images.permute(0, 3, 1, 2)  # the memory is channels-last already
-        x = (x.float() / 255.0 - self.mean) / self.std
+        x = (x.to(self.mean.dtype) / 255.0 - self.mean) / self.std
         body = self._compiled if self._compiled is not None and self.training else self.body
         with torch.autocast(x.device.type, torch.bfloat16, enabled=self._half):
-            logits = body(x).float()
+            logits = body(x).to(x.dtype)
         return logits if self.training else self.decide(logits)
 
 

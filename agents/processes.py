@@ -21,7 +21,6 @@ import torch.distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from agents.decisions import MetricDecision
 from agents.distributed import max_over_ranks, rank, world_size
 from agents.policies import SegmentationNetwork
 from rss_env.arguments import check_device
@@ -120,31 +119,19 @@ def from_first_rank(value: Value | None) -> Value:
     return cast(Value, values[0])
 
 
-class DistributedNetwork(DistributedDataParallel):
-    """A network whose gradients are averaged over the ranks as they are computed."""
+def distribute(network: SegmentationNetwork) -> nn.Module:
+    """A network to learn with, of the same parameters, whose gradients are averaged over the ranks.
 
-    @property
-    def decide(self) -> MetricDecision:
-        """The decisions of the network within."""
-        return cast(SegmentationNetwork, self.module).decide
-
-
-SharedNetwork = SegmentationNetwork | DistributedNetwork
-
-
-def distribute(network: SegmentationNetwork, device: torch.device) -> SharedNetwork:
-    """A network to learn with, sharing its parameters; for one process the network itself.
-
-    On CUDA, batch normalisation is over the whole batch from then on; PyTorch offers that nowhere
-    else.
+    To be called on all ranks at the same time; for one process it is the network itself. On CUDA,
+    batch normalisation is over the whole batch from then on; PyTorch offers that nowhere else.
     """
     if world_size() == 1:
         return network
-    if device.type == "cuda":
+    if network.mean.device.type == "cuda":
         network.body = nn.SyncBatchNorm.convert_sync_batchnorm(network.body)
     # The gradient of a 1x1 kernel may have the strides of either memory format: both are the same.
     warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
-    return DistributedNetwork(network, gradient_as_bucket_view=True)
+    return DistributedDataParallel(network, gradient_as_bucket_view=True)
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from agents.objectives import (
     pool_cells,
     relative_regression,
 )
-from agents.processes import SharedNetwork
+from agents.policies import SegmentationNetwork
 from agents.replay import ReplayMemory, ScoredMaps, ShareMemory
 from agents.sampling import mix_with_uniform, sample_maps, sample_varied_maps
 from agents.score_models import linear_prediction
@@ -90,7 +90,9 @@ class RSSConfig:
 class RSSLearner(Learner):
     """Draws maps, has them scored, and turns the scores into a loss."""
 
-    def __init__(self, network: SharedNetwork, env: RSSVectorEnv, config: RSSConfig, seed: int):
+    def __init__(
+        self, network: SegmentationNetwork, env: RSSVectorEnv, config: RSSConfig, seed: int
+    ):
         """Bind a network to an environment and reset the latter.
 
         Args:
@@ -105,7 +107,8 @@ class RSSLearner(Learner):
         config.check()
         if env.group_size < 2:
             raise InputError("learning from scores compares maps: group_size must be at least 2")
-        self.network, self.env, self.config = network, env, config
+        self.network, self.decide = network, network.decide
+        self.env, self.config = env, config
         self.regresses = config.objective == "relative_regression"
         self.uses_metric = self.regresses and self._choose_metric_model()
         self.is_linear = self.regresses and not self.uses_metric
@@ -193,7 +196,7 @@ class RSSLearner(Learner):
             pixels = (logits / self.temperature).softmax(1)
             if self.uses_metric and config.metric_decisions and not self.env.pixel_level:
                 assert self.env.metric is not None
-                self.network.decide.observe(pixels, self.env.metric, self.temperature)
+                self.decide.observe(pixels, self.env.metric, self.temperature)
             beliefs = chances = pool_cells(pixels, scales)
         return beliefs, [mix_with_uniform(part, config.exploration + fallen) for part in chances]
 

@@ -13,7 +13,7 @@ from torch import nn
 from agents.distributed import mean_over_ranks, own_seed
 from agents.learner import Learner
 from agents.objectives import pool_cells
-from agents.processes import SharedNetwork
+from agents.policies import SegmentationNetwork
 from rss_env.augmentation import Augmentation
 from rss_env.kernels.label_table import VOID
 from rss_env.scenes import Scenes, SceneStream
@@ -83,7 +83,7 @@ class MetricDecisionLearner(CrossEntropyLearner):
 
     def __init__(
         self,
-        network: SharedNetwork,
+        network: SegmentationNetwork,
         scenes: Scenes,
         num_images: int,
         seed: int,

@@ -19,6 +19,7 @@ from agents.distributed import mean_over_ranks, rank
 from agents.learner import Learner
 from agents.processes import (
     ProcessLostError,
+    distribute,
     from_first_rank,
     joined_processes,
     stop_signal,
@@ -54,6 +55,7 @@ def _mean_metrics(metrics: dict[str, torch.Tensor]) -> dict[str, float]:
 def _train(config: TrainConfig) -> dict[str, Any] | str:
     """The result of a run, or the name of the signal that ended it before."""
     run = succeed_together(lambda: open_run(config))
+    run.learner.network = distribute(run.network)
     optimizer = torch.optim.AdamW(
         run.network.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )

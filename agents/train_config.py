@@ -71,7 +71,7 @@ class TrainConfig:
     device: str = "cpu"
     """Where to train: cpu, cuda, cuda:1, ..."""
     precision: Precision = "float32"
-    """Of the network's arithmetic."""
+    """Of the network's arithmetic. bfloat16: mixed; float64: to compare runs to the last digit."""
     compile: bool = False
     """Compile the network first, which takes a minute or more."""
     overwrite: bool = False

@@ -14,7 +14,7 @@ from agents.checkpoint import NetworkDescription
 from agents.distributed import rank
 from agents.learner import Learner
 from agents.policies import SegmentationNetwork, build_network
-from agents.processes import distribute, own_images
+from agents.processes import own_images
 from agents.train_config import TrainConfig
 from rss_env.arguments import check_device
 from rss_env.errors import InputError
@@ -95,7 +95,7 @@ def open_run(config: TrainConfig) -> Run:
     network.accelerate(config.precision, compiled=config.compile)
     learner = build_learner(
         config.algo,
-        distribute(network, device),
+        network,
         env,
         lambda: load_scenes(config.data.open(config.split), geometry.image_size, device),
         agent=config.agent,
