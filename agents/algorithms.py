@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Literal
 
 from agents.baselines import METHODS, BaselineConfig, BaselineLearner
+from agents.distributed import world_size
 from agents.learner import Learner
 from agents.policies import SegmentationNetwork
 from agents.rss import RSSConfig, RSSLearner
@@ -62,7 +63,7 @@ def build_learner(
         open_training: Opens the images with labels; called by the labelled references alone.
         agent: Configures `rss`.
         baseline: Configures the plain policy gradients.
-        num_images: B.
+        num_images: B, of this process.
         seed: Of the images and of the maps drawn.
         augmentation: How the labelled references vary images.
 
@@ -75,6 +76,8 @@ def build_learner(
         return RSSLearner(network, env, agent, seed)
     if algo in METHODS:
         return BaselineLearner(algo, network, env, baseline, seed)
+    if algo == "psl-dice" and world_size() > 1:
+        raise InputError("psl-dice has a loss that takes a whole batch: use one process")
     labelled = (network, open_training(), num_images, seed)
     if algo == "psl-metric":
         if env.metric is None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import torch
 
 from agents.advantages import leave_one_out, synchronised_deviation
+from agents.distributed import mean_over_ranks, own_seed
 from agents.learner import Learner
 from agents.objectives import pool_cells
 from agents.policies import SegmentationNetwork
@@ -109,18 +110,19 @@ class BaselineLearner(Learner):
             raise InputError(f"{method} compares maps of an image: group_size must be at least 2")
         if env.pixel_level:
             raise InputError(f"{method} learns from one score per map: use the ImageReward level")
-        self.network, self.env, self.config = network, env, config
+        self.network, self.stride = network, network.stride
+        self.env, self.config = env, config
         self.clips = method in ("grpo", "ppo")
         self.entropy = _ENTROPY[method] if config.entropy is None else config.entropy
         self.running_mean: torch.Tensor | None = None
         self.generator = torch.Generator(env.device).manual_seed(seed)
-        self.observations, _ = env.reset(seed=seed)
+        self.observations, _ = env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
         self.queries_per_update = env.num_envs
 
     def advantages(self, scores: torch.Tensor, cells: int) -> torch.Tensor:
         """The method's advantages (B, K) of scores (B, K) of maps of so many cells."""
         if self.method == "reinforce":
-            mean = scores.mean()
+            mean = mean_over_ranks(scores.mean())
             before = mean if self.running_mean is None else self.running_mean
             self.running_mean = _BASELINE_DECAY * before + (1 - _BASELINE_DECAY) * mean
             return (scores - before) * cells
@@ -134,7 +136,7 @@ class BaselineLearner(Learner):
     def _policy(self, images: torch.Tensor) -> torch.Tensor:
         """Probabilities (B, C, P) of every cell's class."""
         pixels = self.network(images).softmax(1)
-        (cells,) = pool_cells(pixels, self.env.geometry.scales, self.network.stride)
+        (cells,) = pool_cells(pixels, self.env.geometry.scales, self.stride)
         return mix_with_uniform(cells, self.config.exploration).clamp(min=1e-12)
 
     def losses(

@@ -6,15 +6,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 
 class Learner(ABC):
     """Holds data and turns it into losses.
 
     Attributes:
-        queries_per_update: Scores asked for in one update; 0 for learning from labels.
+        network: uint8 (B, H, W, 3) to logits (B, C, H, W). Where there are several processes, one
+            of the same parameters that averages gradients takes its place.
+        queries_per_update: Scores that this process asks for in one update; 0 for learning from
+            labels.
     """
 
+    network: nn.Module
     queries_per_update: int = 0
 
     @abstractmethod

@@ -1,5 +1,8 @@
 """The loss of one scale, as pure functions of logits, maps and scores.
 
+With several processes a loss is a rank's part of the loss of the whole batch, so that the mean over
+the ranks is the latter.
+
 Shapes: B images, V groups of K maps of each, C classes, P cells of the scale.
 """
 
@@ -11,6 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from agents.advantages import leave_one_out, synchronised_deviation
+from agents.distributed import mean_over_ranks
 from rss_env.kernels.advantage_map import advantage_map
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 
@@ -76,7 +80,7 @@ def relative_regression(
     per_group = pairs * residual.square().flatten(2).mean(2) / deviation.square()
     if valid is None:
         return per_group.mean()
-    return (per_group * valid).sum() / valid.sum().clamp(min=1)
+    return (per_group * valid).sum() / mean_over_ranks(valid.sum()).clamp(min=1)
 
 
 def coarsened_cross_entropy(probabilities: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
@@ -169,7 +173,8 @@ def whitened_regression(
         precision = precision + (1 / offset.double()[:, None] + absent).diag_embed()
         common = torch.linalg.solve_ex(precision, indicator.mT @ whitened).result
         whitened = whitened - spread @ common
-    return ((whitened[..., 0] * residual).sum() / present.sum().clamp(min=1)).to(predicted.dtype)
+    count = mean_over_ranks(present.sum()).clamp(min=1)
+    return ((whitened[..., 0] * residual).sum() / count).to(predicted.dtype)
 
 
 def policy_gradient(
@@ -227,7 +232,7 @@ def policy_gradient(
     # The gradient on the log-probabilities, written directly.
     owed = advantage_map(weighted, flat, probabilities.shape[1])
     gain = (owed * log_probabilities).sum() / maps.numel()
-    share = 1.0 if valid is None else valid.float().mean()
+    share = 1.0 if valid is None else mean_over_ranks(valid.sum()) / valid.numel()
     cell_entropy = -(probabilities * log_probabilities).sum(1)
     objective = gain / share + entropy * cell_entropy.mean()
     if syncan:

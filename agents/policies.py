@@ -1,15 +1,16 @@
 """Networks: images in, logits for every pixel out.
 
-`tiny-unet` is ours, small enough to train on two CPU cores in a minute or two. Any network of
-segmentation-models-pytorch is built by name, as `<architecture>/<encoder>`; with `@4` behind it, it
-acts where its decoder ends, on cells of 4 x 4 pixels, and is upsampled only to be evaluated.
+`tiny-unet` is ours, small enough to train on two CPU cores in a minute or two; `tiny-unet-group` is
+the same with group normalisation. Any network of segmentation-models-pytorch is built by name, as
+`<architecture>/<encoder>`; with `@4` behind it, it acts where its decoder ends, on cells of 4 x 4
+pixels, and is upsampled only to be evaluated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from inspect import signature
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,38 +21,56 @@ from agents.pretrained import LITE0, LITE0_MEAN, LITE0_STD, load_lite0, packaged
 from rss_env.errors import InputError
 
 TINY_UNET = "tiny-unet"
+Precision = Literal["float32", "bfloat16", "float64"]
 
 # ImageNet statistics of RGB in 0..1, as most pretrained weights use
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def _block(inputs: int, outputs: int) -> nn.Sequential:
+_CHANNELS_OF_A_GROUP = 8
+
+
+def _group_normalisation(channels: int) -> nn.Module:
+    """Each image is normalised by itself (Wu and He, arXiv 1803.08494)."""
+    return nn.GroupNorm(channels // _CHANNELS_OF_A_GROUP, channels)
+
+
+_TINY_UNETS = {TINY_UNET: nn.BatchNorm2d, f"{TINY_UNET}-group": _group_normalisation}
+
+
+def _block(inputs: int, outputs: int, normalisation: Callable[[int], nn.Module]) -> nn.Sequential:
     layers: list[nn.Module] = []
     for channels in (inputs, outputs):
         layers += [
             nn.Conv2d(channels, outputs, 3, padding=1, bias=False),
-            nn.BatchNorm2d(outputs),
+            normalisation(outputs),
             nn.ReLU(inplace=True),
         ]
     return nn.Sequential(*layers)
 
 
 class TinyUNet(nn.Module):
-    """A U-Net (Ronneberger et al., 2015) of about 0.23 M parameters with batch normalisation."""
+    """A U-Net (Ronneberger et al., 2015) of about 0.23 M parameters."""
 
-    def __init__(self, num_classes: int, widths: tuple[int, ...] = (16, 32, 48, 64)):
+    def __init__(
+        self,
+        num_classes: int,
+        normalisation: Callable[[int], nn.Module] = nn.BatchNorm2d,
+        widths: tuple[int, ...] = (16, 32, 48, 64),
+    ):
         """Lay out the layers.
 
         Args:
             num_classes: C, channels of the output.
+            normalisation: A layer for a number of channels.
             widths: Channels of each level, the first at full resolution.
         """
         super().__init__()
         self.down = nn.ModuleList(
-            _block(i, o) for i, o in zip((3, *widths[:-1]), widths, strict=True)
+            _block(i, o, normalisation) for i, o in zip((3, *widths[:-1]), widths, strict=True)
         )
         self.up = nn.ModuleList(
-            _block(deep + skip, skip)
+            _block(deep + skip, skip, normalisation)
             for deep, skip in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.head = nn.Conv2d(widths[0], num_classes, 1)
@@ -105,13 +124,32 @@ class SegmentationNetwork(nn.Module):
         super().__init__()
         self.body, self.stride = body, stride
         self.decide = MetricDecision(num_classes)
+        self._half, self._compiled = False, None
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
 
+    def accelerate(self, precision: Precision, *, compiled: bool) -> None:
+        """Choose how the body runs.
+
+        Args:
+            precision: `bfloat16` is automatic mixed precision, with parameters in float32.
+            compiled: Whether to compile it for training. (Evaluation meets batches of many sizes,
+                and would be compiled for each.)
+
+        Raises:
+            InputError: If nothing can be compiled here.
+        """
+        self.to(torch.float64 if precision == "float64" else torch.float32)
+        self._half = precision == "bfloat16"
+        self._compiled = _compile(self.body, self.mean.device) if compiled else None
+
     def cell_logits(self, images: torch.Tensor) -> torch.Tensor:
-        """Logits (B, C, H/stride, W/stride) float32 of images (B, H, W, 3) uint8."""
+        """Logits (B, C, H/stride, W/stride) of images (B, H, W, 3) uint8, of the weights' type."""
         x = images.permute(0, 3, 1, 2)  # the memory is channels-last already
-        return self.body((x.float() / 255.0 - self.mean) / self.std)
+        x = (x.to(self.mean.dtype) / 255.0 - self.mean) / self.std
+        body = self._compiled if self._compiled is not None and self.training else self.body
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._half):
+            return body(x).to(x.dtype)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """In training mode the logits of cells; in evaluation mode those of pixels, (B, C, H, W).
@@ -148,6 +186,16 @@ def split_name(name: str) -> tuple[str, str, int | None]:
     return architecture, encoder, int(stride) if at else None
 
 
+def _compile(body: nn.Module, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    """The compiled forward pass of a module; a compiler is tried at once, on something small."""
+    try:
+        torch.compile(torch.sin)(torch.ones(2, device=device))
+    except Exception as error:  # of whatever the compiler's parts raise
+        reason = str(error).strip().split("\n")[0]
+        raise InputError(f"compile does not work here: {reason[:200]}") from None
+    return torch.compile(body.forward)
+
+
 def _build_smp(name: str, num_classes: int, pretrained: bool) -> nn.Module:
     import segmentation_models_pytorch as smp  # heavy, and most runs do without
 
@@ -155,9 +203,9 @@ def _build_smp(name: str, num_classes: int, pretrained: bool) -> nn.Module:
     architecture, encoder, stride = split_name(name)
     if architecture.lower() not in architectures:
         raise InputError(
-            f"unknown network {name!r}; valid: {TINY_UNET}, or <architecture>/<encoder> with "
-            f"architecture among {', '.join(sorted(architectures))} and an encoder of "
-            "segmentation-models-pytorch, for example unet/resnet18"
+            f"unknown network {name!r}; valid: {', '.join(_TINY_UNETS)}, or "
+            f"<architecture>/<encoder> with architecture among {', '.join(sorted(architectures))} "
+            "and an encoder of segmentation-models-pytorch, for example unet/resnet18"
         )
     strided = [n for n, a in architectures.items() if "upsampling" in signature(a).parameters]
     if stride is not None and architecture.lower() not in strided:
@@ -196,8 +244,9 @@ def build_network(
     """Build a network by name, and check that it takes images of this size.
 
     Args:
-        name: `tiny-unet`, or `<architecture>/<encoder>` of segmentation-models-pytorch; with
-            `@stride` behind it, the logits stay at the stride of its decoder.
+        name: `tiny-unet`, `tiny-unet-group`, or `<architecture>/<encoder>` of
+            segmentation-models-pytorch; with `@stride` behind it, the logits stay at the stride of
+            its decoder.
         num_classes: C.
         image_size: (H, W) of the images it will see.
         pretrained: Whether the encoder starts from ImageNet weights (downloaded once, or
@@ -212,14 +261,16 @@ def build_network(
     """
     _, encoder, given = split_name(name)
     stride = given or 1
-    if name == TINY_UNET:
+    if name in _TINY_UNETS:
         if pretrained:
-            raise InputError(f"there are no pretrained weights for {TINY_UNET}")
-        body: Any = TinyUNet(num_classes)
+            raise InputError(f"there are no pretrained weights for {name}")
+        body: Any = TinyUNet(num_classes, _TINY_UNETS[name])
     else:
         body = _build_smp(name, num_classes, pretrained)
     statistics = (LITE0_MEAN, LITE0_STD) if encoder == LITE0 else (_MEAN, _STD)
     network = SegmentationNetwork(body, num_classes, *statistics, stride).to(device)
+    if network.mean.device.type == "cuda":  # (on a CPU the images' layout is enough)
+        network = network.to(memory_format=torch.channels_last)
     (height, width), size = image_size, f"{image_size[0]}x{image_size[1]}"
     probe = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=device)
     try:

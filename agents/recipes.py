@@ -16,7 +16,8 @@ import tyro
 from agents.algorithms import Algorithm
 from agents.command_line import DataConfig, run_command
 from agents.pretrained import LITE0
-from agents.train import TrainConfig, train
+from agents.train import train
+from agents.train_config import TrainConfig
 
 
 def shapes(out: Path, algo: Algorithm, seed: int = 0, updates: int = 600) -> TrainConfig:

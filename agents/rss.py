@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 
 from agents.advantages import synchronised_deviation
+from agents.distributed import own_seed
 from agents.learner import Learner
 from agents.metric_regression import metric_regression
 from agents.objectives import (
@@ -107,7 +108,8 @@ class RSSLearner(Learner):
         config.check()
         if env.group_size < 2:
             raise InputError("learning from scores compares maps: group_size must be at least 2")
-        self.network, self.env, self.config = network, env, config
+        self.network, self.decide, self.stride = network, network.decide, network.stride
+        self.env, self.config = env, config
         self.regresses = config.objective == "relative_regression"
         self.uses_metric = self.regresses and self._choose_metric_model()
         self.is_linear = self.regresses and not self.uses_metric
@@ -135,7 +137,7 @@ class RSSLearner(Learner):
                 device=env.device,
             )
         self.generator = torch.Generator(env.device).manual_seed(seed)
-        self.observations, _ = env.reset(seed=seed)
+        self.observations, _ = env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
         self.queries_per_update = env.num_envs * len(env.geometry.scales)
 
     def _choose_metric_model(self) -> bool:
@@ -206,7 +208,7 @@ class RSSLearner(Learner):
 
     def _believe(self, logits: torch.Tensor, progress: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Beliefs and policy (B, C, cells) of all scales, from the network's logits."""
-        config, scales, stride = self.config, self.env.geometry.scales, self.network.stride
+        config, scales, stride = self.config, self.env.geometry.scales, self.stride
         fallen = progress * (config.final_exploration - config.exploration)
         if self.is_linear:
             beliefs = torch.cat(pool_cells(logits, scales, stride), 2)
@@ -215,7 +217,7 @@ class RSSLearner(Learner):
             pixels = (logits / self.temperature).softmax(1)
             if self.uses_metric and config.metric_decisions and not self.env.pixel_level:
                 assert self.env.metric is not None
-                self.network.decide.observe(pixels.detach(), self.env.metric, self.temperature)
+                self.decide.observe(pixels.detach(), self.env.metric, self.temperature)
             beliefs = chances = torch.cat(pool_cells(pixels, scales, stride), 2)
         return beliefs, mix_with_uniform(chances, config.exploration + fallen)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
+from agents.distributed import own_rows, world_size
 from rss_env.kernels.sample_classes import sample_classes
 
 # Varied maps: logits are disturbed by noise of a strength between these, drawn for each map. Weak
@@ -35,7 +36,8 @@ def sample_maps(
     Args:
         probabilities: (B, C, P).
         num_maps: K.
-        generator: Random state, on the same device; one number of it is used for each image.
+        generator: Random state, on the same device and alike on all ranks; one number of it is used
+            for each image of the whole batch.
         stratified: Whether the K maps share out a cell's classes: each class is drawn less than 2
             more or less often than K times its probability, by maps in random order. Every map by
             itself still follows the probabilities, and its cells are independent; but maps of a
@@ -45,9 +47,9 @@ def sample_maps(
         (B, K, P) uint8.
     """
     low, high = -(2**63), 2**63 - 1
-    shape = (len(probabilities),)
+    shape = (len(probabilities) * world_size(),)
     keys = torch.randint(low, high, shape, generator=generator, device=probabilities.device)
-    return sample_classes(probabilities, keys, num_maps, stratified=stratified)
+    return sample_classes(probabilities, own_rows(keys), num_maps, stratified=stratified)
 
 
 def sample_varied_maps(
@@ -64,7 +66,7 @@ def sample_varied_maps(
         probabilities: (B, C, P), all positive.
         num_maps: K.
         grid: Rows and columns of the P cells.
-        generator: Random state, on the same device.
+        generator: Random state, on the same device and alike on all ranks.
 
     Returns:
         (B, K, P) uint8.
@@ -72,12 +74,15 @@ def sample_varied_maps(
     batch, classes, cells = probabilities.shape
     device = probabilities.device
 
+    everywhere = batch * world_size()  # images; those of other ranks are drawn for as well
+
     def normal(*shape: int) -> torch.Tensor:
-        return torch.randn(batch * num_maps, classes, *shape, generator=generator, device=device)
+        size = (everywhere * num_maps, classes, *shape)
+        return own_rows(torch.randn(size, generator=generator, device=device))
 
     sides = torch.randint(1, _MOST_REGIONS + 1, (2,), generator=generator, device=device).tolist()
     regions = F.interpolate(normal(*sides), size=grid, mode="bilinear", align_corners=False)
     noise = (normal(1, 1) + _REGIONS_OVER_IMAGE * regions).view(batch, num_maps, classes, cells)
-    place = torch.rand(batch, num_maps, 1, 1, generator=generator, device=device)
+    place = own_rows(torch.rand(everywhere, num_maps, 1, 1, generator=generator, device=device))
     strength = _WEAKEST * (_STRONGEST / _WEAKEST) ** place
     return (probabilities.log()[:, None] + strength * noise).argmax(2).to(torch.uint8)

@@ -10,12 +10,18 @@ import torch.nn.functional as F
 from segmentation_models_pytorch.losses import DiceLoss
 from torch import nn
 
+from agents.distributed import mean_over_ranks, own_seed
 from agents.learner import Learner
 from agents.objectives import pool_cells
 from agents.policies import SegmentationNetwork, upsample
 from rss_env.augmentation import Augmentation
 from rss_env.kernels.label_table import VOID
 from rss_env.scenes import Scenes, SceneStream
+
+
+def _count(valid: torch.Tensor) -> torch.Tensor:
+    """How many pixels are valid, on average over the ranks; at least 1."""
+    return mean_over_ranks(valid.sum()).clamp(min=1)
 
 
 class LabelledLearner(Learner):
@@ -35,14 +41,14 @@ class LabelledLearner(Learner):
         Args:
             network: uint8 (B, H, W, 3) to logits (B, C, h, w), which are upsampled to pixels.
             scenes: Images with labels.
-            num_images: B.
+            num_images: B, of this process.
             seed: Of the images: the same seed shows the same images as the environment does.
             augmentation: How images are varied at random.
         """
         self.network, self.scenes = network, scenes
         self.stream = SceneStream(num_images, len(scenes), augmentation)
         for group in range(num_images):
-            self.stream.seed(group, seed + group)
+            self.stream.seed(group, own_seed(seed, num_images) + group)
 
     @abstractmethod
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -56,7 +62,7 @@ class LabelledLearner(Learner):
         logits = upsample(self.network(self.scenes.observe(batch)), labels.shape[1:])
         with torch.no_grad():
             valid = labels != VOID
-            right = ((logits.argmax(1) == labels) & valid).sum() / valid.sum().clamp(min=1)
+            right = ((logits.argmax(1) == labels) & valid).sum() / _count(valid)
         return self.loss_of(logits, labels), {"score": right}
 
 
@@ -66,7 +72,7 @@ class CrossEntropyLearner(LabelledLearner):
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The mean over valid pixels, and zero instead of NaN for a batch that has none."""
         total = F.cross_entropy(logits, labels, ignore_index=VOID, reduction="sum")
-        return total / (labels != VOID).sum().clamp(min=1)
+        return total / _count(labels != VOID)
 
 
 class MetricDecisionLearner(CrossEntropyLearner):
@@ -131,7 +137,7 @@ class MultiScaleLearner(LabelledLearner):
         targets = F.one_hot(labels.where(labels != VOID, 0), logits.shape[1]).permute(0, 3, 1, 2)
         shares = pool_cells(targets * valid[:, None], self.scales)  # sum to the valid share
         terms = [
-            -(share * pooled.log_softmax(1)).sum() / share.sum().clamp(min=1e-6)
+            -(share * pooled.log_softmax(1)).sum() / mean_over_ranks(share.sum()).clamp(min=1e-6)
             for share, pooled in zip(shares, pool_cells(logits, self.scales), strict=True)
         ]
         return torch.stack(terms).mean()

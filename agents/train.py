@@ -1,215 +1,33 @@
 """Train a segmentation network from scores, or from labels for comparison: `rss-train`.
 
 Everything is opened and checked before the output folder is made, so a bad argument leaves nothing
-behind. Ctrl-C ends the run after the current update, with a usable checkpoint.
+behind. Ctrl-C ends the run after the current update, with a usable checkpoint. Under `torchrun`
+the processes share out the images of every update, and the first one writes the folder.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import shutil
-import signal
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
-from types import FrameType
-from typing import Any, Literal, cast
+from typing import Any
 
-import gymnasium as gym
 import torch
-import tyro
-from tqdm import tqdm
 
-from agents.algorithms import Algorithm, acts_at_one_scale, build_learner
-from agents.baselines import BaselineConfig
-from agents.checkpoint import NetworkDescription, save_checkpoint
-from agents.command_line import DataConfig, run_command
-from agents.evaluate import SplitMetrics, evaluate
+from agents.checkpoint import FILE_NAME
+from agents.command_line import run_command
+from agents.distributed import mean_over_ranks, rank
 from agents.learner import Learner
-from agents.policies import SegmentationNetwork, build_network
-from agents.report import MetricsLog, ValidationPictures, draw_curve, versions, write_json
-from agents.rss import RSSConfig
-from rss_env.arguments import check_device
-from rss_env.errors import InputError
-from rss_env.scenes import Scenes, load_scenes
-from rss_env.vector_env import RSSVectorEnv
-
-DEFAULT_VAL_SPLIT = {"Folder": None}  # every other data set calls it "val"
-
-
-@dataclass
-class TrainConfig:
-    """Train a segmentation network from scores of its output."""
-
-    out: Path
-    """Folder for the results; must be new unless --overwrite."""
-    data: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
-    algo: Algorithm = "rss"
-    """From scores: rss, or plain reinforce, rloo, grpo, ppo. From labels, for comparison: psl
-    (cross-entropy), psl-metric, psl-dice, psl-multiscale; from image tags: wsss-cam."""
-    agent: tyro.conf.OmitArgPrefixes[RSSConfig] = field(default_factory=RSSConfig)
-    baseline: BaselineConfig = field(default_factory=BaselineConfig)
-    updates: int = 600
-    """Number of updates."""
-    seed: int = 0
-    """Of the weights, the images and the maps drawn."""
-    num_images: int = 16
-    """Images per update."""
-    group_size: int = 8
-    """Maps scored per image and scale."""
-    split: str | None = None
-    """Training split: a name or a list file."""
-    val_split: str | None = None
-    """Validation split: a name or a list file."""
-    image_size: tuple[int, ...] | None = None
-    """One side, or height and width, in pixels."""
-    scales: tuple[int, ...] | None = None
-    """Cell sizes in pixels, coarse to fine."""
-    metric: Literal["miou", "pixel_accuracy", "mean_accuracy", "dice"] = "miou"
-    """What the score measures."""
-    feedback: str = "exact"
-    """exact, rating[:stars], noisy[:deviation], ranking."""
-    scorer: str | None = None
-    """module:function that scores maps in place of labels."""
-    horizontal_flip: bool = True
-    """Mirror training images at random."""
-    zoom: tuple[float, float] | None = None
-    """Enlarge training images at random, by a factor between these two."""
-    colour_jitter: float = 0.0
-    """Change brightness, contrast and saturation of training images by up to this share."""
-    network: str = "tiny-unet"
-    """tiny-unet, or <architecture>/<encoder> of segmentation-models-pytorch."""
-    pretrained: bool = False
-    """Start the encoder from ImageNet weights, downloaded once; those of EfficientNet-Lite0 come
-    with the extra rss-env[pretrained]."""
-    learning_rate: float = 3e-3
-    """Peak of the one-cycle schedule."""
-    weight_decay: float = 1e-3
-    """Of AdamW."""
-    eval_every: int = 100
-    """Updates between validations."""
-    device: str = "cpu"
-    """Where to train: cpu, cuda, cuda:1, ..."""
-    overwrite: bool = False
-    """Write into a folder that already holds a run."""
-
-
-@dataclass
-class Run:
-    """Everything a training run needs, opened and checked."""
-
-    network: SegmentationNetwork
-    learner: Learner
-    validation: Scenes
-    description: NetworkDescription
-
-    @property
-    def can_validate(self) -> bool:
-        """Whether the validation images have labels."""
-        return self.validation.labels is not None
-
-
-def _check_counts(config: TrainConfig) -> None:
-    for name in ("updates", "num_images", "group_size", "eval_every"):
-        if getattr(config, name) < 1:
-            raise InputError(f"{name} must be at least 1, got {getattr(config, name)}")
-    if not 0 <= config.seed < 2**62:
-        raise InputError(f"seed must be in 0..2**62 - 1, got {config.seed}")
-    for name in ("learning_rate", "weight_decay"):
-        if not 0 <= getattr(config, name) < float("inf"):
-            raise InputError(f"{name} must be finite and at least 0, got {getattr(config, name)}")
-    if (config.out / "config.json").exists() and not config.overwrite:
-        raise InputError(f"{config.out} already holds a run; choose another --out, or --overwrite")
-    if config.out.exists() and not config.out.is_dir():
-        raise InputError(f"{config.out} is not a folder")
-
-
-def _make_env(config: TrainConfig) -> RSSVectorEnv:
-    env = gym.make_vec(
-        config.data.env,
-        num_envs=config.num_images * config.group_size,
-        group_size=config.group_size,
-        split=config.split,
-        image_size=config.image_size,
-        scales=config.scales,
-        metric=config.metric,
-        feedback=config.feedback,
-        scorer=config.scorer,
-        horizontal_flip=config.horizontal_flip,
-        zoom=config.zoom,
-        colour_jitter=config.colour_jitter,
-        array="torch",
-        device=config.device,
-        **cast(dict[str, Any], config.data.options),
-    )
-    return cast(RSSVectorEnv, env.unwrapped)
-
-
-def open_run(config: TrainConfig) -> Run:
-    """Open the data, the environment and the network of a run.
-
-    Raises:
-        InputError: If anything in the configuration is invalid; nothing has been written.
-    """
-    _check_counts(config)
-    name = config.data.dataset_name
-    config.agent.check()
-    device = check_device(config.device)
-    env = _make_env(config)
-    geometry = env.geometry
-    if acts_at_one_scale(config.algo, config.agent) and len(geometry.scales) > 1:
-        env.close()
-        env = _make_env(dataclasses.replace(config, scales=geometry.scales[-1:]))
-    val_split = config.val_split or DEFAULT_VAL_SPLIT.get(name, "val")
-    if val_split is None and config.data.labels is not None:
-        raise InputError(f"{name} needs --val-split, a list file of the validation images")
-    validation_data = config.data.open(val_split)
-    validation = load_scenes(validation_data, geometry.image_size, device)
-    torch.manual_seed(config.seed)
-    network = build_network(
-        config.network,
-        geometry.num_classes,
-        geometry.image_size,
-        pretrained=config.pretrained,
-        device=device,
-    )
-    learner = build_learner(
-        config.algo,
-        network,
-        env,
-        lambda: load_scenes(config.data.open(config.split), geometry.image_size, device),
-        agent=config.agent,
-        baseline=config.baseline,
-        num_images=config.num_images,
-        seed=config.seed,
-        augmentation=env.augmentation,
-    )
-    description = NetworkDescription.of(
-        config.network, geometry.image_size, env.class_names, env.palette
-    )
-    return Run(network, learner, validation, description)
-
-
-@contextmanager
-def stop_signal() -> Iterator[list[str]]:
-    """Collect the names of interrupts instead of dying of the first; a second one is final."""
-    received: list[str] = []
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        if received:
-            raise KeyboardInterrupt
-        received.append(signal.Signals(number).name)
-
-    previous = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield received
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+from agents.processes import (
+    ProcessLostError,
+    distribute,
+    from_first_rank,
+    joined_processes,
+    stop_signal,
+    succeed_together,
+)
+from agents.run_folder import RunFolder
+from agents.train_config import TrainConfig
+from agents.training_run import open_run
 
 
 def _update(
@@ -228,6 +46,53 @@ def _update(
     return logged
 
 
+def _mean_metrics(metrics: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Metrics of the whole batch from those of each rank's part; to be called on all ranks."""
+    values = torch.stack([value.detach().float() for value in metrics.values()])
+    return dict(zip(metrics, mean_over_ranks(values).tolist(), strict=True))
+
+
+def _train(config: TrainConfig) -> dict[str, Any] | str:
+    """The result of a run, or the name of the signal that ended it before."""
+    run = succeed_together(lambda: open_run(config))
+    run.learner.network = distribute(run.network)
+    optimizer = torch.optim.AdamW(
+        run.network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    )
+    # Two steps more than needed: the cycle has to be longer than its two phases.
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=config.updates + 2
+    )
+    folder = RunFolder(config, run) if rank() == 0 else None
+    log_every = max(1, config.eval_every // 10)
+    update, stopped = 0, None
+    with stop_signal() as stop_asked_for:
+        while update < config.updates and not (stopped := stop_asked_for()):
+            metrics = _update(run.learner, optimizer, schedule, update / config.updates)
+            update += 1
+            if folder is not None:
+                folder.count()
+            validates = update % config.eval_every == 0 or update == config.updates
+            if not (validates or update % log_every == 0):
+                continue
+            values = _mean_metrics(metrics)
+            values["learning_rate"] = float(schedule.get_last_lr()[0])
+            if folder is not None:  # the other processes wait where they need this one again
+                measured = folder.validate() if validates else {}
+                folder.add(update, values | measured)
+        if stopped and folder is not None:
+            folder.save()
+    outcome: dict[str, Any] | str | None = None
+    if folder is not None:
+        folder.close()
+        outcome = stopped or folder.write_result(update)
+    if stopped and folder is not None:
+        sys.stderr.write(
+            f"stopped by {stopped} after update {update}; the checkpoint is in {config.out}\n"
+        )
+    return from_first_rank(outcome)
+
+
 def train(config: TrainConfig) -> dict[str, Any]:
     """Run a training and write its folder.
 
@@ -236,86 +101,31 @@ def train(config: TrainConfig) -> dict[str, Any]:
 
     Raises:
         InputError: If anything in the configuration is invalid; nothing has been written.
+        ProcessLostError: If another process of the training has ended.
     """
-    run = open_run(config)
-    learner, network = run.learner, run.network
-    optimizer = torch.optim.AdamW(
-        network.parameters(), config.learning_rate, weight_decay=config.weight_decay
-    )
-    # Two steps more than needed: the cycle has to be longer than its two phases.
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=config.updates + 2
-    )
-    config.out.mkdir(parents=True, exist_ok=True)
-    (config.out / "result.json").unlink(missing_ok=True)
-    shutil.rmtree(config.out / "tensorboard", ignore_errors=True)
-    write_json(config.out / "config.json", dataclasses.asdict(config) | {"out": str(config.out)})
-    log, pictures = MetricsLog(config.out), ValidationPictures(run.validation)
-    start, update, validated = time.perf_counter(), 0, None
-    log_every = max(1, config.eval_every // 10)
-    bar, shown = tqdm(total=config.updates, desc=config.algo, unit="update"), {}
-    with stop_signal() as stop:
-        while update < config.updates and not stop:
-            metrics = _update(learner, optimizer, schedule, update / config.updates)
-            update += 1
-            bar.update()
-            validates = update % config.eval_every == 0 or update == config.updates
-            if not (validates or update % log_every == 0):
-                continue
-            values = {name: float(value) for name, value in metrics.items()}
-            values["learning_rate"] = float(schedule.get_last_lr()[0])
-            if validates:
-                if run.can_validate:
-                    validated = evaluate(network, run.validation)
-                    values["miou"] = validated.miou
-                    values["pixel_accuracy"] = validated.pixel_accuracy
-                save_checkpoint(config.out, network, run.description)
-                pictures.add(network)
-            log.add(update, update * learner.queries_per_update, values)
-            shown |= {name: f"{values[name]:.3f}" for name in ("score", "miou") if name in values}
-            bar.set_postfix(shown)
-        if stop:
-            save_checkpoint(config.out, network, run.description)
-    bar.close()
-    log.close()
-    pictures.save(config.out, network)
-    draw_curve(log.rows, config.out / "curve.png", f"{config.algo} on {config.data.env}")
-    if stop:
-        sys.stderr.write(
-            f"stopped by {stop[0]} after update {update}; the checkpoint is in {config.out}\n"
-        )
+    with joined_processes(config.device):
+        outcome = _train(config)
+    if isinstance(outcome, str):
         sys.exit(130)
-    result = _result(config, update, time.perf_counter() - start, learner, validated)
-    write_json(config.out / "result.json", result)
-    return result
+    return outcome
 
 
-def _result(
-    config: TrainConfig,
-    updates: int,
-    seconds: float,
-    learner: Learner,
-    validated: SplitMetrics | None,
-) -> dict[str, Any]:
-    return {
-        "env": config.data.env,
-        "algo": config.algo,
-        "objective": config.agent.objective if config.algo == "rss" else None,
-        "seed": config.seed,
-        "updates": updates,
-        "seconds": round(seconds, 2),
-        "score_queries": updates * learner.queries_per_update,
-        "miou": None if validated is None else validated.miou,
-        "pixel_accuracy": None if validated is None else validated.pixel_accuracy,
-        "versions": versions(),
-    }
+def _train_and_print(config: TrainConfig) -> None:
+    try:
+        with joined_processes(config.device):
+            result = train(config)
+            if rank() == 0:
+                print(json.dumps(result))
+    except ProcessLostError as error:
+        checkpoint = config.out / FILE_NAME
+        left = "the last checkpoint is in" if checkpoint.exists() else "no checkpoint is yet in"
+        sys.stderr.write(f"\nrss-train: error: {error}; {left} {config.out}\n")
+        sys.exit(1)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `rss-train`."""
-    run_command(
-        "rss-train", TrainConfig, lambda config: print(json.dumps(train(config))), arguments
-    )
+    run_command("rss-train", TrainConfig, _train_and_print, arguments)
 
 
 if __name__ == "__main__":

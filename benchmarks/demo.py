@@ -22,7 +22,8 @@ from agents.algorithms import Algorithm
 from agents.evaluate import SplitMetrics, evaluate, evaluate_majority_class
 from agents.recipes import shapes
 from agents.report import versions
-from agents.train import open_run, train
+from agents.train import train
+from agents.training_run import open_run
 from rss_env.scenes import load_scenes
 
 
@@ -42,6 +43,7 @@ def reference_rows(config: DemoConfig) -> list[tuple[str, SplitMetrics]]:
     """Metrics of the most frequent class and of the untrained network."""
     recipe = shapes(config.out / "psl", "psl", config.seed, config.updates)
     run = open_run(dataclasses.replace(recipe, group_size=1))
+    assert run.validation is not None  # it is the first process's
     training = load_scenes(recipe.data.open(recipe.split), run.validation.image_size)
     return [
         ("majority class", evaluate_majority_class(training, run.validation)),

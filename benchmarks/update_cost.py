@@ -26,7 +26,8 @@ from torch import nn
 from agents.algorithms import Algorithm
 from agents.command_line import DataConfig
 from agents.rss import RSSConfig, RSSLearner
-from agents.train import TrainConfig, open_run
+from agents.train_config import TrainConfig
+from agents.training_run import open_run
 from benchmarks.timing import markdown_table, publish, time_in_turn
 
 _MS = 1e-3  # seconds

@@ -13,7 +13,7 @@ import tyro
 from conftest import random_labels
 from scipy.io import savemat
 
-from agents.train import TrainConfig
+from agents.train_config import TrainConfig
 from rss_env.datasets import open_dataset
 from rss_env.datasets.base import voc_palette
 from rss_env.datasets.pascal_context import CLASS_NAMES

@@ -15,7 +15,7 @@ from agents.evaluate import EvalConfig
 from agents.export import ExportConfig
 from agents.predict import PredictConfig
 from agents.recipes import RECIPES, recipe_commands
-from agents.train import TrainConfig
+from agents.train_config import TrainConfig
 from rss_env.datasets import DATASETS, default_image_size, open_dataset
 
 ROOT = Path(__file__).parents[1]

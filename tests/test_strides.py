@@ -17,7 +17,7 @@ from agents.command_line import DataConfig
 from agents.evaluate import EvalConfig, evaluate_checkpoint
 from agents.objectives import pool_cells
 from agents.policies import build_network, upsample
-from agents.train import TrainConfig
+from agents.train_config import TrainConfig
 from rss_env.errors import InputError
 
 NETWORK = "fpn/tu-mobilenetv3_small_050@4"

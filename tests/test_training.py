@@ -31,7 +31,7 @@ from rss_env.errors import InputError
 TINY = ["--image-size", "16", "--scales", "4", "1", "--num-images", "2", "--group-size", "2"]
 RESULT_KEYS = {
     "env", "algo", "objective", "seed", "updates", "seconds", "score_queries", "miou",
-    "pixel_accuracy", "versions",
+    "pixel_accuracy", "versions", "processes",
 }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ from agents.algorithms import Algorithm
 from agents.policies import build_network
 from agents.recipes import RECIPES
 from agents.report import versions
-from agents.train import TrainConfig
+from agents.train_config import TrainConfig
 from benchmarks.memory.computed import computed_peak, footprint
 from benchmarks.memory.measured import alone, learner_peak, measured_process, measured_tensors
 from rss_env.action_maps import ActionMapGeometry

