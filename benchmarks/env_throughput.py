@@ -5,9 +5,9 @@
 Steps the native vector environment beside Gymnasium's `SyncVectorEnv` and `AsyncVectorEnv` of our
 singles, a `SyncVectorEnv` of bare environments, and one that scores with `torchmetrics`
 (`benchmarks/rival_envs.py`); all reset in the step that ends an episode. Beside them stand the
-parts that no step can do without, each timed alone: scores, one gather of the observations, one pass
-over the actions. Data are random blocks in files, decoded before anything is timed. Actions are
-random and valid.
+parts that no step can do without, each timed alone: scores, one gather of the observations, one
+pass over the actions. Data are random blocks in files, decoded before anything is timed. Actions
+are random and valid.
 """
 
 from __future__ import annotations

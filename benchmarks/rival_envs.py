@@ -34,9 +34,7 @@ class RivalData:
     cells: np.ndarray
 
     @classmethod
-    def of(
-        cls, images: np.ndarray, labels: np.ndarray, geometry: ActionMapGeometry
-    ) -> RivalData:
+    def of(cls, images: np.ndarray, labels: np.ndarray, geometry: ActionMapGeometry) -> RivalData:
         """Images and labels, with each cell's label that of its first pixel."""
         corners = [labels[:, ::scale, ::scale] for scale in geometry.scales]
         cells = np.concatenate([part.reshape(len(labels), -1) for part in corners], 1)

@@ -148,9 +148,7 @@ def action_counts(
     for scale, (table, width) in enumerate(zip(tables, columns, strict=True)):
         loop = _count_pixels if table.ndim == 2 else _count_cells
         cells = as_array(table)
-        loop.on_arrays(
-            groups * members, given, offset, cells, rows, flips, width, counts, scale
-        )
+        loop.on_arrays(groups * members, given, offset, cells, rows, flips, width, counts, scale)
         offset += table.shape[1]
     return alike(actions, counts)
 

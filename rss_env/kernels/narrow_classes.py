@@ -53,7 +53,9 @@ def narrow_classes(
     """
     if implementation != "auto":
         check_choice("implementation", implementation, ("reference", "numba"))
-    if implementation == "reference" or (implementation == "auto" and actions.dtype.char not in _USUAL):
+    if implementation == "reference" or (
+        implementation == "auto" and actions.dtype.char not in _USUAL
+    ):
         return narrow_classes_reference(actions, num_classes)
     rows = np.ascontiguousarray(actions)
     if rows.ndim != 2:
