@@ -67,6 +67,7 @@ def gather_images(
     mirrored: Array,
     repeats: int = 1,
     *,
+    into: np.ndarray | None = None,
     implementation: str = "auto",
 ) -> Array:
     """Copy out a batch of images (or label maps).
@@ -78,16 +79,18 @@ def gather_images(
         index: (G,) int64, which images.
         mirrored: (G,) bool, which of them to flip horizontally.
         repeats: How often each is repeated, neighbours in the batch.
+        into: Where the batch is written on the CPU, of its shape and type; None for new memory.
         implementation: `auto`, `reference` or `numba`.
 
     Returns:
-        (G * repeats, H, W, ...) uint8, freshly allocated.
+        (G * repeats, H, W, ...) uint8, in the memory given or new.
     """
     if choose(implementation, images) == "reference":
         tensors = (as_tensor(images), as_tensor(index), as_tensor(mirrored))
         return alike(images, gather_images_reference(*tensors, repeats))
     # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
-    batch = np.empty((len(index) * repeats, *images.shape[1:]), np.uint8)
+    shape = (len(index) * repeats, *images.shape[1:])
+    batch = np.empty(shape, np.uint8) if into is None else into
     source, written = as_array(images), batch
     if batch.ndim == 3:
         source, written = source[..., None], batch[..., None]
