@@ -16,7 +16,8 @@ from agents.objectives import pool_cells
 from agents.policies import SegmentationNetwork, upsample
 from rss_env.augmentation import Augmentation
 from rss_env.kernels.label_table import VOID
-from rss_env.scenes import Scenes, SceneStream
+from rss_env.scene_stream import SceneStream
+from rss_env.scenes import Scenes
 
 
 def _count(valid: torch.Tensor) -> torch.Tensor:

@@ -5,13 +5,14 @@
 Steps the native vector environment beside Gymnasium's `SyncVectorEnv` and `AsyncVectorEnv` of our
 singles, a `SyncVectorEnv` of bare environments, and one that scores with `torchmetrics`
 (`benchmarks/rival_envs.py`); all reset in the step that ends an episode. Beside them stand the
-parts that no step can do without, each timed alone: scores, a gather of the observations, one pass
-over the actions. Data are random blocks in files, decoded before anything is timed. Actions are
-random and valid.
+parts that no step can do without, each timed alone: scores, one gather of the observations, one
+pass over the actions. Data are random blocks in files, decoded before anything is timed. Actions
+are random and valid.
 """
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ from benchmarks.timing import (
 )
 from rss_env.kernels.class_counts import action_counts
 from rss_env.kernels.metric_scores import metric_scores
+from rss_env.scene_stream import SceneBatch
 
 _SAME_STEP = AutoresetMode.SAME_STEP
 
@@ -120,14 +122,17 @@ def random_actions(env: Any, case: Case, number: int) -> np.ndarray:
 
 
 def parts_of_a_step(env: Any, actions: np.ndarray) -> dict[str, Callable[[], object]]:
-    """What no step can do without, to be timed alone."""
+    """What no step can do without, to be timed alone; on other scenes each time, as steps are."""
     ours = env.unwrapped
-    scenes, batch, geometry = ours._scenes, ours._batch, ours.geometry
-    labels = scenes.look_up(batch, geometry.scales)
+    scenes, geometry = ours._scenes, ours.geometry
     maps = actions.astype(np.uint8)[:, None]
     columns = [columns for _, columns in geometry.grids]
+    random, mirrored = np.random.default_rng(2), np.zeros(len(actions), np.bool_)
+    draws = random.integers(0, len(scenes), (64, len(actions)))
+    batches = itertools.cycle([SceneBatch(index, mirrored) for index in draws])
 
     def score() -> object:
+        labels = scenes.look_up(next(batches), geometry.scales)
         of_groups = (labels.index, labels.mirrored)
         counts = action_counts(maps, labels.tables, *of_groups, columns, geometry.num_classes)
         return metric_scores("miou", counts, labels.class_pixels, labels.index)
@@ -135,7 +140,7 @@ def parts_of_a_step(env: Any, actions: np.ndarray) -> dict[str, Callable[[], obj
     words = as_words(actions)
     return {
         "part: scores": score,
-        "part: one gather of observations": lambda: scenes.observe(batch),
+        "part: one gather of observations": lambda: scenes.observe(next(batches)),
         "part: one pass over the actions": lambda: read_once(words),
     }
 

@@ -1,9 +1,7 @@
-"""The images and labels of a data set as uint8 tensors on a device, and which one comes next.
+"""The images and labels of a data set as uint8 tensors on a device.
 
 `Scenes` holds the decoded samples and the label tables scores are looked up in; equal data sets
 share one copy in a process, and those of files share the cache's copy with other processes.
-`SceneStream` decides which image each group of sub-environments sees: a pure function of (seed,
-episode), so its whole state is a few integers.
 """
 
 from __future__ import annotations
@@ -21,32 +19,17 @@ import numpy.typing as npt
 import torch
 from tqdm import tqdm
 
-from rss_env import counter_random
 from rss_env.array_cache import cached_array
-from rss_env.augmentation import Augmentation, Variation
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.base import ByteArray, FileDataset
 from rss_env.errors import InputError
-from rss_env.kernels.dispatch import Array, alike, as_tensor, to_device
+from rss_env.kernels.array_pool import ArrayPool
+from rss_env.kernels.dispatch import Array, alike, as_tensor
 from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.label_table import label_table
+from rss_env.scene_stream import SceneBatch
 
 _PROGRESS_BAR_FROM = 2000  # samples; smaller sets load in a moment
-
-
-@dataclass
-class SceneBatch(Generic[Array]):
-    """Which scenes a batch of G groups sees.
-
-    Attributes:
-        index: (G,) int64, which samples; a tensor, or an array on the CPU.
-        mirrored: (G,) bool, which of them are flipped horizontally; likewise.
-        variation: What else is done to them, if anything.
-    """
-
-    index: Array
-    mirrored: Array
-    variation: Variation | None = None
 
 
 @dataclass
@@ -140,12 +123,21 @@ class Scenes:
                 self._tables[scale] = self._cached(name, lambda: build().numpy())
         return self._tables[scale]
 
-    def observe(self, batch: SceneBatch[Array], repeats: int = 1) -> Array:
-        """The batch's images, each `repeats` times: fresh uint8 (G * repeats, H, W, 3)."""
+    def observe(
+        self, batch: SceneBatch[Array], repeats: int = 1, pool: ArrayPool | None = None
+    ) -> Array:
+        """The batch's images, each `repeats` times: fresh uint8 (G * repeats, H, W, 3).
+
+        Args:
+            batch: The scenes.
+            repeats: How often each image stands in the batch, beside itself.
+            pool: Where memory is taken from on the CPU; None for the system.
+        """
         of_images = (batch.index, batch.mirrored)
         pixels = alike(batch.index, self._pixels)
         if batch.variation is None:
-            return gather_images(pixels, *of_images, repeats)
+            into = None if pool is None else pool.take()
+            return gather_images(pixels, *of_images, repeats, into=into)
         images = as_tensor(gather_images(pixels, *of_images))
         images = batch.variation.of_images(images).repeat_interleave(repeats, 0)
         return alike(batch.index, images)
@@ -241,80 +233,3 @@ def load_scenes(
     if scenes is None:
         scenes = _loaded[key] = Scenes(dataset, image_size, device)
     return scenes
-
-
-class SceneStream:
-    """Which scene each of G groups sees: uniform with replacement, from (seed, episode).
-
-    Attributes:
-        seeds: (G,) int64, non-negative.
-        episodes: (G,) int64, -1 before the first episode.
-    """
-
-    def __init__(self, num_groups: int, num_scenes: int, augmentation: Augmentation | None = None):
-        """Start with seeds from the operating system's entropy.
-
-        Args:
-            num_groups: G.
-            num_scenes: How many scenes there are to draw from.
-            augmentation: How they are varied; not at all if None.
-        """
-        entropy = np.random.SeedSequence().generate_state(num_groups, np.uint64)
-        self.seeds = (entropy >> np.uint64(1)).astype(np.int64)
-        self.episodes = np.full(num_groups, -1, np.int64)
-        self._num_scenes, self._augmentation = num_scenes, augmentation or Augmentation()
-
-    def seed(self, group: int, seed: int) -> None:
-        """Start one group's stream anew; its next episode is number 0."""
-        self.seeds[group], self.episodes[group] = seed, -1
-
-    def advance(self, groups: npt.NDArray[np.bool_]) -> None:
-        """Move the groups where the (G,) mask is true to their next episode."""
-        self.episodes += groups
-
-    def batch(self, device: torch.device | str = "cpu") -> SceneBatch[torch.Tensor]:
-        """The scenes of the current episodes, as tensors."""
-        batch = self.batch_of_arrays(device)
-        index, mirrored = (to_device(array, device) for array in (batch.index, batch.mirrored))
-        return SceneBatch(index, mirrored, batch.variation)
-
-    def batch_of_arrays(self, device: torch.device | str = "cpu") -> SceneBatch[np.ndarray]:
-        """The scenes of the current episodes, as arrays; `device` is that of their variation."""
-        keys = (self.seeds, np.maximum(self.episodes, 0))
-        index = counter_random.integers(self._num_scenes, *keys, counter_random.SCENE_STREAM)
-        return SceneBatch(index, *self._augmentation.draw(*keys, device))
-
-    def get_state(self) -> dict[str, list[int]]:
-        """The whole state, as lists of integers."""
-        return {"seeds": self.seeds.tolist(), "episodes": self.episodes.tolist()}
-
-    def set_state(self, state: dict[str, list[int]]) -> None:
-        """Continue from a state of `get_state`.
-
-        Raises:
-            InputError: If it is no state, or one of another number of groups.
-        """
-        seeds = self.parse_state(state, "seeds", 0)
-        self.seeds, self.episodes = seeds, self.parse_state(state, "episodes", -1)
-
-    def parse_state(self, state: Any, key: str, least: int) -> npt.NDArray[np.int64]:
-        """One entry of a state: a whole number (int64) for each group, (G,).
-
-        Args:
-            state: What should be a state.
-            key: Name of the entry.
-            least: The least value that is legal.
-
-        Raises:
-            InputError: If there is no such entry, or it is not that.
-        """
-        values = state.get(key) if isinstance(state, dict) else None
-        if not isinstance(values, list) or not all(
-            type(value) is int and least <= value < 2**63 for value in values
-        ):
-            raise InputError(
-                f"state[{key!r}] must be a list of integers of at least {least}, got {values!r}"
-            )
-        if len(values) != len(self.seeds):
-            raise InputError(f"state is for {len(values)} groups, this has {len(self.seeds)}")
-        return np.array(values, np.int64)

@@ -32,12 +32,15 @@ from rss_env.datasets import default_image_size, open_dataset
 from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, load_scorer
 from rss_env.judge import LEVELS, Judge
+from rss_env.kernels.array_pool import ArrayPool
 from rss_env.kernels.dispatch import alike, as_array, as_tensor, to_device
 from rss_env.rendering import overlay
-from rss_env.scenes import SceneBatch, SceneStream, load_scenes
+from rss_env.scene_stream import SceneBatch, SceneStream
+from rss_env.scenes import load_scenes
 
 ARRAYS = ("numpy", "torch")
 RENDER_MODES = ("rgb_array",)
+_POOLED_FROM = 2**20  # bytes of a batch of images; smaller memory is quick to get
 
 
 class RSSVectorEnv(VectorEnv[Any, Any, Any]):
@@ -172,6 +175,9 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         self.single_observation_space = spaces.Box(0, 255, (*size, 3), np.uint8)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
+        batch = (num_envs, *size, 3)
+        large = self.device.type == "cpu" and np.prod(batch) >= _POOLED_FROM
+        self._pool = ArrayPool(batch) if large else None
         num_groups = num_envs // group_size
         self.augmentation = Augmentation.parse(horizontal_flip, zoom, colour_jitter)
         self._stream = SceneStream(num_groups, len(self._scenes), self.augmentation)
@@ -308,7 +314,7 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
 
     def observe(self) -> Any:
         """The current observations (N, H, W, 3) uint8, freshly copied."""
-        return self._export(self._scenes.observe(self._batch, self.group_size))
+        return self._export(self._scenes.observe(self._batch, self.group_size, self._pool))
 
     def get_state(self) -> dict[str, list[int]]:
         """Everything that decides what comes next, as lists of integers (JSON-able)."""

@@ -21,7 +21,13 @@ from gymnasium.vector import AutoresetMode
 from small_environments import SMALL, actions_for, assert_same
 
 from rss_env import RSSVectorEnv, environment_ids
-from rss_env.kernels import cell_rewards, class_counts, gather_images, label_table
+from rss_env.kernels import (
+    cell_rewards,
+    class_counts,
+    gather_images,
+    label_table,
+    metric_scores,
+)
 from rss_env.registration import parse_environment_id
 from rss_env.rewards import METRICS
 from rss_env.scenes import Scenes
@@ -154,7 +160,8 @@ def check_reference(environment_id: str, data_options: Any, device: str, monkeyp
     for where in (device, "reference"):
         if where == "reference":
             where = "cpu"
-            for kernel in (cell_rewards, class_counts, gather_images, label_table):
+            kernels = (cell_rewards, class_counts, gather_images, label_table, metric_scores)
+            for kernel in kernels:
                 monkeypatch.setattr(kernel, "choose", lambda *_: "reference")
         env = make(environment_id, data_options, device=where, **common)
         images, _ = env.reset(seed=1)

@@ -171,7 +171,6 @@ def as_tensor(given: np.ndarray | torch.Tensor) -> torch.Tensor:
 
 def alike(given: Array, result: np.ndarray | torch.Tensor) -> Array:
     """A result as what was given: an array or a tensor, of the same memory."""
-    if type(given) is type(result):
-        return result  # pyright: ignore[reportReturnType]
-    is_array = isinstance(given, np.ndarray)
-    return as_array(result) if is_array else as_tensor(result)  # pyright: ignore[reportReturnType]
+    if isinstance(given, np.ndarray):
+        return result if isinstance(result, np.ndarray) else as_array(result)
+    return as_tensor(result)

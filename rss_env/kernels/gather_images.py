@@ -70,17 +70,53 @@ def _copy_images(
                     copies[g, k, y, x] = row[x]
 
 
-def _empty_batch(images, index, mirrored, repeats: int = 1, **_) -> torch.Tensor:
+def _gather_arrays(
+    images: np.ndarray,
+    index: np.ndarray,
+    mirrored: np.ndarray,
+    repeats: int,
+    into: np.ndarray | None = None,
+) -> np.ndarray:
+    """The batch by numba, in the memory given or in new memory."""
+    # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
+    shape = (len(index) * repeats, *images.shape[1:])
+    batch = np.empty(shape, np.uint8) if into is None else into
+    source, written = images, batch
+    if batch.ndim == 3:
+        source, written = source[..., None], batch[..., None]
+    _copy_images.on_arrays(len(index), source, index, mirrored, repeats, written)
+    return batch
+
+
+def _empty_batch(images, index, mirrored, repeats: int, *_) -> torch.Tensor:
     return images.new_empty(len(index) * repeats, *images.shape[1:])
 
 
 @traceable("gather_images", _empty_batch)
+def _gather_tensors(
+    images: torch.Tensor,
+    index: torch.Tensor,
+    mirrored: torch.Tensor,
+    repeats: int,
+    implementation: str,
+) -> torch.Tensor:
+    face = choose(implementation, images, FACES)
+    if face == "reference":
+        return gather_images_reference(images, index, mirrored, repeats)
+    if face == "triton":
+        from rss_env.kernels.triton.gather_images import gather_images_triton
+
+        return gather_images_triton(images, index, mirrored, repeats)
+    return as_tensor(_gather_arrays(as_array(images), as_array(index), as_array(mirrored), repeats))
+
+
 def gather_images(
     images: Array,
     index: Array,
     mirrored: Array,
     repeats: int = 1,
     *,
+    into: np.ndarray | None = None,
     implementation: str = "auto",
 ) -> Array:
     """Copy out a batch of images (or label maps).
@@ -92,24 +128,14 @@ def gather_images(
         index: (G,) int64, which images.
         mirrored: (G,) bool, which of them to flip horizontally.
         repeats: How often each is repeated, neighbours in the batch.
+        into: Where a batch of arrays is written, of its shape and type; None for new memory.
         implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
-        (G * repeats, H, W, ...) uint8, freshly allocated.
+        (G * repeats, H, W, ...) uint8, in the memory given or new.
     """
-    face = choose(implementation, images, FACES)
-    if face != "numba":
-        tensors = (as_tensor(images), as_tensor(index), as_tensor(mirrored))
-        if face == "triton":
-            from rss_env.kernels.triton.gather_images import gather_images_triton
-
-            return alike(images, gather_images_triton(*tensors, repeats))
-        return alike(images, gather_images_reference(*tensors, repeats))
-    # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
-    batch = np.empty((len(index) * repeats, *images.shape[1:]), np.uint8)
-    source, written = as_array(images), batch
-    if batch.ndim == 3:
-        source, written = source[..., None], batch[..., None]
-    of_groups = (as_array(index), as_array(mirrored))
-    _copy_images.on_arrays(len(index), source, *of_groups, repeats, written)
-    return alike(images, batch)
+    if isinstance(images, np.ndarray) and choose(implementation, images) == "numba":
+        of_groups = (as_array(index), as_array(mirrored))
+        return _gather_arrays(as_array(images), *of_groups, repeats, into)
+    tensors = (as_tensor(images), as_tensor(index), as_tensor(mirrored))
+    return alike(images, _gather_tensors(*tensors, repeats, implementation))

@@ -1,0 +1,110 @@
+"""Which scene each group of sub-environments sees: a pure function of (seed, episode).
+
+So the whole state of a stream of scenes is a few integers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Generic
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from rss_env import counter_random
+from rss_env.augmentation import Augmentation, Variation
+from rss_env.errors import InputError
+from rss_env.kernels.dispatch import Array, to_device
+
+
+@dataclass
+class SceneBatch(Generic[Array]):
+    """Which scenes a batch of G groups sees.
+
+    Attributes:
+        index: (G,) int64, which samples; a tensor, or an array on the CPU.
+        mirrored: (G,) bool, which of them are flipped horizontally; likewise.
+        variation: What else is done to them, if anything.
+    """
+
+    index: Array
+    mirrored: Array
+    variation: Variation | None = None
+
+
+class SceneStream:
+    """Which scene each of G groups sees: uniform with replacement, from (seed, episode).
+
+    Attributes:
+        seeds: (G,) int64, non-negative.
+        episodes: (G,) int64, -1 before the first episode.
+    """
+
+    def __init__(self, num_groups: int, num_scenes: int, augmentation: Augmentation | None = None):
+        """Start with seeds from the operating system's entropy.
+
+        Args:
+            num_groups: G.
+            num_scenes: How many scenes there are to draw from.
+            augmentation: How they are varied; not at all if None.
+        """
+        entropy = np.random.SeedSequence().generate_state(num_groups, np.uint64)
+        self.seeds = (entropy >> np.uint64(1)).astype(np.int64)
+        self.episodes = np.full(num_groups, -1, np.int64)
+        self._num_scenes, self._augmentation = num_scenes, augmentation or Augmentation()
+
+    def seed(self, group: int, seed: int) -> None:
+        """Start one group's stream anew; its next episode is number 0."""
+        self.seeds[group], self.episodes[group] = seed, -1
+
+    def advance(self, groups: npt.NDArray[np.bool_]) -> None:
+        """Move the groups where the (G,) mask is true to their next episode."""
+        self.episodes += groups
+
+    def batch(self, device: torch.device | str = "cpu") -> SceneBatch[torch.Tensor]:
+        """The scenes of the current episodes, as tensors."""
+        batch = self.batch_of_arrays(device)
+        index, mirrored = (to_device(array, device) for array in (batch.index, batch.mirrored))
+        return SceneBatch(index, mirrored, batch.variation)
+
+    def batch_of_arrays(self, device: torch.device | str = "cpu") -> SceneBatch[np.ndarray]:
+        """The scenes of the current episodes, as arrays; `device` is that of their variation."""
+        keys = (self.seeds, np.maximum(self.episodes, 0))
+        index = counter_random.integers(self._num_scenes, *keys, counter_random.SCENE_STREAM)
+        return SceneBatch(index, *self._augmentation.draw(*keys, device))
+
+    def get_state(self) -> dict[str, list[int]]:
+        """The whole state, as lists of integers."""
+        return {"seeds": self.seeds.tolist(), "episodes": self.episodes.tolist()}
+
+    def set_state(self, state: dict[str, list[int]]) -> None:
+        """Continue from a state of `get_state`.
+
+        Raises:
+            InputError: If it is no state, or one of another number of groups.
+        """
+        seeds = self.parse_state(state, "seeds", 0)
+        self.seeds, self.episodes = seeds, self.parse_state(state, "episodes", -1)
+
+    def parse_state(self, state: Any, key: str, least: int) -> npt.NDArray[np.int64]:
+        """One entry of a state: a whole number (int64) for each group, (G,).
+
+        Args:
+            state: What should be a state.
+            key: Name of the entry.
+            least: The least value that is legal.
+
+        Raises:
+            InputError: If there is no such entry, or it is not that.
+        """
+        values = state.get(key) if isinstance(state, dict) else None
+        if not isinstance(values, list) or not all(
+            type(value) is int and least <= value < 2**63 for value in values
+        ):
+            raise InputError(
+                f"state[{key!r}] must be a list of integers of at least {least}, got {values!r}"
+            )
+        if len(values) != len(self.seeds):
+            raise InputError(f"state is for {len(values)} groups, this has {len(self.seeds)}")
+        return np.array(values, np.int64)
