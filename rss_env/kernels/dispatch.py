@@ -8,7 +8,7 @@ import os
 import types
 import typing
 from collections.abc import Callable, Collection
-from typing import Any, ParamSpec
+from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
@@ -20,7 +20,7 @@ from rss_env.errors import InputError, check_choice
 IMPLEMENTATIONS = ("auto", "reference", "numba", "triton")
 FACES = ("numba", "triton")  # of a kernel, beside its reference
 
-Arguments = ParamSpec("Arguments")
+Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 
 @functools.cache
@@ -33,12 +33,16 @@ def has_triton() -> bool:
     return True
 
 
-def choose(implementation: str, tensor: torch.Tensor, faces: Collection[str] = ("numba",)) -> str:
+def choose(
+    implementation: str,
+    tensor: torch.Tensor | np.ndarray,
+    faces: Collection[str] = ("numba",),
+) -> str:
     """Name the face to run.
 
     Args:
         implementation: `auto`, or the face to run whatever the device.
-        tensor: One that the kernel is to read.
+        tensor: One that the kernel is to read, or an array.
         faces: What the kernel has, of `FACES`.
 
     Returns:
@@ -51,7 +55,7 @@ def choose(implementation: str, tensor: torch.Tensor, faces: Collection[str] = (
     check_choice("implementation", implementation, IMPLEMENTATIONS)
     if implementation == "reference":
         return implementation
-    device = tensor.device.type
+    device = tensor.device.type if isinstance(tensor, torch.Tensor) else "cpu"
     able = []
     if device == "cpu" and "numba" in faces:
         able.append("numba")
@@ -69,9 +73,7 @@ def choose(implementation: str, tensor: torch.Tensor, faces: Collection[str] = (
     return implementation
 
 
-def traceable(
-    name: str, fake: Callable[..., torch.Tensor]
-) -> Callable[[Callable[Arguments, torch.Tensor]], Callable[Arguments, torch.Tensor]]:
+def traceable(name: str, fake: Callable[..., torch.Tensor]) -> Callable[[Kernel], Kernel]:
     """Make of a kernel the operator `torch.ops.rss_env.<name>` as well (as a decorator).
 
     Fake tensors and `torch.compile` see the operator, one opaque step of known shape; other tensors
@@ -82,23 +84,23 @@ def traceable(
         fake: Makes an empty result from the kernel's arguments, by their shapes and types alone.
     """
 
-    def register(
-        kernel: Callable[Arguments, torch.Tensor],
-    ) -> Callable[Arguments, torch.Tensor]:
-        kernel.__annotations__ = typing.get_type_hints(
-            kernel
-        )  # types, from which the schema is read
+    def register(kernel: Kernel) -> Kernel:
+        # The operator's schema is read from types; what may be an array is a tensor there.
+        kernel.__annotations__ = {
+            name: torch.Tensor if isinstance(hint, TypeVar) else hint
+            for name, hint in typing.get_type_hints(kernel).items()
+        }
         operator = torch.library.custom_op(f"rss_env::{name}", kernel, mutates_args=())
         operator.register_fake(fake)
 
         @functools.wraps(kernel)
-        def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> torch.Tensor:
+        def call(*args: Any, **kwargs: Any) -> Any:
             if not torch.compiler.is_compiling() and all(map(_is_plain, args)):
                 return kernel(*args, **kwargs)
-            given: Any = [a.detach() if isinstance(a, torch.Tensor) else a for a in args]
+            given = [a.detach() if isinstance(a, torch.Tensor) else a for a in args]
             return operator(*given, **kwargs)
 
-        return call
+        return cast(Kernel, call)
 
     return register
 
