@@ -44,8 +44,8 @@ class RefuseToWait(TorchDispatchMode):
         if name == "repeat_interleave":
             assert kwargs.get("output_size") is not None, "the host waits for a number of repeats"
         if name == "_to_copy":
-            source = args[0].device
-            target = torch.device(kwargs.get("device") or source)
+            source, device = args[0].device, kwargs.get("device")
+            target = source if device is None else torch.device(device)
             self.check_copy(source, target, kwargs.get("non_blocking", False))
         if name == "copy_":
             non_blocking = args[2] if len(args) > 2 else kwargs.get("non_blocking", False)
@@ -65,7 +65,7 @@ class GeneratorOfTheHost(torch.Generator):
     def __new__(cls, device="cpu"):
         return super().__new__(cls)
 
-    def __init__(self, device="cpu"):
+    def __init__(self, device: torch.device | str = "cpu"):
         self._device = torch.device(device)
 
     @property

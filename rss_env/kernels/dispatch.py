@@ -90,8 +90,11 @@ def traceable(name: str, fake: Callable[..., torch.Tensor]) -> Callable[[Kernel]
     """
 
     def register(kernel: Kernel) -> Kernel:
-        hints = typing.get_type_hints(kernel)  # what the schema is read from
-        kernel.__annotations__ = {k: torch.Tensor if v is Array else v for k, v in hints.items()}
+        # The operator's schema is read from types; what may be an array is a tensor there.
+        kernel.__annotations__ = {
+            name: torch.Tensor if isinstance(hint, TypeVar) else hint
+            for name, hint in typing.get_type_hints(kernel).items()
+        }
         operator = torch.library.custom_op(f"rss_env::{name}", kernel, mutates_args=())
         operator.register_fake(fake)
 
@@ -99,7 +102,7 @@ def traceable(name: str, fake: Callable[..., torch.Tensor]) -> Callable[[Kernel]
         def call(*args: Any, **kwargs: Any) -> Any:
             if not torch.compiler.is_compiling() and all(map(_is_plain, args)):
                 return kernel(*args, **kwargs)
-            given: Any = [a.detach() if isinstance(a, torch.Tensor) else a for a in args]
+            given = [a.detach() if isinstance(a, torch.Tensor) else a for a in args]
             return operator(*given, **kwargs)
 
         return cast(Kernel, call)
