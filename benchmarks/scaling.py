@@ -2,9 +2,9 @@
 
     python -m benchmarks.scaling
 
-Measures one and two gloo processes of one thread each on the same batches, in turn, and counts what
-they exchange. Then works out, on paper, how many bytes each GPU would send in an update and how long
-that takes at the least at the stated speeds of links: a computation, not a measurement.
+Measures one and two gloo processes of one thread each on the same batches, in turn, and counts
+what they exchange. Then works out, on paper, how many bytes each GPU would send in an update and
+how long that takes at the least at the stated speeds of links: a computation, not a measurement.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Exchanges:
             self.calls += 1
             return answer
 
-        def average(_: object, bucket: dist.GradBucket) -> torch.futures.Future[torch.Tensor]:
+        def average(_: object, bucket: Any) -> torch.futures.Future[torch.Tensor]:
             start = time.perf_counter()
             buffer = bucket.buffer().div_(dist.get_world_size())
             self.gradients += buffer.nbytes
@@ -184,8 +184,8 @@ def measure_all(config: ScalingConfig) -> None:
                 f"{done[-1].buffers:7} B"
             )
     print(
-        "exchanging: share of the time from the start of an all-reduce to its end, waiting for the\n"
-        "other process included; gradients and statistics: handed to all-reduces in an update;\n"
+        "exchanging: share of the time from the start of an all-reduce to its end, which includes\n"
+        "waiting for the other process; gradients, statistics: handed to all-reduces in an update;\n"
         "buffers: broadcast before each forward pass"
     )
 
@@ -211,11 +211,11 @@ def sent_in_all_reduce(payload: float, members: int) -> float:
 
 def compute_all() -> None:
     """Print, for large networks, what each GPU sends in an update, and how long at the least."""
-    print("\ncomputed, not measured: gradients in float32, summed within nodes of 8 GPUs and then")
     print(
-        "between nodes, each GPU sending an eighth; no overlap with the backward pass, which hides"
+        "\ncomputed, not measured: what a GPU sends of gradients in float32, summed within nodes of\n"
+        "8 GPUs and between nodes, an eighth by each GPU; the least times, of which the backward\n"
+        f"pass can hide a part; NVLink {NVLINK / 1e9:.0f} GB/s a GPU and direction, network as stated"
     )
-    print(f"most of it; NVLink {NVLINK / 1e9:.0f} GB/s a GPU and direction")
     links = "".join(f"{name:>18}" for name in NETWORK)
     print(
         f"{'':28}{'parameters':>12}{'nodes':>7}{'in the node':>14}{'between':>12}"
