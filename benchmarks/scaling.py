@@ -184,8 +184,9 @@ def measure_all(config: ScalingConfig) -> None:
                 f"{done[-1].buffers:7} B"
             )
     print(
-        "exchanging: share of the time from the start of an all-reduce to its end, which includes\n"
-        "waiting for the other process; gradients, statistics: handed to all-reduces in an update;\n"
+        "exchanging: share of the time from the start of an all-reduce to its end, which\n"
+        "includes waiting for the other process; gradients, statistics: handed to all-reduces in\n"
+        "an update, the statistics with the number of calls;\n"
         "buffers: broadcast before each forward pass"
     )
 
@@ -212,9 +213,9 @@ def sent_in_all_reduce(payload: float, members: int) -> float:
 def compute_all() -> None:
     """Print, for large networks, what each GPU sends in an update, and how long at the least."""
     print(
-        "\ncomputed, not measured: what a GPU sends of gradients in float32, summed within nodes of\n"
-        "8 GPUs and between nodes, an eighth by each GPU; the least times, of which the backward\n"
-        f"pass can hide a part; NVLink {NVLINK / 1e9:.0f} GB/s a GPU and direction, network as stated"
+        "\ncomputed, not measured: what a GPU sends of gradients in float32, summed within nodes\n"
+        "of 8 GPUs and between nodes, an eighth by each GPU; the least times, of which the\n"
+        f"backward pass can hide a part; NVLink {NVLINK / 1e9:.0f} GB/s a GPU and direction"
     )
     links = "".join(f"{name:>18}" for name in NETWORK)
     print(
