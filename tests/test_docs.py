@@ -31,11 +31,9 @@ def test_blocks_run(page, code, tmp_path, monkeypatch):
 def test_commands_of_several_processes_are_understood():
     page = (DOCS / "several-machines.md").read_text()
     lines = "\n".join(re.findall(r"```bash\n(.*?)```", page, re.DOTALL)).replace("\\\n", " ")
-    commands = [
-        line.split(" -m agents.train ") for line in lines.splitlines() if "torchrun" in line
-    ]
+    commands = [line for line in lines.splitlines() if line.startswith("torchrun")]
     assert len(commands) == 2
-    for launcher, arguments in commands:
+    for launcher, arguments in (command.split(" -m agents.train ") for command in commands):
         program, *options = shlex.split(launcher)
         assert program == "torchrun"
         get_args_parser().parse_args([*options, "-m", "agents.train"])
