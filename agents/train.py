@@ -30,19 +30,16 @@ from agents.train_config import TrainConfig
 from agents.training_run import open_run
 
 
-def _update(
-    learner: Learner,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    progress: float,
+def update_once(
+    learner: Learner, optimizer: torch.optim.Optimizer, progress: float
 ) -> dict[str, torch.Tensor]:
+    """Learn from a new batch, and give scalar tensors to log."""
     logged: dict[str, torch.Tensor] = {}
     for loss, metrics in learner.losses(progress):
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         logged = {"loss": loss.detach(), **metrics}
-    schedule.step()
     return logged
 
 
@@ -68,7 +65,8 @@ def _train(config: TrainConfig) -> dict[str, Any] | str:
     update, stopped = 0, None
     with stop_signal() as stop_asked_for:
         while update < config.updates and not (stopped := stop_asked_for()):
-            metrics = _update(run.learner, optimizer, schedule, update / config.updates)
+            metrics = update_once(run.learner, optimizer, update / config.updates)
+            schedule.step()
             update += 1
             if folder is not None:
                 folder.count()

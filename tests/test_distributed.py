@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
 from agents.advantages import synchronised_deviation
-from agents.objectives import policy_gradient, relative_regression
+from agents.objectives import policy_gradient, relative_regression, whitened_regression
 
 
 def _batch():
@@ -35,17 +36,61 @@ def _gradient(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
     return results[0], results[1]
 
 
+def _gradients_with_memory(rows: slice) -> list[torch.Tensor]:
+    """Gradients on the logits of some images that have up to three groups of maps each."""
+    generator = torch.Generator().manual_seed(1)
+    logits = torch.randn(8, 3, 20, generator=generator, dtype=torch.float64)
+    maps = torch.randint(0, 3, (8, 3, 4, 20), generator=generator).to(torch.uint8)
+    valid = torch.arange(3) < torch.tensor([1, 1, 2, 1, 3, 3, 2, 3])[:, None]
+    scores = torch.rand(8, 3, 4, generator=generator).double() * valid[..., None]
+    logits, maps, scores, valid = (part[rows] for part in (logits, maps, scores, valid))
+    gradients = []
+    for objective in range(3):
+        leaf = logits.clone().requires_grad_()
+        predicted = leaf.gather(1, maps.flatten(1, 2).long()).mean(2).view(scores.shape)
+        if objective == 0:
+            loss = relative_regression(predicted, scores, scores.new_ones(()), valid=valid)
+        elif objective == 1:
+            covariance = torch.eye(12, dtype=torch.float64).expand(len(leaf), 12, 12)
+            noise = torch.ones_like(scores)
+            loss = whitened_regression(predicted, scores, covariance, noise, valid=valid)
+        else:
+            loss = policy_gradient(leaf.softmax(1), maps, scores, 0.1, valid=valid)
+        loss.backward()
+        assert leaf.grad is not None
+        gradients.append(leaf.grad)
+    return gradients
+
+
 def _worker(rank: int, file: str, out: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
     torch.save(_gradient(slice(0, 3) if rank == 0 else slice(3, 8)), f"{out}{rank}")
+    torch.save(_gradients_with_memory(slice(4 * rank, 4 * rank + 4)), f"{out}{rank}-memory")
     dist.destroy_process_group()
 
 
-def test_syncan_on_two_halves_is_syncan_on_the_whole(tmp_path):
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("distributed")
+    spawn(_worker, (str(folder / "store"), str(folder / "rank")), nprocs=2)
+    return folder
+
+
+def test_syncan_on_two_halves_is_syncan_on_the_whole(folder):
     """Halves of unequal size and spread: each alone would measure in another deviation."""
-    spawn(_worker, (str(tmp_path / "store"), str(tmp_path / "rank")), nprocs=2)
-    halves = [torch.load(tmp_path / f"rank{rank}") for rank in range(2)]
+    halves = [torch.load(folder / f"rank{rank}") for rank in range(2)]
     for whole, first, second in zip(_gradient(slice(0, 8)), *halves, strict=True):
         torch.testing.assert_close(torch.cat([first, second]), whole, rtol=1e-5, atol=1e-7)
     alone = _gradient(slice(0, 3))
     assert not torch.allclose(alone[0], halves[0][0], rtol=1e-2)
+
+
+def test_ranks_that_remember_unequally_average_to_the_whole(folder):
+    """Five groups of maps against eleven: each rank by itself would weigh its own alike."""
+    halves = [torch.load(folder / f"rank{rank}-memory") for rank in range(2)]
+    for whole, first, second in zip(_gradients_with_memory(slice(0, 8)), *halves, strict=True):
+        mean = torch.cat([first, second]) / 2
+        torch.testing.assert_close(mean, whole, rtol=1e-6, atol=1e-9)
+    alone = _gradients_with_memory(slice(0, 4))
+    for one, half in zip(alone, halves[0], strict=True):
+        assert not torch.allclose(one, half, rtol=0.1)

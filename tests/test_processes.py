@@ -18,6 +18,7 @@ from agents.baselines import BaselineConfig
 from agents.command_line import DataConfig
 from agents.processes import distribute, from_first_rank, joined_processes, succeed_together
 from agents.rss import RSSConfig
+from agents.train import update_once
 from agents.train_config import TrainConfig
 from agents.training_run import open_run
 from rss_env.errors import InputError
@@ -56,10 +57,7 @@ def _learn_all() -> dict[str, dict[str, torch.Tensor]]:
         # (Its usual 1e-8 makes whole steps of gradients that are nothing but rounding.)
         optimizer = torch.optim.AdamW(run.network.parameters(), 3e-4, eps=1e-6)
         for update in range(config.updates):
-            for loss, _ in run.learner.losses(update / config.updates):
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
+            update_once(run.learner, optimizer, update / config.updates)
         learned[name] = run.network.state_dict()
     return learned
 

@@ -88,7 +88,7 @@ def _gather_arrays(
     return batch
 
 
-def _empty_batch(images, index, mirrored, repeats: int, *_) -> torch.Tensor:
+def _empty_batch(images, index, mirrored, repeats: int = 1, **_) -> torch.Tensor:
     return images.new_empty(len(index) * repeats, *images.shape[1:])
 
 
@@ -97,8 +97,9 @@ def _gather_tensors(
     images: torch.Tensor,
     index: torch.Tensor,
     mirrored: torch.Tensor,
-    repeats: int,
-    implementation: str,
+    repeats: int = 1,
+    *,
+    implementation: str = "auto",
 ) -> torch.Tensor:
     face = choose(implementation, images, FACES)
     if face == "reference":
@@ -138,4 +139,4 @@ def gather_images(
         of_groups = (as_array(index), as_array(mirrored))
         return _gather_arrays(as_array(images), *of_groups, repeats, into)
     tensors = (as_tensor(images), as_tensor(index), as_tensor(mirrored))
-    return alike(images, _gather_tensors(*tensors, repeats, implementation))
+    return alike(images, _gather_tensors(*tensors, repeats, implementation=implementation))
