@@ -9,6 +9,7 @@ from agents.baselines import METHODS, BaselineConfig, BaselineLearner
 from agents.learner import Learner
 from agents.policies import SegmentationNetwork
 from agents.rss import RSSConfig, RSSLearner
+from agents.sb3.config import ALGORITHMS as SB3_ALGORITHMS
 from agents.supervised import (
     CrossEntropyLearner,
     DiceLearner,
@@ -32,6 +33,8 @@ Algorithm = Literal[
     "rloo",
     "grpo",
     "ppo",
+    "sb3-ppo",
+    "sb3-a2c",
 ]
 _LABELLED = {"psl": CrossEntropyLearner, "psl-dice": DiceLearner, "wsss-cam": ImageTagLearner}
 
@@ -71,6 +74,8 @@ def build_learner(
     """
     if algo == "rss":
         return RSSLearner(network, env, agent, seed)
+    if algo in SB3_ALGORITHMS:
+        raise InputError(f"{algo} brings a loop of its own: use agents.train.train")
     if algo in METHODS:
         return BaselineLearner(algo, network, env, baseline, seed)
     labelled = (network, open_training(), num_images, seed)

@@ -26,7 +26,7 @@ def mix_with_uniform(probabilities: torch.Tensor, exploration: float) -> torch.T
 def sample_maps(
     probabilities: torch.Tensor,
     num_maps: int,
-    generator: torch.Generator,
+    generator: torch.Generator | None,
     *,
     stratified: bool = False,
 ) -> torch.Tensor:
@@ -35,7 +35,8 @@ def sample_maps(
     Args:
         probabilities: (B, C, P).
         num_maps: K.
-        generator: Random state, on the same device; one number of it is used for each image.
+        generator: Random state, on the same device; one number of it is used for each image. None
+            for torch's global one.
         stratified: Whether the K maps share out a cell's classes: each class is drawn less than 2
             more or less often than K times its probability, by maps in random order. Every map by
             itself still follows the probabilities, and its cells are independent; but maps of a

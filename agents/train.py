@@ -33,6 +33,9 @@ from agents.learner import Learner
 from agents.policies import SegmentationNetwork, build_network
 from agents.report import MetricsLog, ValidationPictures, draw_curve, versions, write_json
 from agents.rss import RSSConfig
+from agents.sb3 import require_sb3
+from agents.sb3.config import ALGORITHMS as SB3_ALGORITHMS
+from agents.sb3.config import SB3Config
 from rss_env.arguments import check_device
 from rss_env.errors import InputError
 from rss_env.scenes import Scenes, load_scenes
@@ -49,10 +52,12 @@ class TrainConfig:
     """Folder for the results; must be new unless --overwrite."""
     data: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
     algo: Algorithm = "rss"
-    """From scores: rss, or plain reinforce, rloo, grpo, ppo. From labels, for comparison: psl
-    (cross-entropy), psl-metric, psl-dice, psl-multiscale; from image tags: wsss-cam."""
+    """From scores: rss, or plain reinforce, rloo, grpo, ppo, or Stable-Baselines3's sb3-ppo and
+    sb3-a2c. From labels, for comparison: psl (cross-entropy), psl-metric, psl-dice,
+    psl-multiscale; from image tags: wsss-cam."""
     agent: tyro.conf.OmitArgPrefixes[RSSConfig] = field(default_factory=RSSConfig)
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
+    sb3: SB3Config = field(default_factory=SB3Config)
     updates: int = 600
     """Number of updates."""
     seed: int = 0
@@ -113,7 +118,12 @@ class Run:
         return self.validation.labels is not None
 
 
-def _check_counts(config: TrainConfig) -> None:
+def check_counts(config: TrainConfig) -> None:
+    """Refuse numbers that make no sense, and a folder that cannot be written.
+
+    Raises:
+        InputError: Naming what is wrong.
+    """
     for name in ("updates", "num_images", "group_size", "eval_every"):
         if getattr(config, name) < 1:
             raise InputError(f"{name} must be at least 1, got {getattr(config, name)}")
@@ -155,7 +165,7 @@ def open_run(config: TrainConfig) -> Run:
     Raises:
         InputError: If anything in the configuration is invalid; nothing has been written.
     """
-    _check_counts(config)
+    check_counts(config)
     name = config.data.dataset_name
     config.agent.check()
     device = check_device(config.device)
@@ -237,6 +247,11 @@ def train(config: TrainConfig) -> dict[str, Any]:
     Raises:
         InputError: If anything in the configuration is invalid; nothing has been written.
     """
+    if config.algo in SB3_ALGORITHMS:
+        require_sb3()
+        from agents.sb3.training import train_with_sb3
+
+        return train_with_sb3(config)
     run = open_run(config)
     learner, network = run.learner, run.network
     optimizer = torch.optim.AdamW(
@@ -285,18 +300,20 @@ def train(config: TrainConfig) -> dict[str, Any]:
             f"stopped by {stop[0]} after update {update}; the checkpoint is in {config.out}\n"
         )
         sys.exit(130)
-    result = _result(config, update, time.perf_counter() - start, learner, validated)
+    seconds = time.perf_counter() - start
+    result = result_of(config, update, seconds, learner.queries_per_update, validated)
     write_json(config.out / "result.json", result)
     return result
 
 
-def _result(
+def result_of(
     config: TrainConfig,
     updates: int,
     seconds: float,
-    learner: Learner,
+    queries_per_update: int,
     validated: SplitMetrics | None,
 ) -> dict[str, Any]:
+    """The content of `result.json`."""
     return {
         "env": config.data.env,
         "algo": config.algo,
@@ -304,7 +321,7 @@ def _result(
         "seed": config.seed,
         "updates": updates,
         "seconds": round(seconds, 2),
-        "score_queries": updates * learner.queries_per_update,
+        "score_queries": updates * queries_per_update,
         "miou": None if validated is None else validated.miou,
         "pixel_accuracy": None if validated is None else validated.pixel_accuracy,
         "versions": versions(),

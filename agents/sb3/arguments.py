@@ -1,0 +1,90 @@
+"""Arguments of Stable-Baselines3's algorithms with which they learn on action maps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+from agents.sb3.rollouts import MapRolloutBuffer
+
+_WARM_UP = 0.3  # share of a training, as torch's OneCycleLR has it
+_FIRST, _LAST = 1 / 25, 1 / 25e4  # of the peak
+
+
+def one_cycle(peak: float) -> Callable[[float], float]:
+    """A schedule for SB3 with the shape of torch's `OneCycleLR`.
+
+    Args:
+        peak: Largest learning rate, reached after 0.3 of the training.
+
+    Returns:
+        A function of the share of the training that is left, 1..0.
+    """
+
+    def rate(remaining: float) -> float:
+        done = 1.0 - remaining
+        if done < _WARM_UP:
+            start, end, place = _FIRST, 1.0, done / _WARM_UP
+        else:
+            start, end, place = 1.0, _LAST, (done - _WARM_UP) / (1 - _WARM_UP)
+        return peak * (end + (start - end) * (1 + math.cos(math.pi * place)) / 2)
+
+    return rate
+
+
+def ppo_arguments(
+    num_envs: int = 64,
+    *,
+    group_size: int = 1,
+    peak: float = 3e-3,
+    entropy: float = 0.01,
+    epochs: int = 2,
+) -> dict[str, Any]:
+    """Arguments of SB3's `PPO` with which it learns on these environments.
+
+    One step of all sub-environments is a batch: episodes last one step, so that longer rollouts are
+    only larger batches, and discounting has nothing to discount.
+
+    Args:
+        num_envs: N.
+        group_size: K of the environment; above 1, maps of an image are compared with one another.
+        peak: Of the one-cycle schedule of the learning rate.
+        entropy: Coefficient of the entropy, in deviations of the reward.
+        epochs: Passes over each batch.
+    """
+    return {
+        "batch_size": num_envs,
+        "n_epochs": epochs,
+        "ent_coef": entropy,
+        "learning_rate": one_cycle(peak),
+        **_common(group_size),
+    }
+
+
+def a2c_arguments(
+    *, group_size: int = 1, peak: float = 3e-3, entropy: float = 0.01
+) -> dict[str, Any]:
+    """Arguments of SB3's `A2C` with which it learns on these environments.
+
+    Args:
+        group_size: K of the environment; above 1, maps of an image are compared with one another.
+        peak: Of the one-cycle schedule of the learning rate.
+        entropy: Coefficient of the entropy, in deviations of the reward.
+    """
+    return {
+        "normalize_advantage": True,
+        "use_rms_prop": False,
+        "ent_coef": entropy,
+        "learning_rate": one_cycle(peak),
+        **_common(group_size),
+    }
+
+
+def _common(group_size: int) -> dict[str, Any]:
+    return {
+        "n_steps": 1,
+        "gamma": 0.0,
+        "rollout_buffer_class": MapRolloutBuffer,
+        "rollout_buffer_kwargs": {"group_size": group_size},
+    }
