@@ -20,6 +20,7 @@ from rss_env.vector_env import RSSVectorEnv
 
 # What SB3 needs: episodes that follow one another, NumPy arrays, one flat MultiDiscrete.
 _REQUIRED = {"autoreset_mode": "SameStep", "array": "numpy", "action_format": "flat"}
+_OF_THE_ID = ("dataset", "level")
 _METHODS = ("render", "get_state", "set_state")
 
 
@@ -230,4 +231,26 @@ def make_sb3_env(
     env = RSSVecEnv(cast(RSSVectorEnv, made.unwrapped))
     if seed is not None:
         env.seed(seed)
+    return env
+
+
+def as_one(singles: VecEnv, group_size: int = 1) -> RSSVecEnv:
+    """The environments of an SB3 `DummyVecEnv` as one, for programs that make singles themselves.
+
+    RL Zoo does; it takes this function for a `vec_env_wrapper`.
+
+    Args:
+        singles: Environments that `gym.make` made of one id; they are closed.
+        group_size: K, where it divides their number; an environment for evaluation may have fewer.
+
+    Raises:
+        InputError: If they are not of this package.
+    """
+    spec = singles.get_attr("spec")[0]
+    num_envs = singles.num_envs
+    options = {name: value for name, value in spec.kwargs.items() if name not in _OF_THE_ID}
+    env = make_sb3_env(
+        spec.id, num_envs, group_size=1 if num_envs % group_size else group_size, **options
+    )
+    singles.close()
     return env
