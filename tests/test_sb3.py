@@ -26,7 +26,7 @@ from agents.sb3 import (
     make_sb3_env,
     ppo_arguments,
 )
-from agents.sb3.arguments import one_cycle
+from agents.sb3.arguments import warm_up_and_fall
 from rss_env.errors import ActionError, InputError
 
 IMAGE, PIXEL = "RSS/Shapes-ImageReward-v0", "RSS/Shapes-PixelReward-v0"
@@ -401,13 +401,6 @@ def test_the_stock_policy_and_the_monitor_run():
     PPO("CnnPolicy", monitored, n_steps=2, batch_size=8, n_epochs=1, seed=0).learn(8)
 
 
-def test_the_schedule_is_torchs_one_cycle():
-    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], 1.0)
-    reference = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2.0, total_steps=101)
-    rate = one_cycle(2.0)
-    for step in range(100):
-        # torch's phases end one step early: 30.3 - 1 steps up, then down to step 100
-        place = step / 29.3 * 0.3 if step < 29.3 else 0.3 + 0.7 * (step - 29.3) / 70.7
-        assert rate(1 - place) == pytest.approx(reference.get_last_lr()[0], rel=1e-6)
-        optimizer.step()
-        reference.step()
+def test_the_schedule_rises_and_falls():
+    rates = [warm_up_and_fall(2.0)(1 - done) for done in (0, 0.05, 0.1, 0.5, 1)]
+    assert rates == pytest.approx([0, 0.95, 1.8, 1.0, 0])

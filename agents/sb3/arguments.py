@@ -2,33 +2,26 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 from agents.sb3.rollouts import MapRolloutBuffer
 
-_WARM_UP = 0.3  # share of a training, as torch's OneCycleLR has it
-_FIRST, _LAST = 1 / 25, 1 / 25e4  # of the peak
+_WARM_UP = 0.1  # share of a training
 
 
-def one_cycle(peak: float) -> Callable[[float], float]:
-    """A schedule for SB3 with the shape of torch's `OneCycleLR`.
+def warm_up_and_fall(peak: float) -> Callable[[float], float]:
+    """A schedule of the learning rate for SB3: up in the first tenth, then down to 0, in lines.
 
     Args:
-        peak: Largest learning rate, reached after 0.3 of the training.
+        peak: What the falling line starts from; a tenth of it is gone when the warm-up ends.
 
     Returns:
         A function of the share of the training that is left, 1..0.
     """
 
     def rate(remaining: float) -> float:
-        done = 1.0 - remaining
-        if done < _WARM_UP:
-            start, end, place = _FIRST, 1.0, done / _WARM_UP
-        else:
-            start, end, place = 1.0, _LAST, (done - _WARM_UP) / (1 - _WARM_UP)
-        return peak * (end + (start - end) * (1 + math.cos(math.pi * place)) / 2)
+        return peak * remaining * min(1.0, (1.0 - remaining) / _WARM_UP)
 
     return rate
 
@@ -38,7 +31,7 @@ def ppo_arguments(
     *,
     group_size: int = 1,
     peak: float = 3e-3,
-    entropy: float = 0.02,
+    entropy: float = 0.01,
     epochs: int = 2,
 ) -> dict[str, Any]:
     """Arguments of SB3's `PPO` with which it learns on these environments.
@@ -49,7 +42,7 @@ def ppo_arguments(
     Args:
         num_envs: N.
         group_size: K of the environment; above 1, maps of an image are compared with one another.
-        peak: Of the one-cycle schedule of the learning rate.
+        peak: Of the learning rate, which rises in the first tenth and then falls to 0.
         entropy: Coefficient of the entropy, in deviations of the reward.
         epochs: Passes over each batch.
     """
@@ -57,26 +50,26 @@ def ppo_arguments(
         "batch_size": num_envs,
         "n_epochs": epochs,
         "ent_coef": entropy,
-        "learning_rate": one_cycle(peak),
+        "learning_rate": warm_up_and_fall(peak),
         **_common(group_size),
     }
 
 
 def a2c_arguments(
-    *, group_size: int = 1, peak: float = 3e-3, entropy: float = 0.02
+    *, group_size: int = 1, peak: float = 3e-3, entropy: float = 0.01
 ) -> dict[str, Any]:
     """Arguments of SB3's `A2C` with which it learns on these environments.
 
     Args:
         group_size: K of the environment; above 1, maps of an image are compared with one another.
-        peak: Of the one-cycle schedule of the learning rate.
+        peak: Of the learning rate, which rises in the first tenth and then falls to 0.
         entropy: Coefficient of the entropy, in deviations of the reward.
     """
     return {
         "normalize_advantage": True,
         "use_rms_prop": False,
         "ent_coef": entropy,
-        "learning_rate": one_cycle(peak),
+        "learning_rate": warm_up_and_fall(peak),
         **_common(group_size),
     }
 

@@ -12,11 +12,15 @@ ALGORITHMS = ("sb3-ppo", "sb3-a2c")
 
 @dataclass(frozen=True)
 class SB3Config:
-    """How PPO and A2C of Stable-Baselines3 learn (sb3-ppo, sb3-a2c)."""
+    """How PPO and A2C of Stable-Baselines3 learn (sb3-ppo, sb3-a2c).
+
+    The optimiser is SB3's own, without weight decay; the learning rate rises to nearly its peak in
+    the first tenth of the training, then falls.
+    """
 
     policy: Literal["maps", "cnn"] = "maps"
     """maps: --network, all cells in one distribution. cnn: SB3's CnnPolicy, for few cells."""
-    entropy: float = 0.02
+    entropy: float = 0.01
     """Coefficient of the entropy: of a cell for maps, of all cells together for cnn."""
     epochs: int = 2
     """sb3-ppo: passes over each batch."""

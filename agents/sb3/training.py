@@ -39,6 +39,7 @@ from rss_env.scenes import Scenes, load_scenes
 
 _OPTIONS = ("split", "image_size", "scales", "metric", "feedback", "scorer")
 _VARIATIONS = ("horizontal_flip", "zoom", "colour_jitter")
+_LEAST_SIDE = 36  # of the images that SB3's own convolutions take
 
 
 class CellAnswers(nn.Module):
@@ -155,6 +156,11 @@ def _open(config: TrainConfig) -> tuple[OnPolicyAlgorithm, RSSVecEnv, Scenes]:
     if val_split is None and config.data.labels is not None:
         raise InputError("Folder needs --val-split, a list file of the validation images")
     geometry = env.env.geometry
+    if config.sb3.policy == "cnn" and min(geometry.image_size) < _LEAST_SIDE:
+        raise InputError(
+            f"SB3's CnnPolicy takes images from {_LEAST_SIDE}x{_LEAST_SIDE}, got "
+            f"{geometry.image_size[0]}x{geometry.image_size[1]}"
+        )
     validation = load_scenes(config.data.open(val_split), geometry.image_size, device)
     policy: Any = "CnnPolicy"
     policy_kwargs: dict[str, Any] = {}
@@ -164,8 +170,6 @@ def _open(config: TrainConfig) -> tuple[OnPolicyAlgorithm, RSSVecEnv, Scenes]:
             "network": config.network,
             "pretrained": config.pretrained,
             "scales": geometry.scales,
-            "optimizer_class": torch.optim.AdamW,
-            "optimizer_kwargs": {"weight_decay": config.weight_decay},
         }
     common = {"seed": config.seed % 2**32, "device": device, "policy_kwargs": policy_kwargs}
     learning: dict[str, Any] = {
