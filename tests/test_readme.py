@@ -14,6 +14,7 @@ from agents import data
 from agents.evaluate import EvalConfig
 from agents.predict import PredictConfig
 from agents.train import TrainConfig
+from benchmarks.leaderboard import LeaderboardConfig
 from rss_env.datasets import DATASETS, default_image_size, open_dataset
 
 ROOT = Path(__file__).parents[1]
@@ -37,11 +38,16 @@ def test_commands_are_understood():
         "rss-eval": EvalConfig,
         "rss-predict": PredictConfig,
         "rss-data": data.Command,
+        "benchmarks.leaderboard": LeaderboardConfig,
     }
-    page = blocks("bash", DATASETS_PAGE)
-    assert page
-    lines = "\n".join([*blocks("bash"), *page]).replace("\\\n", " ").splitlines()
-    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("rss-")]
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]
+    text = "\n".join([README, *pages]).replace("\\\n", " ")
+    lines = [line.strip().removeprefix("python -m ") for line in text.splitlines()]
+    commands = [
+        shlex.split(line, comments=True)
+        for line in lines
+        if line.startswith(("rss-", "benchmarks.leaderboard")) and " " in line
+    ]
     assert {command[0] for command in commands} == set(configs)
     for program, *arguments in commands:
         config = tyro.cli(configs[program], args=arguments)
@@ -89,4 +95,4 @@ def test_linked_files_exist():
     links = re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README)
     assert any(path.endswith(".png") for path in links)
     for path in links:
-        assert (ROOT / path).is_file(), path
+        assert (ROOT / path).exists(), path

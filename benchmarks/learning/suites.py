@@ -73,7 +73,10 @@ class Variant:
 _POLICY_GRADIENT = ("--objective", "policy_gradient")
 _PARTS = ("psr", "psd", "syncan")
 # SB3's own policy has a distribution and 512 x C weights for every cell: few cells, a low rate.
-_STOCK = ("--sb3.policy", "cnn", "--num-images", "8", "--scales", "8", "--learning-rate", "3e-4", "--sb3.entropy", "0")
+_STOCK = (
+    *("--sb3.policy", "cnn", "--sb3.entropy", "0", "--learning-rate", "3e-4"),
+    *("--num-images", "8", "--scales", "8"),
+)
 
 VARIANTS = {
     "rss": Variant(),
