@@ -186,7 +186,10 @@ def intervals(results: Results) -> dict[str, tuple[float, float, float]]:
         reps=_DRAWS,
         random_state=np.random.RandomState(0),
     )
-    return {name: (float(found[name][0]), *map(float, ends[name][:, 0])) for name in scores}
+    return {
+        name: (float(found[name][0]), float(ends[name][0, 0]), float(ends[name][1, 0]))
+        for name in scores
+    }
 
 
 def table(results: Results, untrained: Mapping[str, SplitMetrics]) -> str:

@@ -26,6 +26,8 @@ from torchrl.envs.libs.gym import GymWrapper
 
 import rss_env  # noqa: F401  (registers the ids)
 
+_DRAW: Any = InteractionType.RANDOM  # (its members are strings to a type checker)
+
 
 @dataclass
 class Args:
@@ -100,7 +102,7 @@ def main() -> None:
             in_keys=["logits"],
             out_keys=["action"],
             distribution_class=MapPolicy,
-            default_interaction_type=InteractionType.RANDOM,
+            default_interaction_type=_DRAW,
         ),
     ]
     policy = TensorDictSequential(*modules)
