@@ -10,6 +10,7 @@ from agents.distributed import world_size
 from agents.learner import Learner
 from agents.policies import SegmentationNetwork
 from agents.rss import RSSConfig, RSSLearner
+from agents.sb3.config import ALGORITHMS as SB3_ALGORITHMS
 from agents.supervised import (
     CrossEntropyLearner,
     DiceLearner,
@@ -33,6 +34,8 @@ Algorithm = Literal[
     "rloo",
     "grpo",
     "ppo",
+    "sb3-ppo",
+    "sb3-a2c",
 ]
 _LABELLED = {"psl": CrossEntropyLearner, "psl-dice": DiceLearner, "wsss-cam": ImageTagLearner}
 
@@ -74,6 +77,8 @@ def build_learner(
         network.check_scales(env.geometry.scales)
     if algo == "rss":
         return RSSLearner(network, env, agent, seed)
+    if algo in SB3_ALGORITHMS:
+        raise InputError(f"{algo} brings a loop of its own: use agents.train.train")
     if algo in METHODS:
         return BaselineLearner(algo, network, env, baseline, seed)
     if algo == "psl-dice" and world_size() > 1:

@@ -27,7 +27,7 @@ def mix_with_uniform(probabilities: torch.Tensor, exploration: float) -> torch.T
 def sample_maps(
     probabilities: torch.Tensor,
     num_maps: int,
-    generator: torch.Generator,
+    generator: torch.Generator | None,
     *,
     stratified: bool = False,
 ) -> torch.Tensor:
@@ -37,7 +37,7 @@ def sample_maps(
         probabilities: (B, C, P).
         num_maps: K.
         generator: Random state, on the same device and alike on all ranks; one number of it is used
-            for each image of the whole batch.
+            for each image of the whole batch. None for torch's global one.
         stratified: Whether the K maps share out a cell's classes: each class is drawn less than 2
             more or less often than K times its probability, by maps in random order. Every map by
             itself still follows the probabilities, and its cells are independent; but maps of a

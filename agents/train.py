@@ -15,7 +15,7 @@ import torch
 
 from agents.checkpoint import FILE_NAME
 from agents.command_line import run_command
-from agents.distributed import mean_over_ranks, rank
+from agents.distributed import mean_over_ranks, rank, world_size
 from agents.learner import Learner
 from agents.processes import (
     ProcessLostError,
@@ -26,6 +26,8 @@ from agents.processes import (
     succeed_together,
 )
 from agents.run_folder import RunFolder
+from agents.sb3 import require_sb3
+from agents.sb3.config import ALGORITHMS as SB3_ALGORITHMS
 from agents.train_config import TrainConfig
 from agents.training_run import open_run
 
@@ -60,7 +62,10 @@ def _train(config: TrainConfig) -> dict[str, Any] | str:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, config.learning_rate, total_steps=config.updates + 2
     )
-    folder = RunFolder(config, run) if rank() == 0 else None
+    folder = None
+    if run.validation is not None:
+        queries = run.learner.queries_per_update * world_size()
+        folder = RunFolder(config, run.network, run.description, run.validation, queries)
     log_every = max(1, config.eval_every // 10)
     update, stopped = 0, None
     with stop_signal() as stop_asked_for:
@@ -85,9 +90,7 @@ def _train(config: TrainConfig) -> dict[str, Any] | str:
         folder.close()
         outcome = stopped or folder.write_result(update)
     if stopped and folder is not None:
-        sys.stderr.write(
-            f"stopped by {stopped} after update {update}; the checkpoint is in {config.out}\n"
-        )
+        folder.say_stopped(stopped, update)
     return from_first_rank(outcome)
 
 
@@ -101,6 +104,11 @@ def train(config: TrainConfig) -> dict[str, Any]:
         InputError: If anything in the configuration is invalid; nothing has been written.
         ProcessLostError: If another process of the training has ended.
     """
+    if config.algo in SB3_ALGORITHMS:
+        require_sb3()
+        from agents.sb3.training import train_with_sb3
+
+        return train_with_sb3(config)
     with joined_processes(config.device):
         outcome = _train(config)
     if isinstance(outcome, str):

@@ -13,6 +13,7 @@ from agents.baselines import BaselineConfig
 from agents.command_line import DataConfig
 from agents.policies import Precision
 from agents.rss import RSSConfig
+from agents.sb3.config import SB3Config
 from rss_env.errors import InputError
 
 
@@ -24,10 +25,12 @@ class TrainConfig:
     """Folder for the results; must be new unless --overwrite."""
     data: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
     algo: Algorithm = "rss"
-    """From scores: rss, or plain reinforce, rloo, grpo, ppo. From labels, for comparison: psl
-    (cross-entropy), psl-metric, psl-dice, psl-multiscale; from image tags: wsss-cam."""
+    """From scores: rss, or plain reinforce, rloo, grpo, ppo, or Stable-Baselines3's sb3-ppo and
+    sb3-a2c. From labels, for comparison: psl (cross-entropy), psl-metric, psl-dice,
+    psl-multiscale; from image tags: wsss-cam."""
     agent: tyro.conf.OmitArgPrefixes[RSSConfig] = field(default_factory=RSSConfig)
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
+    sb3: SB3Config = field(default_factory=SB3Config)
     updates: int = 600
     """Number of updates."""
     seed: int = 0

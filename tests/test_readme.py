@@ -16,6 +16,7 @@ from agents.export import ExportConfig
 from agents.predict import PredictConfig
 from agents.recipes import RECIPES, recipe_commands
 from agents.train_config import TrainConfig
+from benchmarks.leaderboard import LeaderboardConfig
 from rss_env.datasets import DATASETS, default_image_size, open_dataset
 
 ROOT = Path(__file__).parents[1]
@@ -42,11 +43,16 @@ def test_commands_are_understood():
         "rss-data": data.Command,
         "rss-recipe": recipe_commands(),
         "rss-export": ExportConfig,
+        "benchmarks.leaderboard": LeaderboardConfig,
     }
-    pages = [blocks("bash", page) for page in (README, DATASETS_PAGE, RECIPES_PAGE)]
-    assert all(pages)
-    lines = "\n".join(block for page in pages for block in page).replace("\\\n", " ").splitlines()
-    commands = [shlex.split(line, comments=True) for line in lines if line.startswith("rss-")]
+    pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]
+    text = "\n".join([README, *pages]).replace("\\\n", " ")
+    lines = [line.strip().removeprefix("python -m ") for line in text.splitlines()]
+    commands = [
+        shlex.split(line, comments=True)
+        for line in lines
+        if line.startswith(("rss-", "benchmarks.leaderboard")) and " " in line
+    ]
     assert {command[0] for command in commands} == set(configs)
     for program, *arguments in commands:
         config = tyro.cli(configs[program], args=arguments)
@@ -110,4 +116,4 @@ def test_linked_files_exist():
     links = re.findall(r"\]\(([^)#]+)\)", README) + re.findall(r'src="([^"]+)"', README)
     assert any(path.endswith(".png") for path in links)
     for path in links:
-        assert (ROOT / path).is_file(), path
+        assert (ROOT / path).exists(), path

@@ -13,7 +13,7 @@ import matplotlib as mpl
 import torch
 from PIL import Image
 
-from agents.checkpoint import load_checkpoint
+from agents.checkpoint import FILE_NAME, load_checkpoint
 from agents.evaluate import SplitMetrics
 from agents.report import versions
 from benchmarks.learning.runs import Run
@@ -106,7 +106,12 @@ def draw_curves(path: Path, runs: RunsByAlgorithm, title: str) -> None:
 
 @torch.no_grad()
 def draw_grid(path: Path, runs: RunsByAlgorithm, scenes: Scenes) -> list[str]:
-    """Draw image | label | each algorithm's prediction, of its first seed; names the columns."""
+    """Draw image | label | each algorithm's prediction, of its first seed; names the columns.
+
+    Algorithms whose network is not one of ours leave no checkpoint to predict with: they are left
+    out.
+    """
+    runs = {name: seeds for name, seeds in runs.items() if (seeds[0].folder / FILE_NAME).exists()}
     index = torch.linspace(0, len(scenes) - 1, min(_GRID_ROWS, len(scenes))).long()
     batch = SceneBatch(index, torch.zeros_like(index, dtype=torch.bool))
     images = scenes.observe(batch)

@@ -72,6 +72,11 @@ class Variant:
 
 _POLICY_GRADIENT = ("--objective", "policy_gradient")
 _PARTS = ("psr", "psd", "syncan")
+# SB3's own policy has a distribution and 512 x C weights for every cell: few cells, a low rate.
+_STOCK = (
+    *("--sb3.policy", "cnn", "--sb3.entropy", "0", "--learning-rate", "3e-4"),
+    *("--num-images", "8", "--scales", "8"),
+)
 
 VARIANTS = {
     "rss": Variant(),
@@ -104,12 +109,17 @@ VARIANTS = {
             "ppo",
         )
     },
+    "sb3-ppo": Variant(("--algo", "sb3-ppo", "--num-images", "8")),
+    "sb3-a2c": Variant(("--algo", "sb3-a2c", "--num-images", "8")),
+    "sb3-ppo-cnn": Variant(("--algo", "sb3-ppo", *_STOCK)),
+    "sb3-a2c-cnn": Variant(("--algo", "sb3-a2c", *_STOCK)),
 }
 
 GROUPS = {
     "headline": ["psl", "rss", "rss-pixel"],
     "supervised": ["psl", "psl-metric", "psl-dice", "psl-multiscale"],
     "plain": ["reinforce", "rloo", "grpo", "ppo"],
+    "sb3": ["sb3-ppo", "sb3-a2c", "sb3-ppo-cnn", "sb3-a2c-cnn"],
     "feedback": ["rss-rating-5", "rss-ranking", "rss-noisy-0.05", "rss-noisy-0.1"],
     "ablations": [name for name in VARIANTS if name.startswith("rss")],
     "all": list(VARIANTS),

@@ -1,0 +1,67 @@
+"""Stable-Baselines3 on the environments: a vector environment and a policy for action maps.
+
+    from stable_baselines3 import PPO
+    from agents.sb3 import MapActorCriticPolicy, make_sb3_env
+
+    env = make_sb3_env("RSS/Shapes-ImageReward-v0", 64)
+    model = PPO(MapActorCriticPolicy, env, **ppo_arguments())
+
+Only this folder imports `stable_baselines3` (the extra `rss-env[sb3]`), and only when one of its
+names is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from rss_env.errors import InputError
+
+if TYPE_CHECKING:
+    from agents.sb3.arguments import a2c_arguments, ppo_arguments
+    from agents.sb3.distribution import MapCategoricalDistribution
+    from agents.sb3.policy import MapActorCriticPolicy
+    from agents.sb3.rollouts import MapRolloutBuffer
+    from agents.sb3.vec_env import RSSVecEnv, make_sb3_env
+
+_HOME = {
+    "MapActorCriticPolicy": "policy",
+    "MapCategoricalDistribution": "distribution",
+    "MapRolloutBuffer": "rollouts",
+    "RSSVecEnv": "vec_env",
+    "a2c_arguments": "arguments",
+    "make_sb3_env": "vec_env",
+    "ppo_arguments": "arguments",
+}
+
+__all__ = [
+    "MapActorCriticPolicy",
+    "MapCategoricalDistribution",
+    "MapRolloutBuffer",
+    "RSSVecEnv",
+    "a2c_arguments",
+    "make_sb3_env",
+    "ppo_arguments",
+]
+
+
+def require_sb3() -> None:
+    """Make sure that Stable-Baselines3 is there.
+
+    Raises:
+        InputError: If it is not; the message says how to get it.
+    """
+    try:
+        importlib.import_module("stable_baselines3")
+    except ImportError:
+        raise InputError(
+            "Stable-Baselines3 is not installed; get it with: pip install 'rss-env[sb3]'"
+        ) from None
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'agents.sb3' has no attribute {name!r}")
+    require_sb3()
+    return getattr(importlib.import_module(f"agents.sb3.{_HOME[name]}"), name)

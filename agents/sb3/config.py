@@ -1,0 +1,37 @@
+"""How Stable-Baselines3 learns; read by the commands, whether it is installed or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rss_env.errors import InputError
+
+ALGORITHMS = ("sb3-ppo", "sb3-a2c")
+
+
+@dataclass(frozen=True)
+class SB3Config:
+    """How PPO and A2C of Stable-Baselines3 learn (sb3-ppo, sb3-a2c).
+
+    The optimiser is SB3's own, without weight decay; the learning rate rises to nearly its peak in
+    the first tenth of the training, then falls.
+    """
+
+    policy: Literal["maps", "cnn"] = "maps"
+    """maps: --network, all cells in one distribution. cnn: SB3's CnnPolicy, for few cells."""
+    entropy: float = 0.01
+    """Coefficient of the entropy: of a cell for maps, of all cells together for cnn."""
+    epochs: int = 2
+    """sb3-ppo: passes over each batch."""
+
+    def check(self) -> None:
+        """Refuse values that make no sense.
+
+        Raises:
+            InputError: Naming the field, its value and the valid range.
+        """
+        if not 0 <= self.entropy < float("inf"):
+            raise InputError(f"sb3 entropy must be at least 0, got {self.entropy}")
+        if self.epochs < 1:
+            raise InputError(f"sb3 epochs must be at least 1, got {self.epochs}")

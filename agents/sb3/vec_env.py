@@ -1,0 +1,256 @@
+"""Our vector environment as Stable-Baselines3's: one step for all, lists of dicts for infos."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any, cast
+
+import gymnasium as gym
+import numpy as np
+import numpy.typing as npt
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
+
+from rss_env.errors import InputError, check_choice
+from rss_env.registration import environment_ids
+from rss_env.vector_env import RSSVectorEnv
+
+# What SB3 needs: episodes that follow one another, NumPy arrays, one flat MultiDiscrete.
+_REQUIRED = {"autoreset_mode": "SameStep", "array": "numpy", "action_format": "flat"}
+_OF_THE_ID = ("dataset", "level")
+_METHODS = ("render", "get_state", "set_state")
+
+
+class RSSVecEnv(VecEnv):
+    """A vector environment of this package behind Stable-Baselines3's interface.
+
+    It gives the transitions that `DummyVecEnv` of single environments gives, each wrapped in a
+    `Monitor`: an episode that ends tells its return and length under `episode`, and the image that
+    it was about under `terminal_observation`.
+
+    Attributes:
+        env: The vector environment; all sub-environments are this one.
+    """
+
+    def __init__(self, env: RSSVectorEnv):
+        """Take over an environment that `make_sb3_env` made."""
+        self.env = env
+        self._actions: npt.NDArray[np.integer] | None = None
+        self._start = time.time()
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    # --- transitions ---
+
+    def reset(self) -> npt.NDArray[np.uint8]:
+        """Start an episode everywhere, with the seeds of `seed` if it was called since the last.
+
+        Returns:
+            Observations (N, H, W, 3) uint8.
+        """
+        seeded = any(seed is not None for seed in self._seeds)
+        observations, _ = self.env.reset(seed=self._seeds if seeded else None)
+        self._reset_seeds()
+        return observations
+
+    def step_async(self, actions: npt.NDArray[np.integer]) -> None:
+        """Keep the actions (N, cells) for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(  # type: ignore[override]
+        self,
+    ) -> tuple[
+        npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]
+    ]:
+        """Score the actions; every episode ends and the next begins.
+
+        Returns:
+            Observations (N, H, W, 3) uint8 of the new episodes; rewards (N,) float32; dones (N,),
+            all true; an info for each sub-environment: `terminal_observation` (H, W, 3) uint8,
+            `episode`, and what the environment tells of scores.
+
+        Raises:
+            ActionError: If the actions are invalid; nothing has changed then.
+        """
+        observations, rewards, dones, _, infos = self.env.step(self._actions)
+        rewards, elapsed = rewards.astype(np.float32), round(time.time() - self._start, 6)
+        told = {
+            name: values for name, values in infos["final_info"].items() if not name.startswith("_")
+        }
+        final, returns = infos["final_obs"], rewards.tolist()
+        listed = [
+            {
+                "TimeLimit.truncated": False,
+                "terminal_observation": final[i],
+                "episode": {"r": returns[i], "l": 1, "t": elapsed},
+            }
+            for i in range(self.num_envs)
+        ]
+        for name, values in told.items():
+            for info, value in zip(listed, values, strict=True):
+                info[name] = value
+        return observations, rewards, dones, listed
+
+    def seed(self, seed: int | None = None) -> Sequence[int | None]:
+        """Seed the next reset: neighbours in a group share a seed, the next group has the next.
+
+        Args:
+            seed: Of the first group; None draws one.
+
+        Returns:
+            The seed of each sub-environment.
+        """
+        first = super().seed(seed)[0]
+        assert first is not None
+        self._seeds = [first + i // self.env.group_size for i in range(self.num_envs)]
+        return self._seeds
+
+    def set_options(self, options: list[dict[str, Any]] | dict[str, Any] | None = None) -> None:
+        """Set options of the next reset: there are none, so that only empty ones are taken.
+
+        Raises:
+            InputError: If there is an option; nothing has changed then.
+        """
+        each = options if isinstance(options, list) else [options or {}] * self.num_envs
+        if len(each) != self.num_envs:
+            raise InputError(f"options needs {self.num_envs} entries, got {len(each)}")
+        for given in each:
+            if given:
+                raise InputError(f"the environments take no reset options, got {given!r}")
+        super().set_options(options)
+
+    def close(self) -> None:
+        """Close the environment; more than once does no harm."""
+        self.env.close()
+
+    # --- sub-environments by index ---
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """An attribute of the chosen sub-environments, as single environments have it.
+
+        Raises:
+            AttributeError: If there is no such attribute.
+        """
+        name = {
+            "observation_space": "single_observation_space",
+            "action_space": "single_action_space",
+        }.get(attr_name, attr_name)
+        value = getattr(self.env, name)
+        return [value for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Set an attribute of all sub-environments.
+
+        Raises:
+            InputError: If only some are chosen: they are one environment.
+        """
+        if set(self._get_indices(indices)) != set(range(self.num_envs)):
+            raise InputError(
+                f"{attr_name} can be set for all sub-environments only, got indices {indices!r}"
+            )
+        setattr(self.env, attr_name, value)
+
+    def env_method(
+        self,
+        method_name: str,
+        *method_args: Any,
+        indices: VecEnvIndices = None,
+        **method_kwargs: Any,
+    ) -> list[Any]:
+        """Call `render`, `get_state` or `set_state` of the chosen sub-environments.
+
+        States are those of single environments; those of a group go together.
+
+        Raises:
+            InputError: If it is another method, or a state that does not fit.
+        """
+        check_choice("method of sub-environments", method_name, _METHODS)
+        chosen = list(self._get_indices(indices))
+        if method_name == "render":
+            frames = self.get_images()
+            return [frames[i] for i in chosen]
+        groups = [i // self.env.group_size for i in chosen]
+        states = self.env.get_state()
+        if method_name == "get_state":
+            return [{key: [part[group]] for key, part in states.items()} for group in groups]
+        return self._set_states(groups, states, *method_args, **method_kwargs)
+
+    def _set_states(
+        self, groups: list[int], states: dict[str, list[int]], state: dict[str, list[int]]
+    ) -> list[None]:
+        """Put the chosen groups into a single environment's state."""
+        same = isinstance(state, dict) and set(state) == set(states)
+        if not same or any(len(part) != 1 for part in state.values()):
+            raise InputError(
+                f"state must be of one environment, with {list(states)}, got {state!r}"
+            )
+        for key, part in states.items():
+            for group in groups:
+                part[group] = state[key][0]
+        self.env.set_state(states)
+        return [None] * len(groups)
+
+    def env_is_wrapped(
+        self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None
+    ) -> list[bool]:
+        """Whether sub-environments do what the wrapper does: true of `Monitor` alone."""
+        return [wrapper_class is Monitor for _ in self._get_indices(indices)]
+
+    def get_images(self) -> Sequence[npt.NDArray[np.uint8] | None]:
+        """The last judged image of each sub-environment under its finest map, (H, W, 3) uint8."""
+        frames = self.env.render()
+        if frames is None:
+            warnings.warn("make the environment with render_mode='rgb_array'", stacklevel=2)
+            return [None] * self.num_envs
+        return frames
+
+
+def make_sb3_env(
+    environment_id: str, num_envs: int = 64, *, seed: int | None = None, **options: Any
+) -> RSSVecEnv:
+    """Make the environments of an id for Stable-Baselines3.
+
+    Args:
+        environment_id: Such as `RSS/Shapes-ImageReward-v0`.
+        num_envs: N, a multiple of `group_size`.
+        seed: Of the first reset; None draws one.
+        **options: Of `gym.make_vec` for this id: `root`, `scales`, `metric`, `feedback`, `scorer`,
+            `group_size` and so on.
+
+    Raises:
+        InputError: If the id or an option is invalid, or one is not what SB3 can take.
+    """
+    check_choice("environment", environment_id, environment_ids())
+    for name, required in _REQUIRED.items():
+        if options.get(name, required) != required:
+            raise InputError(f"Stable-Baselines3 needs {name}={required!r}, got {options[name]!r}")
+    arguments: dict[str, Any] = options | _REQUIRED
+    made = gym.make_vec(environment_id, num_envs=num_envs, **arguments)
+    env = RSSVecEnv(cast(RSSVectorEnv, made.unwrapped))
+    if seed is not None:
+        env.seed(seed)
+    return env
+
+
+def as_one(singles: VecEnv, group_size: int = 1) -> RSSVecEnv:
+    """The environments of an SB3 `DummyVecEnv` as one, for programs that make singles themselves.
+
+    RL Zoo does; it takes this function for a `vec_env_wrapper`.
+
+    Args:
+        singles: Environments that `gym.make` made of one id; they are closed.
+        group_size: K, where it divides their number; an environment for evaluation may have fewer.
+
+    Raises:
+        InputError: If they are not of this package.
+    """
+    spec = singles.get_attr("spec")[0]
+    num_envs = singles.num_envs
+    options = {name: value for name, value in spec.kwargs.items() if name not in _OF_THE_ID}
+    env = make_sb3_env(
+        spec.id, num_envs, group_size=1 if num_envs % group_size else group_size, **options
+    )
+    singles.close()
+    return env

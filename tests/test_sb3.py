@@ -1,0 +1,406 @@
+"""Stable-Baselines3 on the environments: transitions, distribution, policy, callbacks."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from small_environments import SMALL, assert_same
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
+from stable_baselines3.common.distributions import MultiCategoricalDistribution
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+
+from agents.sb3 import (
+    MapActorCriticPolicy,
+    MapCategoricalDistribution,
+    MapRolloutBuffer,
+    a2c_arguments,
+    make_sb3_env,
+    ppo_arguments,
+)
+from agents.sb3.arguments import warm_up_and_fall
+from rss_env.errors import ActionError, InputError
+
+IMAGE, PIXEL = "RSS/Shapes-ImageReward-v0", "RSS/Shapes-PixelReward-v0"
+OPTIONS = {**SMALL, "num_scenes": 12}
+TINY = {"image_size": 16, "scales": (8, 4), "num_scenes": 12}
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Networks as small as these are slower on several."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def singles(environment_id: str, num_envs: int, **options: Any) -> DummyVecEnv:
+    return DummyVecEnv([lambda: Monitor(gym.make(environment_id, **options))] * num_envs)
+
+
+def random_actions(env: Any, seed: int) -> np.ndarray:
+    shape = (env.num_envs, len(env.action_space.nvec))
+    return np.random.default_rng(seed).integers(0, env.action_space.nvec[0], shape)
+
+
+def model(env, algorithm=PPO, **options) -> Any:
+    options |= ppo_arguments(env.num_envs) if algorithm is PPO else a2c_arguments()
+    kwargs = {"scales": TINY["scales"]}
+    return algorithm(MapActorCriticPolicy, env, seed=0, policy_kwargs=kwargs, **options)
+
+
+# --- the vector environment ---
+
+
+@pytest.mark.parametrize("environment_id", [IMAGE, PIXEL])
+def test_transitions_are_those_of_singles(environment_id):
+    ours = make_sb3_env(environment_id, 3, **OPTIONS)
+    theirs = singles(environment_id, 3, **OPTIONS)
+    assert ours.observation_space == theirs.observation_space
+    assert ours.action_space == theirs.action_space
+    for seed in (7, None):  # None: the streams go on
+        if seed is not None:
+            assert ours.seed(seed) == theirs.seed(seed)
+        before: Any = ours.reset()
+        assert_same(before, theirs.reset())
+        for step in range(3):
+            actions = random_actions(ours, step)
+            (ours_step, theirs_step) = ours.step(actions), theirs.step(actions)
+            for mine, other in zip(ours_step[:3], theirs_step[:3], strict=True):
+                assert_same(mine, other)
+            for i, (info, other) in enumerate(zip(ours_step[3], theirs_step[3], strict=True)):
+                told, expected = info.pop("episode"), other.pop("episode")
+                assert told["r"] == pytest.approx(expected["r"], abs=1e-6)  # Monitor rounds it
+                assert told["l"] == expected["l"] == 1
+                assert told["t"] >= 0
+                assert_same(info, other)
+                assert_same(info["terminal_observation"], before[i])
+            before = ours_step[0]
+
+
+def test_results_are_not_written_again():
+    env = make_sb3_env(IMAGE, 2, **OPTIONS)
+    observations = env.reset()
+    kept = [observations, *env.step(random_actions(env, 0))[:3]]
+    copies = [part.copy() for part in kept]
+    for step in range(3):
+        env.step(random_actions(env, step))
+    for part, copy in zip(kept, copies, strict=True):
+        assert np.array_equal(part, copy)
+
+
+def test_a_group_shares_images_and_seeds():
+    env = make_sb3_env(IMAGE, 4, group_size=2, **OPTIONS)
+    assert env.seed(5) == [5, 5, 6, 6]
+    observations = env.reset()
+    assert np.array_equal(observations[0], observations[1])
+    assert not np.array_equal(observations[1], observations[2])
+    assert_same(observations[2], make_sb3_env(IMAGE, 1, seed=6, **OPTIONS).reset()[0])
+
+
+def test_sub_environments_by_index():
+    env, other = make_sb3_env(IMAGE, 3, seed=1, **OPTIONS), singles(IMAGE, 3, **OPTIONS)
+    other.seed(1)
+    env.reset()
+    other.reset()
+    env.step(random_actions(env, 0))
+    states = env.env_method("get_state", indices=[2, 0])
+    assert [state["seeds"] for state in states] == [[3], [1]]
+    env.env_method("set_state", states[0], indices=1)
+    assert env.env_method("get_state")[1] == states[0]
+    assert_same(env.env.observe()[1], env.env.observe()[2])
+    for name in ("action_space", "observation_space", "class_names", "render_mode"):
+        assert env.get_attr(name, [0, 1]) == other.get_attr(name, [0, 1]), name
+    assert env.has_attr("geometry")
+    assert not env.has_attr("colour")
+    env.set_attr("mark", 3)
+    assert env.get_attr("mark") == [3, 3, 3]
+    assert env.env_is_wrapped(Monitor, [0]) == [True]
+    assert env.env_is_wrapped(gym.wrappers.TimeLimit) == [False] * 3
+    with pytest.raises(InputError, match=r"all sub-environments only, got indices \[1\]"):
+        env.set_attr("mark", 3, indices=[1])
+    with pytest.raises(InputError, match=r"unknown method .* 'step'; valid: render, get_state"):
+        env.env_method("step")
+    with pytest.raises(InputError, match="state must be of one environment"):
+        env.env_method("set_state", env.env.get_state())
+
+
+def test_options_are_refused_as_singles_refuse_them():
+    env = make_sb3_env(IMAGE, 2, **OPTIONS)
+    env.set_options({})
+    env.set_options([{}, {}])
+    env.set_options()
+    env.reset()
+    with pytest.raises(InputError, match="no reset options, got {'size': 3}"):
+        env.set_options({"size": 3})
+    with pytest.raises(InputError, match="2 entries, got 1"):
+        env.set_options([{}])
+    env.reset()
+
+
+def test_pictures():
+    env = make_sb3_env(IMAGE, 2, render_mode="rgb_array", **OPTIONS)
+    observations = env.reset()
+    assert_same(np.stack(env.env_method("render")), observations)
+    tiled = env.render()
+    assert tiled is not None
+    assert tiled.shape == (32, 24, 3)
+    with pytest.warns(UserWarning, match="render_mode='rgb_array'"):
+        assert make_sb3_env(IMAGE, 2, **OPTIONS).get_images() == [None, None]
+
+
+def test_a_pickle_goes_on_where_it_was():
+    env = make_sb3_env(IMAGE, 2, seed=3, **OPTIONS)
+    env.reset()
+    env.step(random_actions(env, 0))
+    again = pickle.loads(pickle.dumps(env))
+    steps = [made.step(random_actions(env, 1)) for made in (env, again)]
+    for one, other in zip(*(step[:3] for step in steps), strict=True):
+        assert_same(one, other)
+    env.close()
+    env.close()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"array": "torch"}, "needs array='numpy', got 'torch'"),
+        ({"action_format": "maps"}, "needs action_format='flat', got 'maps'"),
+        ({"autoreset_mode": "NextStep"}, "needs autoreset_mode='SameStep', got 'NextStep'"),
+        ({"group_size": 3}, "multiple of group_size=3, got 2"),
+        (
+            {"environment_id": "RSS/Shape-v0"},
+            "unknown environment 'RSS/Shape-v0'; valid: RSS/Shapes",
+        ),
+    ],
+)
+def test_what_sb3_cannot_take_is_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        make_sb3_env(**{"environment_id": IMAGE, "num_envs": 2, **OPTIONS, **options})
+
+
+def test_a_bad_action_changes_nothing():
+    env: Any = make_sb3_env(IMAGE, 2, seed=0, **OPTIONS)
+    env.reset()
+    state = env.env.get_state()
+    with pytest.raises(ActionError):
+        env.step(np.full((2, len(env.action_space.nvec)), 6))
+    assert env.env.get_state() == state
+
+
+# --- the distribution ---
+
+
+@pytest.mark.parametrize("by_cell", [True, False])
+def test_the_batched_distribution_is_sb3s(by_cell):
+    batch, cells, classes = 3, 7, 5
+    logits = torch.randn(batch, cells * classes, dtype=torch.float64, requires_grad=True)
+    theirs = MultiCategoricalDistribution([classes] * cells).proba_distribution(logits)
+    given = logits if by_cell else logits.unflatten(1, (cells, classes)).transpose(1, 2)
+    ours = MapCategoricalDistribution([classes] * cells).proba_distribution(given)
+    actions = theirs.sample()
+    assert torch.equal(ours.mode(), theirs.mode())
+    for name, arguments in (("log_prob", (actions,)), ("entropy", ())):
+        one, other = (getattr(found, name)(*arguments) for found in (ours, theirs))
+        torch.testing.assert_close(one, other)
+        slopes = [torch.autograd.grad(x.sum(), logits, retain_graph=True) for x in (one, other)]
+        torch.testing.assert_close(*slopes)
+    torch.testing.assert_close(ours.log_prob(actions.float()), theirs.log_prob(actions))
+    assert torch.equal(ours.actions_from_params(given, deterministic=True), theirs.mode())
+
+
+def test_samples_follow_the_probabilities_and_the_global_seed():
+    logits = torch.tensor([[0.0, 1.0, -1.0]]).repeat(20_000, 1)[..., None]
+    distribution = MapCategoricalDistribution([3]).proba_distribution(logits)
+    torch.manual_seed(0)
+    drawn = distribution.sample()
+    assert drawn.shape == (20_000, 1)
+    assert drawn.dtype == torch.int64
+    shares = drawn[:, 0].bincount(minlength=3) / len(drawn)
+    torch.testing.assert_close(shares, logits[0, :, 0].softmax(0), atol=0.015, rtol=0)
+    assert not torch.equal(drawn, distribution.sample())
+    torch.manual_seed(0)
+    assert torch.equal(drawn, distribution.sample())
+
+
+def test_means_are_of_cells_then_of_scales():
+    values = torch.tensor([[1.0, 3.0, 10.0]])
+    distribution = MapCategoricalDistribution([2] * 3, cells=(2, 1))
+    assert distribution._over_cells(values).tolist() == [6.0]
+    assert MapCategoricalDistribution([2] * 3)._over_cells(values).tolist() == [14.0]
+    with pytest.raises(InputError, match=r"one number of classes, got \[2, 3\]"):
+        MapCategoricalDistribution([2, 3])
+
+
+# --- rollouts and policy ---
+
+
+def test_maps_of_an_image_are_compared_with_one_another():
+    space = spaces.Box(0, 255, (3, 8, 8), np.uint8)
+    actions = spaces.MultiDiscrete([4] * 5)
+    buffer = MapRolloutBuffer(1, space, actions, "cpu", n_envs=4, gamma=0.0, group_size=2)
+    assert buffer.actions.dtype == np.uint8
+    given = np.arange(20).reshape(4, 5) % 4
+    rewards = np.array([0.1, 0.3, 0.5, 0.5], np.float32)
+    buffer.add(
+        np.zeros((4, 3, 8, 8), np.uint8), given, rewards, np.ones(4), torch.ones(4), torch.zeros(4)
+    )
+    buffer.compute_returns_and_advantage(torch.zeros(4), np.ones(4, np.bool_))
+    np.testing.assert_allclose(buffer.advantages[0], [-0.2, 0.2, 0, 0], atol=1e-6)
+    np.testing.assert_array_equal(buffer.returns[0], rewards)
+    (batch,) = buffer.get()
+    assert sorted(batch.actions.tolist()) == sorted(given.astype(float).tolist())
+    alone = MapRolloutBuffer(1, space, actions, "cpu", n_envs=4, gamma=0.0)
+    alone.add(
+        np.zeros((4, 3, 8, 8), np.uint8), given, rewards, np.ones(4), torch.ones(4), torch.zeros(4)
+    )
+    alone.compute_returns_and_advantage(torch.zeros(4), np.ones(4, np.bool_))
+    np.testing.assert_allclose(alone.advantages[0], rewards - 1)  # against the critic
+    with pytest.raises(InputError, match="must divide the 4 sub-environments, got 3"):
+        MapRolloutBuffer(1, space, actions, "cpu", n_envs=4, group_size=3)
+
+
+def test_ratios_begin_at_one():
+    """Drawing and learning see the same normalisation: PPO's first ratios are 1."""
+    env = make_sb3_env(IMAGE, 8, group_size=2, **TINY)
+    policy = model(env).policy
+    images = torch.from_numpy(env.reset()).permute(0, 3, 1, 2)
+    policy.set_training_mode(False)  # as SB3 does for rollouts
+    with torch.no_grad():
+        actions, values, drawn = policy(images)
+    assert actions.shape == (8, 20)
+    assert values.shape == (8, 1)
+    assert not policy.network.training
+    policy.set_training_mode(True)
+    order = torch.randperm(8)
+    found, learned, entropy = policy.evaluate_actions(images[order], actions[order].float())
+    torch.testing.assert_close(learned, drawn[order])
+    torch.testing.assert_close(found, values[order])
+    assert (entropy > 0).all()
+
+
+def test_an_image_of_a_group_passes_the_network_once():
+    env = make_sb3_env(IMAGE, 6, group_size=3, **TINY)
+    policy = model(env).policy
+    images = torch.from_numpy(env.reset()).permute(0, 3, 1, 2)
+    seen = []
+    policy.network.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    policy.eval()
+    logits = policy._logits(images)
+    assert seen == [2]
+    torch.testing.assert_close(logits, policy.network(images.permute(0, 2, 3, 1)))
+
+
+def test_the_critic_does_not_teach_the_actor():
+    env = make_sb3_env(IMAGE, 4, **TINY)
+    policy = model(env).policy
+    images = torch.from_numpy(env.reset()).permute(0, 3, 1, 2)
+    policy.predict_values(images).sum().backward()
+    assert all(parameter.grad is None for parameter in policy.network.parameters())
+    assert all(parameter.grad is not None for parameter in policy.critic.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({}, r"scales \(8, 4, 2, 1\) have 340 cells and the actions 20: give policy_kwargs"),
+        ({"log_probability": "max"}, "unknown log_probability 'max'; valid: mean, sum"),
+        ({"scales": (8, 4), "network": "unet"}, "unknown network|cannot be built"),
+    ],
+)
+def test_a_policy_that_does_not_fit_is_refused(arguments, message):
+    with pytest.raises(InputError, match=message):
+        PPO(MapActorCriticPolicy, make_sb3_env(IMAGE, 2, **TINY), policy_kwargs=arguments)
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C])
+def test_training_saving_loading_predicting(algorithm, tmp_path):
+    env = make_sb3_env(IMAGE, 4, group_size=2, **TINY)
+    trained = model(env, algorithm).learn(8)
+    images = env.reset()
+    actions, _ = trained.predict(images, deterministic=True)
+    assert all(env.action_space.contains(action) for action in actions)
+    assert np.array_equal(actions, trained.predict(images, deterministic=True)[0])
+    trained.save(tmp_path / "model.zip")
+    again = algorithm.load(tmp_path / "model.zip")
+    assert np.array_equal(actions, again.predict(images, deterministic=True)[0])
+    again.set_env(singles(IMAGE, 4, **TINY))  # of the same spaces: learning goes on there
+    again.learn(4)
+    single, _ = again.predict(images[0])
+    assert env.action_space.contains(single)
+    trained.policy.save(tmp_path / "policy.pt")
+    policy = MapActorCriticPolicy.load(tmp_path / "policy.pt")
+    assert np.array_equal(actions, policy.predict(images, deterministic=True)[0])
+
+
+def test_same_seed_same_weights():
+    weights = []
+    for _ in range(2):
+        trained = model(make_sb3_env(IMAGE, 4, **TINY)).learn(12)
+        weights.append(torch.cat([p.flatten() for p in trained.policy.parameters()]))
+    assert torch.equal(*weights)
+
+
+def bright(images, action_maps):
+    """The share of pixels that say whether they are bright (class 1) or dark (class 0)."""
+    truth = images.mean(-1) > np.median(images.mean(-1), (1, 2), keepdims=True)
+    return (action_maps == truth[:, None]).mean((2, 3), dtype=np.float32)
+
+
+def test_ppo_learns():
+    """More than any one class can have, which is half of the pixels."""
+    env = make_sb3_env(IMAGE, 32, group_size=8, scorer=bright, **{**TINY, "scales": (4,)})
+    arguments = ppo_arguments(32, group_size=8, peak=1e-2, entropy=0.0)
+    kwargs = {"scales": (4,)}
+    trained = PPO(MapActorCriticPolicy, env, seed=0, policy_kwargs=kwargs, **arguments)
+    trained.learn(32 * 30)
+    env.seed(1)
+    actions, _ = trained.predict(env.reset(), deterministic=True)
+    assert env.step(actions)[1].mean() > 0.56
+
+
+def test_callbacks_progress_bar_and_tensorboard(tmp_path):
+    env = make_sb3_env(IMAGE, 4, **TINY)
+    trained = model(env, tensorboard_log=str(tmp_path / "board"))
+    judge = make_sb3_env(IMAGE, 2, split="val", **TINY)
+    callbacks = [
+        EvalCallback(
+            judge,
+            n_eval_episodes=4,
+            eval_freq=2,
+            log_path=str(tmp_path),
+            best_model_save_path=str(tmp_path),
+            verbose=0,
+        ),
+        CheckpointCallback(2, str(tmp_path / "checkpoints")),
+    ]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*Monitor.*")  # episodes are told as it would
+        trained.learn(16, callback=callbacks, progress_bar=True, log_interval=1)
+    assert len(np.load(tmp_path / "evaluations.npz")["results"]) == 2
+    assert (tmp_path / "best_model.zip").exists()
+    assert len(list((tmp_path / "checkpoints").glob("*.zip"))) == 2
+    assert list((tmp_path / "board").rglob("events*"))
+    assert len(trained.ep_info_buffer) == 16
+    assert trained.ep_info_buffer[-1]["l"] == 1
+
+
+def test_the_stock_policy_and_the_monitor_run():
+    env = make_sb3_env(IMAGE, 4, image_size=40, scales=(8,), num_scenes=12)
+    with pytest.warns(UserWarning, match="already wrapped with a `Monitor`"):
+        monitored = VecMonitor(env)
+    PPO("CnnPolicy", monitored, n_steps=2, batch_size=8, n_epochs=1, seed=0).learn(8)
+
+
+def test_the_schedule_rises_and_falls():
+    rates = [warm_up_and_fall(2.0)(1 - done) for done in (0, 0.05, 0.1, 0.5, 1)]
+    assert rates == pytest.approx([0, 0.95, 1.8, 1.0, 0])
