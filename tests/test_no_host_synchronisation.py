@@ -97,7 +97,7 @@ def make_learner(name: str, device: str) -> RSSLearner:
     env = make(level, device, **options).unwrapped
     classes = env.geometry.num_classes
     with torch.device(device):
-        network = SegmentationNetwork(TinyUNet(classes, (4, 8)), classes)
+        network = SegmentationNetwork(TinyUNet(classes, widths=(4, 8)), classes)
     return RSSLearner(network, env, RSSConfig(**config), seed=0)
 
 
