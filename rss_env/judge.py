@@ -19,7 +19,7 @@ from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, call_scorer
 from rss_env.kernels.cell_rewards import action_rewards
 from rss_env.kernels.class_counts import action_counts
-from rss_env.kernels.dispatch import Array, alike, as_tensor
+from rss_env.kernels.dispatch import Array, alike, as_tensor, to_device
 from rss_env.kernels.metric_scores import metric_scores
 from rss_env.rewards import CLASS_METRICS, METRICS, class_scores
 from rss_env.scenes import SceneBatch, Scenes
@@ -45,8 +45,7 @@ class Verdict(Generic[Array]):
 
         def silenced(told: Array) -> Array:
             values = as_tensor(told)
-            mask = torch.from_numpy(alive).to(values.device, non_blocking=True)
-            mask = mask.view(-1, *[1] * (values.ndim - 1))
+            mask = to_device(alive, values.device).view(-1, *[1] * (values.ndim - 1))
             return alike(told, torch.where(mask, values, 0.0))
 
         infos = {name: silenced(told) for name, told in self.infos.items()}
