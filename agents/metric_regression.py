@@ -17,7 +17,7 @@ _UNEXPLAINED, _TINY = 0.1, 1e-8
 # Under ratings, variance of an error that all maps of a group have in common, in the same unit. It
 # is not left free as under PSD: mostly one map of a group gets a star, and the others tell nothing.
 _COMMON = 30.0
-_MOST_CELLS = 128  # of a scale, drawn anew each time, that covariances are taken of
+_MOST_CELLS = 256  # of a scale, drawn anew each time, that covariances are taken of
 
 
 def _sample(count: int, generator: torch.Generator) -> torch.Tensor:
