@@ -27,6 +27,7 @@ from agents.sb3 import (
     ppo_arguments,
 )
 from agents.sb3.arguments import warm_up_and_fall
+from agents.sb3.vec_env import as_one
 from rss_env.errors import ActionError, InputError
 
 IMAGE, PIXEL = "RSS/Shapes-ImageReward-v0", "RSS/Shapes-PixelReward-v0"
@@ -195,6 +196,15 @@ def test_a_bad_action_changes_nothing():
     with pytest.raises(ActionError):
         env.step(np.full((2, len(env.action_space.nvec)), 6))
     assert env.env.get_state() == state
+
+
+def test_singles_become_one():
+    options = {**OPTIONS, "metric": "dice"}
+    one = as_one(DummyVecEnv([lambda: gym.make(IMAGE, **options)] * 4), group_size=2)
+    assert (one.num_envs, one.env.group_size, one.env.metric) == (4, 2, "dice")
+    assert one.env.geometry.scales == OPTIONS["scales"]
+    few = as_one(DummyVecEnv([lambda: gym.make(IMAGE, **options)]), group_size=2)
+    assert few.env.group_size == 1
 
 
 # --- the distribution ---

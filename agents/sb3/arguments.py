@@ -31,7 +31,7 @@ def ppo_arguments(
     *,
     group_size: int = 1,
     peak: float = 3e-3,
-    entropy: float = 0.01,
+    entropy: float = 0.02,
     epochs: int = 2,
 ) -> dict[str, Any]:
     """Arguments of SB3's `PPO` with which it learns on these environments.
@@ -56,7 +56,7 @@ def ppo_arguments(
 
 
 def a2c_arguments(
-    *, group_size: int = 1, peak: float = 3e-3, entropy: float = 0.01
+    *, group_size: int = 1, peak: float = 3e-3, entropy: float = 0.02
 ) -> dict[str, Any]:
     """Arguments of SB3's `A2C` with which it learns on these environments.
 

@@ -20,7 +20,7 @@ class SB3Config:
 
     policy: Literal["maps", "cnn"] = "maps"
     """maps: --network, all cells in one distribution. cnn: SB3's CnnPolicy, for few cells."""
-    entropy: float = 0.01
+    entropy: float = 0.02
     """Coefficient of the entropy: of a cell for maps, of all cells together for cnn."""
     epochs: int = 2
     """sb3-ppo: passes over each batch."""
