@@ -159,7 +159,8 @@ def test_images_of_any_depth_are_flipped(depth, width):
     images = torch.randint(0, 256, (3, 4, width, depth), dtype=torch.uint8)
     index, mirrored = torch.tensor([2, 0, 2]), torch.tensor([True, False, False])
     into = np.empty((6, 4, width, depth), np.uint8)
-    batch = gather_images(*arrays((images, index, mirrored)), 2, into=into)
+    given = (images.numpy(), index.numpy(), mirrored.numpy())
+    batch = gather_images(*given, 2, into=into)
     assert batch is into
     expected = gather_images(images, index, mirrored, 2, implementation="reference")
     np.testing.assert_array_equal(batch, expected.numpy())
