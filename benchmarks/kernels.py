@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numba
 import numpy as np
@@ -132,10 +133,11 @@ def scoring(config: KernelsConfig, random: np.random.Generator) -> list[Operatio
     table = label_table(labels, classes, scale)
     coarse = maps[..., : table.shape[1]].contiguous()
     bytes_per_cell = 1 + table.element_size() * 2 / coarse.shape[1]
-    for name, last, kernel, more in (
+    kernels: list[tuple[str, Any, Callable[..., object], int]] = [
         ("class counts", classes, class_counts, 0),
         ("cell rewards", torch.ones(classes), cell_rewards, 4),
-    ):
+    ]
+    for name, last, kernel, more in kernels:
         operation = Operation(f"{name}, {scale}x{scale} cells", "cells", bytes_per_cell + more)
         for face, number in (("numba", config.images), ("reference", some)):
             arguments = (coarse[:number], table, index[:number], mirrored[:number], size // scale)

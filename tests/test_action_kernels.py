@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, cast
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ FACES = ["numba", "reference"]
 SCALES = (6, 3, 1)
 
 
-def problem(groups: int = 5, members: int = 3, classes: int = 7, seed: int = 0):
+def problem(groups: int = 5, members: int = 3, classes: int = 7, seed: int = 0) -> Any:
     """Labels (4, 12, 18) with void, their tables, flat actions of three scales, half flipped."""
     random = np.random.default_rng(seed)
     labels = random.integers(0, classes, (4, 12, 18), dtype=np.uint8)
@@ -33,7 +35,7 @@ def problem(groups: int = 5, members: int = 3, classes: int = 7, seed: int = 0):
     return labels, tables, actions, index, torch.arange(groups) % 2 == 0
 
 
-def arrays(tensors):
+def arrays(tensors) -> Any:
     return [tensor.numpy() for tensor in tensors]
 
 
@@ -59,13 +61,14 @@ def test_arrays_give_arrays_with_what_tensors_give(face):
     labels, tables, actions, index, mirrored = problem()
     columns, pixels = [18 // scale for scale in SCALES], torch.full((4, 7), 40)
     tensors = (actions, tables, index, mirrored)
-    as_arrays = (actions.numpy(), arrays(tables), *arrays((index, mirrored)))
+    rows, flips = arrays((index, mirrored))
+    as_arrays = (actions.numpy(), arrays(tables), rows, flips)
     counts = action_counts(*tensors, columns, 7, implementation=face)
     got = action_counts(*as_arrays, columns, 7, implementation=face)
     pairs = [(counts, got)]
     scores = [
         metric_scores("miou", *given, implementation=face)
-        for given in ((counts, pixels, index), arrays((counts, pixels, index)))
+        for given in cast(list[Any], [(counts, pixels, index), arrays((counts, pixels, index))])
     ]
     pairs.append((scores[0], scores[1]))
     rewards = [
@@ -76,7 +79,7 @@ def test_arrays_give_arrays_with_what_tensors_give(face):
     pairs.append((rewards[0], rewards[1]))
     images = [
         gather_images(torch.from_numpy(labels), index, mirrored, 2, implementation=face),
-        gather_images(labels, *arrays((index, mirrored)), 2, implementation=face),
+        gather_images(labels, rows, flips, 2, implementation=face),
     ]
     pairs.append((images[0], images[1]))
     for tensor, array in pairs:
@@ -116,7 +119,8 @@ def test_scores_are_those_of_the_definition(metric):
         pixels = torch.from_numpy(random.integers(30, 60, (5, classes)))
         pixels[0], counts[0] = 0, 0  # no valid pixel at all
         index = torch.tensor([0, 3, 1, 4])
-        expected = score_counts(metric, *counts.unbind(3), pixels[index][:, None, None])
+        right, predicted = counts.unbind(3)
+        expected = score_counts(metric, right, predicted, pixels[index][:, None, None])
         for face in FACES:
             scores = metric_scores(metric, counts, pixels, index, implementation=face)
             assert scores.dtype == torch.float32
@@ -164,11 +168,11 @@ def test_a_pool_gives_memory_again_only_when_nobody_holds_it():
     pool = ArrayPool((3, 5))
     held = [pool.take() for _ in range(5)]
     assert {array.shape for array in held} == {(3, 5)}
-    for number, array in enumerate(held):
-        array[:] = number
+    for number in range(5):
+        held[number][:] = number
     assert [array[0, 0] for array in held] == [0, 1, 2, 3, 4]
     view, address = torch.from_numpy(held[2])[1:], held[2].ctypes.data
-    del array, held[2]
+    del held[2]
     assert all(not np.shares_memory(pool.take(), view.numpy()) for _ in range(8))
     assert (view == 2).all()
     del view
