@@ -148,7 +148,9 @@ class SegmentationNetwork(nn.Module):
         x = images.permute(0, 3, 1, 2)  # the memory is channels-last already
         x = (x.to(self.mean.dtype) / 255.0 - self.mean) / self.std
         body = self._compiled if self._compiled is not None and self.training else self.body
-        with torch.autocast(x.device.type, torch.bfloat16, enabled=self._half):
+        if not self._half:
+            return body(x).to(x.dtype)
+        with torch.autocast(x.device.type, torch.bfloat16):
             return body(x).to(x.dtype)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
