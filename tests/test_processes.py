@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numba
 import pytest
 import torch
 import torch.distributed as dist
@@ -49,6 +50,7 @@ RUNS = {
 def _learn_all() -> dict[str, dict[str, torch.Tensor]]:
     """What each run has learned after five updates."""
     torch.set_num_threads(1)  # two processes beside one another
+    numba.set_num_threads(1)
     learned, kept = {}, []
     for name, config in RUNS.items():
         run = open_run(config)
@@ -89,9 +91,10 @@ def _worker(rank: int, folder: str) -> None:
 @pytest.fixture(scope="module")
 def alone():
     """What one process has learned: parameters and statistics."""
-    threads = torch.get_num_threads()
+    threads, kernel_threads = torch.get_num_threads(), numba.get_num_threads()
     learned = _learn_all()
     torch.set_num_threads(threads)
+    numba.set_num_threads(kernel_threads)
     return learned
 
 
