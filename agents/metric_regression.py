@@ -17,15 +17,16 @@ _UNEXPLAINED, _TINY = 0.1, 1e-8
 # Under ratings, variance of an error that all maps of a group have in common, in the same unit. It
 # is not left free as under PSD: mostly one map of a group gets a star, and the others tell nothing.
 _COMMON = 30.0
-_MOST_CELLS = 256  # of a scale, drawn anew each time, that covariances are taken of
+# Covariances of a scale of more cells are taken of as many, drawn anew each time.
+_MOST_CELLS = 4096
 
 
-def _sample(count: int, generator: torch.Generator) -> torch.Tensor:
-    """Some of so many cells at random, or all of them in order if they are few."""
-    if count <= _MOST_CELLS:
-        return torch.arange(count, device=generator.device)
-    drawn = torch.rand(count, generator=generator, device=generator.device)
-    return drawn.topk(_MOST_CELLS).indices
+def _sample(geometry: ActionMapGeometry, generator: torch.Generator) -> list[torch.Tensor] | None:
+    """The cells of each scale that covariances are taken of; None for all of them."""
+    if max(geometry.cells) <= _MOST_CELLS:
+        return None
+    draws = (torch.rand(n, generator=generator, device=generator.device) for n in geometry.cells)
+    return [drawn.topk(min(len(drawn), _MOST_CELLS)).indices for drawn in draws]
 
 
 def metric_regression(
@@ -64,7 +65,7 @@ def metric_regression(
         maps,
         prediction,
         geometry,
-        cells=[_sample(count, generator) for count in geometry.cells],
+        cells=_sample(geometry, generator),
         in_regions=in_regions,
     )
     # Every scale of every image is a problem of its own: (B * S, ...).

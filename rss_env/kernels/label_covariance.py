@@ -43,7 +43,7 @@ def _second_moments(
     hit_weights,  # (B, N, S, C) floating point
     class_weights,  # (B, N, S, C) floating point
     offsets,  # (S + 1,) int64
-    means,  # (B, S, N, most cells of a scale), zeros; written: the mean of what each cell gives
+    means,  # (B, N, cells) floating point, zeros; written: the mean of what each cell gives
     result,  # (B, S, N, N) floating point; written: the mean products, summed over cells
 ):
     images, members, _ = maps.shape
@@ -67,7 +67,7 @@ def _second_moments(
                     rates[c, q] = probabilities[b, c, start + q]
                     labelled[c] += rates[c, q]
             for k in range(members):
-                mean = means[b, s, k, start - offsets[s] : start - offsets[s] + count]
+                mean = means[b, k, start : start + count]
                 for c in range(classes):
                     everywhere = class_weights[b, k, s, c]
                     for q in range(count):
@@ -150,11 +150,11 @@ def label_covariance(
         return label_covariance_triton(probabilities, maps, *weights, offsets)
     images, members, _ = maps.shape
     scales = len(offsets) - 1
-    most = max(stop - start for start, stop in pairwise(offsets))
-    means = probabilities.new_zeros(images, scales, members, most)
+    means = probabilities.new_zeros(maps.shape)
     result = probabilities.new_empty(images, scales, members, members)
     starts = torch.tensor(offsets)
     _second_moments(images * scales, probabilities, maps, *weights, starts, means, result)
-    flat, centre = result.flatten(0, 1), means.flatten(0, 1)
-    flat.baddbmm_(centre, centre.mT, alpha=-1)
+    for s, (start, stop) in enumerate(pairwise(offsets)):
+        centre = means[..., start:stop]
+        result[:, s].baddbmm_(centre, centre.mT, alpha=-1)
     return result
