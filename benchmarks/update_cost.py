@@ -25,7 +25,7 @@ from torch import nn
 
 from agents.algorithms import Algorithm
 from agents.command_line import DataConfig
-from agents.rss import RSSConfig, RSSLearner
+from agents.rss import RSSLearner
 from agents.train_config import TrainConfig
 from agents.training_run import open_run
 from benchmarks.timing import markdown_table, publish, time_in_turn
@@ -89,7 +89,6 @@ def _updates(
                 out=Path(folder) / "run",
                 data=DataConfig("RSS/Shapes-ImageReward-v0"),
                 algo=algo,
-                agent=RSSConfig(),
                 num_images=config.num_images,
                 group_size=members,
                 image_size=(config.image_size,),

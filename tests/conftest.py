@@ -27,6 +27,15 @@ def cache_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    """Threads would only wait for each other where images and networks are small."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def write_sample(image: Path, label: Path | None, values: np.ndarray, seed: int = 0) -> None:
     """Write a random image, and a palette label of the given values (H, W)."""
     random = np.random.default_rng(seed)

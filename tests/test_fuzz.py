@@ -20,6 +20,8 @@ from rss_env import environment_ids
 from rss_env.errors import ActionError, InputError
 from rss_env.registration import parse_environment_id
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = {"image_size": (4, 8), "scales": (4, 2)}
 GRIDS = {"scale_4": (1, 2), "scale_2": (2, 4)}
 N, CELLS = 4, 10
@@ -34,14 +36,6 @@ def fuzz(examples: int, *strategies: st.SearchStrategy[Any]) -> Callable[[Any], 
         set_up(given(*strategies)(function))()
 
     return run
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def make(environment_id: str, data_options: Any, **options: Any) -> Any:

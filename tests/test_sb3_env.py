@@ -8,8 +8,8 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
-from small_environments import SMALL, assert_same
+from sb3_singles import IMAGE, OPTIONS, PIXEL, singles
+from small_environments import assert_same
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -19,22 +19,7 @@ from agents.sb3 import (
 from agents.sb3.vec_env import as_one
 from rss_env.errors import ActionError, InputError
 
-IMAGE, PIXEL = "RSS/Shapes-ImageReward-v0", "RSS/Shapes-PixelReward-v0"
-OPTIONS = {**SMALL, "num_scenes": 12}
-TINY = {"image_size": 16, "scales": (8, 4), "num_scenes": 12}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Networks as small as these are slower on several."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def singles(environment_id: str, num_envs: int, **options: Any) -> DummyVecEnv:
-    return DummyVecEnv([lambda: Monitor(gym.make(environment_id, **options))] * num_envs)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def random_actions(env: Any, seed: int) -> np.ndarray:

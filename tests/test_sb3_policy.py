@@ -5,17 +5,15 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from small_environments import SMALL
+from sb3_singles import IMAGE, TINY, singles
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
 from stable_baselines3.common.distributions import MultiCategoricalDistribution
-from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+from stable_baselines3.common.vec_env import VecMonitor
 
 from agents.sb3 import (
     MapActorCriticPolicy,
@@ -28,22 +26,7 @@ from agents.sb3 import (
 from agents.sb3.arguments import warm_up_and_fall
 from rss_env.errors import InputError
 
-IMAGE, PIXEL = "RSS/Shapes-ImageReward-v0", "RSS/Shapes-PixelReward-v0"
-OPTIONS = {**SMALL, "num_scenes": 12}
-TINY = {"image_size": 16, "scales": (8, 4), "num_scenes": 12}
-
-
-@pytest.fixture(autouse=True)
-def _one_thread():
-    """Networks as small as these are slower on several."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
-def singles(environment_id: str, num_envs: int, **options: Any) -> DummyVecEnv:
-    return DummyVecEnv([lambda: Monitor(gym.make(environment_id, **options))] * num_envs)
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def model(env, algorithm=PPO, **options) -> Any:

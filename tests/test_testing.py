@@ -25,6 +25,8 @@ from rss_env.testing import (
     examine_vector_env,
 )
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 PAGE = (Path(__file__).parents[1] / "docs" / "vector-env-checker.md").read_text(encoding="utf-8")
 SMALL = {"image_size": (16, 24), "scales": (8, 4, 1)}
 MODES = list(AutoresetMode)
@@ -34,15 +36,6 @@ ABOUT_MODES = {
     AutoresetMode.NEXT_STEP: 2,
     AutoresetMode.DISABLED: 4,
 }
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads would only wait for each other: there are a few hundred cells to work on."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of wrappers, given infinite rewards

@@ -14,11 +14,10 @@ from rss_env.kernels.dispatch import (
     BatchLoop,
     alike,
     as_array,
-    as_tensor,
     choose,
     traceable,
 )
-from rss_env.kernels.label_table import select_rows, walk_rows
+from rss_env.kernels.label_table import each_scale, select_rows, walk_rows
 
 
 def cell_rewards_reference(
@@ -115,25 +114,14 @@ def action_rewards(
         mirrored: (G,) bool, whether that image is flipped horizontally.
         columns: Of each scale, cells in a row of the grid.
         class_weights: (C,) float32 tensor, what a right pixel of each class is worth.
-        implementation: `auto`, `reference` or `numba`.
+        implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (G, K, Q) float32.
     """
     if choose(implementation, actions, FACES) != "numba":
-        parts = as_tensor(actions).split([table.shape[1] for table in tables], -1)
-        of_groups = (as_tensor(index), as_tensor(mirrored))
-        rewards = [
-            cell_rewards(
-                part,
-                as_tensor(table),
-                *of_groups,
-                width,
-                class_weights,
-                implementation=implementation,
-            )
-            for part, table, width in zip(parts, tables, columns, strict=True)
-        ]
+        of_groups = (index, mirrored, columns, class_weights, implementation)
+        rewards = each_scale(cell_rewards, actions, tables, *of_groups)
         return alike(actions, torch.cat(rewards, -1))
     rewards = np.empty(actions.shape, np.float32)
     given, of_groups = as_array(actions), (as_array(index), as_array(mirrored))

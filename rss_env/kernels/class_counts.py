@@ -17,11 +17,10 @@ from rss_env.kernels.dispatch import (
     BatchLoop,
     alike,
     as_array,
-    as_tensor,
     choose,
     traceable,
 )
-from rss_env.kernels.label_table import VOID, select_rows, walk_rows
+from rss_env.kernels.label_table import VOID, each_scale, select_rows, walk_rows
 
 
 def class_counts_reference(
@@ -131,25 +130,14 @@ def action_counts(
         mirrored: (G,) bool, whether that image is flipped horizontally.
         columns: Of each scale, cells in a row of the grid.
         num_classes: C.
-        implementation: `auto`, `reference` or `numba`.
+        implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (G, K, S, 2, C) int32, pixels: true positives, then predicted.
     """
     if choose(implementation, actions, FACES) != "numba":
-        parts = as_tensor(actions).split([table.shape[1] for table in tables], -1)
-        of_groups = (as_tensor(index), as_tensor(mirrored))
-        counts = [
-            class_counts(
-                part,
-                as_tensor(table),
-                *of_groups,
-                width,
-                num_classes,
-                implementation=implementation,
-            )
-            for part, table, width in zip(parts, tables, columns, strict=True)
-        ]
+        of_groups = (index, mirrored, columns, num_classes, implementation)
+        counts = each_scale(class_counts, actions, tables, *of_groups)
         return alike(actions, torch.stack(counts, 2))
     groups, members, _ = actions.shape
     counts = np.empty((groups, members, len(tables), 2, num_classes), np.int32)

@@ -90,11 +90,7 @@ def traceable(name: str, fake: Callable[..., torch.Tensor]) -> Callable[[Kernel]
     """
 
     def register(kernel: Kernel) -> Kernel:
-        # The operator's schema is read from types; what may be an array is a tensor there.
-        kernel.__annotations__ = {
-            name: torch.Tensor if isinstance(hint, TypeVar) else hint
-            for name, hint in typing.get_type_hints(kernel).items()
-        }
+        kernel.__annotations__ = typing.get_type_hints(kernel)  # what the schema is read from
         operator = torch.library.custom_op(f"rss_env::{name}", kernel, mutates_args=())
         operator.register_fake(fake)
 

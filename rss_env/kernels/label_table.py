@@ -7,11 +7,14 @@ one lookup per cell; nothing is upsampled and no confusion matrix is built.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
 import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import FACES, BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import FACES, Array, BatchLoop, as_tensor, choose, traceable
 
 VOID = 255
 
@@ -104,6 +107,36 @@ def walk_rows(flip, columns, cells):
     if flip:
         return columns, np.uint64(columns - 1), np.uint64(0xFFFFFFFFFFFFFFFF)
     return cells, np.uint64(0), np.uint64(1)
+
+
+def each_scale(
+    kernel: Callable[..., torch.Tensor],
+    actions: Array,
+    tables: Sequence[Array],
+    index: Array,
+    mirrored: Array,
+    columns: Sequence[int],
+    last: Any,
+    implementation: str,
+) -> list[torch.Tensor]:
+    """What a kernel of one scale, such as `class_counts`, says of each scale of flat actions.
+
+    Args:
+        kernel: Takes (maps, table, index, mirrored, columns, last).
+        actions: (G, K, Q) uint8, the maps of all scales in a row.
+        tables: Of each scale; their cells sum up to Q.
+        index: (G,) int64, which images.
+        mirrored: (G,) bool, which of them are flipped horizontally.
+        columns: Of each scale, cells in a row of the grid.
+        last: The kernel's last argument.
+        implementation: The kernel's.
+    """
+    parts = as_tensor(actions).split([table.shape[1] for table in tables], -1)
+    of_groups = (as_tensor(index), as_tensor(mirrored))
+    return [
+        kernel(part, as_tensor(table), *of_groups, width, last, implementation=implementation)
+        for part, table, width in zip(parts, tables, columns, strict=True)
+    ]
 
 
 def select_rows(
