@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import torch
 
+from agents.cell_sample import sample_cells
 from agents.coarse_feedback import scores_from_order, scores_from_ratings
 from agents.objectives import group_variances, whitened_regression
 from agents.replay import ScoredMaps
-from agents.score_models import metric_covariance, metric_prediction
+from agents.score_models import cell_uncertainty, metric_covariance, metric_prediction
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.feedback import Feedback
 
@@ -18,15 +19,7 @@ _UNEXPLAINED, _TINY = 0.1, 1e-8
 # is not left free as under PSD: mostly one map of a group gets a star, and the others tell nothing.
 _COMMON = 30.0
 # Covariances of a scale of more cells are taken of as many, drawn anew each time.
-_MOST_CELLS = 4096
-
-
-def _sample(geometry: ActionMapGeometry, generator: torch.Generator) -> list[torch.Tensor] | None:
-    """The cells of each scale that covariances are taken of; None for all of them."""
-    if max(geometry.cells) <= _MOST_CELLS:
-        return None
-    draws = (torch.rand(n, generator=generator, device=generator.device) for n in geometry.cells)
-    return [drawn.topk(min(len(drawn), _MOST_CELLS)).indices for drawn in draws]
+_MOST_CELLS = 256
 
 
 def metric_regression(
@@ -60,12 +53,13 @@ def metric_regression(
     prediction = metric_prediction(
         beliefs, maps, scored.predicted.flatten(1, 2), geometry.offsets, metric
     )
+    importance = cell_uncertainty(beliefs, prediction, geometry.offsets)
     covariance = metric_covariance(
         beliefs,
         maps,
         prediction,
         geometry,
-        cells=_sample(geometry, generator),
+        sample=sample_cells(importance, geometry.offsets, _MOST_CELLS, generator),
         in_regions=in_regions,
     )
     # Every scale of every image is a problem of its own: (B * S, ...).

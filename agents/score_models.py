@@ -11,10 +11,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate, pairwise
+from itertools import pairwise
 
 import torch
 
+from agents.cell_sample import CellSample
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.kernels.expected_counts import expected_counts
 from rss_env.kernels.label_covariance import label_covariance
@@ -151,13 +152,31 @@ def metric_prediction(
     return MetricPrediction(scores, *slopes)
 
 
+def cell_uncertainty(
+    probabilities: torch.Tensor, prediction: MetricPrediction, offsets: Sequence[int]
+) -> torch.Tensor:
+    """What each cell's label adds to the variance of scores, roughly: (B, cells).
+
+    Args:
+        probabilities: (B, C, cells), summing to 1 over C.
+        prediction: What is predicted of maps' scores.
+        offsets: Where each scale starts, and the number of cells last; S + 1 in all.
+    """
+    probabilities = probabilities.detach()
+    spread = probabilities - probabilities.square()
+    weights = prediction.hit_weights.square().mean(1)  # (B, S, C)
+    sizes = [stop - start for start, stop in pairwise(offsets)]
+    parts = zip(weights.unbind(1), spread.split(sizes, 2), strict=True)
+    return torch.cat([(own[:, None] @ part)[:, 0] for own, part in parts], 1)
+
+
 def metric_covariance(
     probabilities: torch.Tensor,
     maps: torch.Tensor,
     prediction: MetricPrediction,
     geometry: ActionMapGeometry,
     *,
-    cells: Sequence[torch.Tensor] | None = None,
+    sample: CellSample | None = None,
     in_regions: bool = False,
 ) -> torch.Tensor:
     """How the scores of maps vary together at each scale, if labels follow the probabilities.
@@ -172,7 +191,7 @@ def metric_covariance(
         maps: (B, N, cells) uint8.
         prediction: What is predicted of their scores.
         geometry: Of the maps.
-        cells: For each scale the (M,) int64 cells of it that stand for all; None: all of them.
+        sample: Cells that stand for all; None: all of them.
         in_regions: Whether logits err in regions too.
 
     Returns:
@@ -180,17 +199,11 @@ def metric_covariance(
     """
     probabilities, offsets = probabilities.detach(), geometry.offsets
     weights = (prediction.hit_weights, prediction.class_weights)
-    if cells is None:
+    if sample is None:
         covariance = label_covariance(probabilities, maps, *weights, offsets)
     else:
-        chosen = torch.cat([part + start for part, start in zip(cells, offsets[:-1], strict=True)])
-        starts = (0, *accumulate(len(part) for part in cells))
-        covariance = label_covariance(
-            probabilities.index_select(2, chosen), maps.index_select(2, chosen), *weights, starts
-        )
-        shares = [len(part) / count for part, count in zip(cells, geometry.cells, strict=True)]
-        for s, share in enumerate(shares):
-            covariance[:, s] /= share  # (a tensor of them would have to be waited for)
+        rates = sample.of(probabilities) * sample.counts[:, None]
+        covariance = label_covariance(rates, sample.of(maps), *weights, sample.offsets)
     if not in_regions:
         return covariance
     parts = (geometry.split(probabilities), geometry.split(maps), geometry.grids)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from agents.cell_sample import CellSample
 from agents.score_models import MetricPrediction, metric_covariance, metric_prediction
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.kernels.expected_counts import expected_counts
@@ -25,10 +26,9 @@ def covariance_of(
     probabilities: torch.Tensor,
     maps: torch.Tensor,
     metric: str,
-    cells: torch.Tensor | None = None,
+    sample: CellSample | None = None,
 ) -> torch.Tensor:
     """The covariance (B, N, N) of the predicted scores."""
     prediction = predict(probabilities, maps, metric)
     geometry = ActionMapGeometry((1, maps.shape[2]), (1,), probabilities.shape[1])
-    parts = None if cells is None else [cells]
-    return metric_covariance(probabilities, maps, prediction, geometry, cells=parts)[:, 0]
+    return metric_covariance(probabilities, maps, prediction, geometry, sample=sample)[:, 0]

@@ -189,6 +189,8 @@ def test_covariances(shape, offsets, monkeypatch):
     hit, everywhere = torch.rand(2, *maps.shape[:2], len(offsets) - 1, shape[3]).unbind()
     exact = probabilities.double()
     exact = exact / exact.sum(1, keepdim=True)
+    counts = torch.randint(1, 9, (shape[0], 1, shape[2]))  # of cells that each cell stands for
+    exact, probabilities = exact * counts, probabilities * counts
     found, expected = both(
         label_covariance, exact, maps, hit.double(), everywhere.double(), offsets
     )

@@ -66,9 +66,11 @@ def test_expected_counts_of_certain_labels_are_counts():
     assert expected_counts(certain, maps, (0, 1, 4)).tolist() == [[[[1, 0, 0], [0, 1, 1]]]]
 
 
+@pytest.mark.parametrize("most", [1, 9])
 @pytest.mark.parametrize("name", SHAPES)
-def test_covariance_faces_agree(name):
+def test_covariance_faces_agree(name, most):
     probabilities, maps = problem(*SHAPES[name])
+    probabilities *= torch.randint(1, most + 1, (len(maps), 1, maps.shape[2]))
     offsets = scales_of(maps.shape[2])
     shape = (*maps.shape[:2], len(offsets) - 1, probabilities.shape[1])
     hit, everywhere = torch.rand(2, *shape).unbind()
@@ -101,6 +103,23 @@ def test_covariance_equals_that_of_all_labels(implementation):
         implementation=implementation,
     )
     torch.testing.assert_close(found[0, 0], second - mean[:, None] * mean, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("implementation", ["reference", "numba"])
+def test_a_cell_that_stands_for_three_counts_three_times(implementation):
+    probabilities, maps = problem(2, 4, 7, 3)
+    hit, everywhere = torch.rand(2, 2, 4, 1, 3).unbind()
+    counts = torch.tensor([1, 3, 1, 2, 1, 1, 3])
+    repeated = label_covariance(
+        probabilities.repeat_interleave(counts, 2),
+        maps.repeat_interleave(counts, 2),
+        *(hit, everywhere, (0, 12)),
+        implementation="reference",
+    )
+    found = label_covariance(
+        probabilities * counts, maps, hit, everywhere, (0, 7), implementation=implementation
+    )
+    torch.testing.assert_close(found, repeated)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

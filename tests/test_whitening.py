@@ -6,9 +6,11 @@ import itertools
 
 import pytest
 import torch
-from beliefs import covariance_of, predicted_scores
+from beliefs import covariance_of, predict, predicted_scores
 
+from agents.cell_sample import sample_cells
 from agents.objectives import group_variances, relative_regression, whitened_regression
+from agents.score_models import cell_uncertainty
 from rss_env.feedback import Feedback
 from rss_env.rewards import METRICS, score_counts
 
@@ -171,20 +173,51 @@ def test_every_pair_of_variances_is_positive():
         assert torch.linalg.eigvalsh(covariance[b].double()).min() > -1e-7
 
 
-def test_a_sample_of_the_cells_stands_for_all_of_them():
+@pytest.mark.parametrize("certain", [0.0, 0.9])
+def test_a_sample_of_the_cells_stands_for_all_of_them(certain):
     """Over many samples the mean is the covariance; one sample of a quarter is near it."""
     generator = torch.Generator().manual_seed(5)
-    probabilities = torch.randn(1, 3, 1024, generator=generator).softmax(1)
+    logits = torch.randn(1, 3, 1024, generator=generator)
+    known = torch.rand(1024, generator=generator) < certain
+    probabilities = torch.where(known, 20 * logits, logits).softmax(1)
     maps = torch.randint(0, 3, (1, 4, 1024), generator=generator).to(torch.uint8)
     whole = covariance_of(probabilities, maps, "miou")
+    prediction = predict(probabilities, maps, "miou")
+    importance = cell_uncertainty(probabilities, prediction, (0, 1024))
     samples = torch.stack(
         [
             covariance_of(
-                probabilities, maps, "miou", torch.randperm(1024, generator=generator)[:256]
+                probabilities,
+                maps,
+                "miou",
+                sample_cells(importance, (0, 1024), 256, generator),
             )
             for _ in range(200)
         ]
     )
     scale = float(whole.diagonal(dim1=1, dim2=2).mean())
     assert (samples.mean(0) - whole).abs().max() < 0.01 * scale
-    assert (samples - whole).abs().mean() < 0.1 * scale
+    assert (samples - whole).abs().mean() < 0.05 * scale
+
+
+def test_uncertain_cells_are_drawn_most_and_small_scales_whole():
+    importance = torch.cat([torch.ones(2, 9), torch.zeros(2, 90), 4 * torch.ones(2, 10)], 1)
+    sample = sample_cells(importance, (0, 9, 109), 40, torch.Generator().manual_seed(0))
+    assert sample.offsets == (0, 9, 49)
+    assert sample.cells.shape == sample.counts.shape == (2, 49)
+    assert sample.cells[:, :9].tolist() == [list(range(9))] * 2
+    assert (sample.counts[:, :9] == 1).all()
+    drawn, counts = sample.cells[:, 9:], sample.counts[:, 9:]
+    assert int(drawn.min()) >= 9
+    assert int(drawn.max()) < 109
+    important = drawn >= 99
+    # A tenth of the draws goes to all cells alike, and a tenth of these to the important ones.
+    assert (important.sum(1) - 0.91 * 40).abs().max() <= 1
+    torch.testing.assert_close(counts[important], torch.full_like(counts[important], 10 / 36.4))
+    torch.testing.assert_close(counts[~important], torch.full_like(counts[~important], 25.0))
+
+
+def test_cells_of_no_importance_at_all_are_drawn_alike():
+    sample = sample_cells(torch.zeros(1, 100), (0, 100), 20, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(sample.counts, torch.full((1, 20), 5.0))
+    assert sample.cells[0].diff().tolist() == [5] * 19

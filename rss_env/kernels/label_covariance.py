@@ -31,7 +31,7 @@ def label_covariance_reference(
         chosen = torch.nn.functional.one_hot(own, probabilities.shape[1])  # (B, N, P, C)
         weights = chosen * hit_weights[:, :, s, None] + class_weights[:, :, s, None]
         rates = probabilities[:, None, :, start:stop].mT  # (B, 1, P, C)
-        centred = weights - (weights * rates).sum(3, keepdim=True)
+        centred = weights - (weights * rates).sum(3, keepdim=True) / rates.sum(3, keepdim=True)
         found.append(torch.einsum("bnpc,bmpc->bnm", centred * rates, centred))
     return torch.stack(found, 1)
 
@@ -43,7 +43,7 @@ def _second_moments(
     hit_weights,  # (B, N, S, C) floating point
     class_weights,  # (B, N, S, C) floating point
     offsets,  # (S + 1,) int64
-    means,  # (B, N, cells) floating point, zeros; written: the mean of what each cell gives
+    means,  # (B, N, cells), zeros; written: what each cell gives, times the root of its count
     result,  # (B, S, N, N) floating point; written: the mean products, summed over cells
 ):
     images, members, _ = maps.shape
@@ -60,12 +60,17 @@ def _second_moments(
         sums = np.zeros((members, width), result.dtype)
         hits = np.zeros((members, classes), result.dtype)
         labelled = np.zeros(classes, result.dtype)
+        total = np.empty(size, result.dtype)
         for start in range(offsets[s], offsets[s + 1], size):
             count = min(size, offsets[s + 1] - start)
+            total[:] = 0
             for c in range(classes):
                 for q in range(count):
                     rates[c, q] = probabilities[b, c, start + q]
                     labelled[c] += rates[c, q]
+                    total[q] += rates[c, q]
+            for q in range(count):
+                total[q] = 1 / np.sqrt(total[q])
             for k in range(members):
                 mean = means[b, k, start : start + count]
                 for c in range(classes):
@@ -78,7 +83,7 @@ def _second_moments(
                     own[q, k] = choice
                     roots[q, k] = weight * np.sqrt(rate)
                     hits[k, choice] += weight * rate
-                    mean[q] += weight * rate
+                    mean[q] = (mean[q] + weight * rate) * total[q]
                 for q in range(count, (count + 3) // 4 * 4):
                     roots[q, k] = 0
             for first in range(0, count, 4):  # four at once, as the row is what has to be moved
@@ -100,12 +105,12 @@ def _second_moments(
         # What the class weights share with the hits, and among themselves, is a matter of counts.
         for k in range(members):
             for j in range(k + 1):
-                total = sums[k, j]
+                product = sums[k, j]
                 for c in range(classes):
                     one, other = class_weights[b, k, s, c], class_weights[b, j, s, c]
-                    total += one * (hits[j, c] + labelled[c] * other) + hits[k, c] * other
-                result[b, s, k, j] = total
-                result[b, s, j, k] = total
+                    product += one * (hits[j, c] + labelled[c] * other) + hits[k, c] * other
+                result[b, s, k, j] = product
+                result[b, s, j, k] = product
 
 
 def _empty_covariance(probabilities, maps, hits, others, offsets: Sequence[int], **_):
@@ -129,7 +134,8 @@ def label_covariance(
     map k, plus `class_weights[k, z_p]` everywhere.
 
     Args:
-        probabilities: (B, C, cells) floating point, summing to 1 over C.
+        probabilities: (B, C, cells) floating point, summing over C to 1, or to the number of cells
+            alike that a cell stands for; the sum must be positive.
         maps: (B, N, cells) uint8, classes below C.
         hit_weights: (B, N, S, C) floating point.
         class_weights: (B, N, S, C) floating point.

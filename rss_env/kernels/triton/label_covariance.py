@@ -27,7 +27,7 @@ def weigh_cells(
     maps,  # (B, N, P) uint8
     hit_weights,  # (B, N, S, C) floating point
     class_weights,  # (B, N, S, C) floating point
-    means,  # (B, P, N) floating point; written: the mean of what each cell gives
+    means,  # (B, P, N) floating point; written: the root of a cell's count times its mean
     roots,  # (B, P, N) floating point; written: weight of a hit times the root of its probability
     turned,  # (B, P, N) uint8; written: the maps
     members,
@@ -50,12 +50,14 @@ def weigh_cells(
     c = choice.to(tl.int32)
     rate = tl.load(beliefs + c * cells, mask=inside, other=0.0)
     weight = tl.load(hit_weights + weights + c, mask=inside, other=0.0)
-    mean = weight * rate
+    mean, total = weight * rate, tl.zeros((BLOCK,), rate.dtype)
     for other in range(num_classes):
         everywhere = tl.load(class_weights + weights + other, mask=inside, other=0.0)
-        mean += everywhere * tl.load(beliefs + other * cells, mask=inside, other=0.0)
+        chance = tl.load(beliefs + other * cells, mask=inside, other=0.0)
+        mean += everywhere * chance
+        total += chance
     place = (b * cells + p) * members + n % members
-    tl.store(means + place, mean, mask=inside)
+    tl.store(means + place, mean / tl.sqrt(total), mask=inside)
     tl.store(roots + place, weight * tl.sqrt(rate), mask=inside)
     tl.store(turned + place, choice, mask=inside)
 
