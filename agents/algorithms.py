@@ -9,7 +9,8 @@ from agents.baselines import METHODS, BaselineConfig, BaselineLearner
 from agents.distributed import world_size
 from agents.learner import Learner
 from agents.policies import SegmentationNetwork
-from agents.rss import RSSConfig, RSSLearner
+from agents.rss import RSSLearner
+from agents.rss_config import RSSConfig
 from agents.sb3.config import ALGORITHMS as SB3_ALGORITHMS
 from agents.supervised import (
     CrossEntropyLearner,

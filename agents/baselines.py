@@ -6,8 +6,9 @@ tells the methods apart is the advantage, and whether a batch is used for severa
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -115,6 +116,7 @@ class BaselineLearner(Learner):
         self.clips = method in ("grpo", "ppo")
         self.entropy = _ENTROPY[method] if config.entropy is None else config.entropy
         self.running_mean: torch.Tensor | None = None
+        self._last: dict[str, torch.Tensor] = {}
         self.generator = torch.Generator(env.device).manual_seed(seed)
         self.observations, _ = env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
         self.queries_per_update = env.num_envs
@@ -144,11 +146,12 @@ class BaselineLearner(Learner):
     ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
         """Act once, then give the loss of each step on the batch."""
         members = self.env.group_size
-        images = self.observations[::members]
+        images, index = self.observations[::members], self.env.image_index
         policy = self._policy(images)
         maps = sample_maps(policy.detach(), members, self.generator)
         self.observations, rewards, _, _, infos = self.env.step(maps.flatten(0, 1))
         scores = infos["final_info"]["scale_scores"][:, 0].unflatten(0, (-1, members))
+        self._last = {"images": images, "index": index, "maps": maps, "scores": scores}
         advantages = self.advantages(scores, maps.shape[2])
         drawn = policy.detach().gather(1, maps.long())
         for step in range(self.config.epochs if self.clips else 1):
@@ -160,6 +163,26 @@ class BaselineLearner(Learner):
                 -(gain + self.entropy * entropy),
                 {"score": rewards.mean(), "entropy": entropy.detach()},
             )
+
+    def get_state(self) -> dict[str, Any]:
+        """Of the environment, the generator of maps, and the running mean."""
+        return {
+            "env": self.env.get_state(),
+            "generator": self.generator.get_state(),
+            "running_mean": self.running_mean,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of `get_state`."""
+        self.env.set_state(state["env"])
+        self.observations = self.env.observe()
+        self.generator.set_state(state["generator"])
+        mean = state["running_mean"]
+        self.running_mean = None if mean is None else mean.to(self.env.device)
+
+    def last_batch(self) -> dict[str, torch.Tensor]:
+        """The images, their numbers, the maps drawn for them and their scores."""
+        return self._last
 
     def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss of the first step on a new batch."""

@@ -1,14 +1,12 @@
 """Checkpoints: one safetensors file that describes its own network.
 
-The file is written beside its final name and renamed into place: a checkpoint is whole or absent.
-Nothing is ever unpickled.
+A checkpoint is whole or absent, and nothing is ever unpickled.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
+from agents.files import write_tensors
 from agents.policies import SegmentationNetwork, build_network
 from rss_env.errors import InputError
 
-FILE_NAME = "model.safetensors"
+FILE_NAME, BEST_NAME = "model.safetensors", "best.safetensors"
 
 
 @dataclass(frozen=True)
@@ -58,29 +56,25 @@ class NetworkDescription:
         return np.array(self.palette, np.uint8)
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a file by new text in one move."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-
-
-def write_weights(
-    path: Path, weights: Mapping[str, torch.Tensor], metadata: dict[str, str]
-) -> None:
-    """Write a safetensors file in one move."""
-    on_cpu = {name: value.contiguous().cpu() for name, value in weights.items()}
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file(on_cpu, temporary, metadata)
-    os.replace(temporary, path)
-
-
 def save_checkpoint(
-    folder: Path, network: SegmentationNetwork, description: NetworkDescription
+    folder: Path,
+    network: SegmentationNetwork,
+    description: NetworkDescription,
+    name: str = FILE_NAME,
 ) -> None:
-    """Write `folder/model.safetensors` in one move."""
+    """Write a network's weights and what it takes to read them, in one move.
+
+    Args:
+        folder: Where.
+        network: What was trained.
+        description: Of the network.
+        name: Of the file.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
     metadata = {"description": json.dumps(asdict(description))}
-    write_weights(folder / FILE_NAME, network.state_dict(), metadata)
+    write_tensors(folder / name, network.state_dict(), metadata)
 
 
 def load_checkpoint(

@@ -72,6 +72,8 @@ def run_command(
     config: Callable[..., Config],
     function: Callable[[Config], Any],
     arguments: list[str] | None,
+    *,
+    default: Callable[[list[str] | None], Config | None] = lambda _: None,
 ) -> None:
     """Read a configuration from the command line and act on it.
 
@@ -82,10 +84,13 @@ def run_command(
         config: The configuration's dataclass, or a union of those of its subcommands.
         function: What to do with it.
         arguments: The command line without the program; None for the process's own.
+        default: Says, of the command line, what options are where it names none; None: as usual.
     """
-    parsed = tyro.cli(config, prog=program, args=arguments)
     try:
-        function(parsed)
+        options: dict[str, Any] = {"prog": program, "args": arguments}
+        if (known := default(arguments)) is not None:
+            options["default"] = known
+        function(tyro.cli(config, **options))
     except InputError as error:
         sys.stderr.write(f"{program}: error: {error}\n")
         sys.exit(2)

@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 
-from agents.checkpoint import NetworkDescription, load_checkpoint, write_weights
+from agents.checkpoint import NetworkDescription, load_checkpoint
 from agents.command_line import run_command
+from agents.files import write_tensors
 from agents.policies import SegmentationNetwork, split_name
 from rss_env.errors import InputError
 
@@ -127,7 +128,7 @@ def export(config: ExportConfig) -> list[Path]:
     for path, part in asked:
         weights, about = part(network, description)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_weights(path, weights, {"description": json.dumps(about)})
+        write_tensors(path, weights, {"description": json.dumps(about)})
     return [path for path, _ in asked]
 
 

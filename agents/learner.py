@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import nn
@@ -35,3 +36,22 @@ class Learner(ABC):
     ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
         """The losses of one update, each to be minimised by a step before the next is asked for."""
         yield self.loss(progress)
+
+    @abstractmethod
+    def get_state(self) -> dict[str, Any]:
+        """Everything that decides this process's next losses, beside the network.
+
+        Tensors and plain values, in mappings and lists.
+        """
+
+    @abstractmethod
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on exactly from a state of `get_state`.
+
+        Raises:
+            InputError: If it does not fit.
+        """
+
+    @abstractmethod
+    def last_batch(self) -> dict[str, torch.Tensor]:
+        """What the last loss was of: `images` (B, H, W, 3) uint8, `index` (B,), and more."""

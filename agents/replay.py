@@ -10,11 +10,14 @@ asked of the host.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from rss_env.action_maps import ActionMapGeometry
+from rss_env.errors import InputError
 from rss_env.kernels.expected_counts import expected_counts
 
 
@@ -60,6 +63,7 @@ class ImageMemory:
         generator = torch.Generator().manual_seed(0)
         weights = torch.randint(-(2**62), 2**62, (height * width * 3,), generator=generator)
         self._hash_weights = weights.to(device)
+        self._tables: list[torch.Tensor] = []
         self._keys = self._table(dtype=torch.int64)
         self._last_seen = self._table(dtype=torch.int64)  # the number of the batch; 0 for never
         self._clock = torch.zeros((), dtype=torch.int64, device=device)
@@ -71,7 +75,34 @@ class ImageMemory:
     def _table(self, *shape: int, dtype: torch.dtype) -> torch.Tensor:
         """Zeros for every image, and for the place of those that are forgotten."""
         device = self._hash_weights.device
-        return torch.zeros(self.capacity + 1, *shape, dtype=dtype, device=device)
+        table = torch.zeros(self.capacity + 1, *shape, dtype=dtype, device=device)
+        self._tables.append(table)
+        return table
+
+    def get_state(self) -> dict[str, Any]:
+        """What is remembered: the rows in use of all tables, and the one that is forgotten."""
+        used = self._last_seen > 0
+        used[-1] = True
+        places = used.nonzero()[:, 0]
+        rows = [table[places] for table in self._tables]
+        return {"clock": self._clock, "places": places, "rows": rows}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Remember exactly what was remembered at `get_state`.
+
+        Raises:
+            InputError: If it is of a memory of another layout.
+        """
+        rows, places = state["rows"], state["places"].to(self._clock.device)
+        shapes = [row.shape[1:] for row in rows]
+        if shapes != [table.shape[1:] for table in self._tables] or (
+            int(places.max()) != self.capacity
+        ):
+            raise InputError("the training state has a memory of another layout")
+        self._clock.copy_(state["clock"])
+        self._last_seen.zero_()
+        for table, row in zip(self._tables, rows, strict=True):
+            table[places] = row.to(table.device)
 
     def recognise(self, images: torch.Tensor) -> ImageKeys:
         """The keys of images (B, H, W, 3) uint8."""

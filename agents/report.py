@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import os
 import platform
-from collections.abc import Mapping
+import warnings
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from rss_env.errors import InputError
 from rss_env.recorder import Film
 from rss_env.rendering import ByteArray, colourise, enlarged, overlay, panel_grid
 from rss_env.scenes import SceneBatch, Scenes
@@ -37,25 +40,76 @@ def versions() -> dict[str, str]:
 class MetricsLog:
     """Writes metrics to `metrics.jsonl` and to TensorBoard, and keeps them for the curve."""
 
-    def __init__(self, folder: Path):
-        """Start both files in an existing folder."""
-        self._file = (folder / "metrics.jsonl").open("w", encoding="utf-8")
-        self._board = SummaryWriter(str(folder / "tensorboard"))
+    def __init__(self, folder: Path, position: int | None = None):
+        """Start both files in an existing folder, or go on with them.
+
+        Args:
+            folder: Of the run.
+            position: Bytes of `metrics.jsonl` to go on from; what is behind them is forgotten. None
+                to start.
+
+        Raises:
+            InputError: If the file does not have so many bytes of metrics.
+        """
+        path = folder / "metrics.jsonl"
         self.rows: list[dict[str, float]] = []
+        if position is not None:
+            self.rows = _read_rows(path, position)
+            os.truncate(path, position)
+        self._file = path.open("w" if position is None else "a", encoding="utf-8")
+        after = int(self.rows[-1]["update"]) + 1 if self.rows else None
+        self._board: SummaryWriter | None = SummaryWriter(
+            str(folder / "tensorboard"), purge_step=after
+        )
 
     def add(self, update: int, queries: int, metrics: Mapping[str, float]) -> None:
-        """Record metrics after an update, with the score queries spent so far."""
+        """Record metrics after an update, with the score queries spent so far.
+
+        Raises:
+            OSError: If `metrics.jsonl` cannot be written.
+        """
         row = {"update": update, "score_queries": queries, **metrics}
         self.rows.append(row)
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
-        for name, value in metrics.items():
-            self._board.add_scalar(name, value, update)
+        self._on_board(lambda board: [board.add_scalar(n, v, update) for n, v in metrics.items()])
+
+    def position(self) -> int:
+        """How many bytes of `metrics.jsonl` there are, now on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
 
     def close(self) -> None:
         """Flush and close both."""
         self._file.close()
-        self._board.close()
+        self._on_board(lambda board: board.close())
+
+    def _on_board(self, act: Callable[[SummaryWriter], Any]) -> None:
+        """Do something with TensorBoard's events; if that fails, go on without them."""
+        try:
+            if self._board is not None:
+                act(self._board)
+        except Exception as error:  # of whatever its writer's thread met
+            self._board = None
+            reason = f"{type(error).__name__}: {error}"
+            warnings.warn(f"no more events for TensorBoard: {reason}", stacklevel=3)
+
+
+def _read_rows(path: Path, position: int) -> list[dict[str, float]]:
+    """The rows in the first bytes of `metrics.jsonl`."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(position)
+        rows = [json.loads(line) for line in content.splitlines()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be continued: {error}") from None
+    if len(content) < position:
+        raise InputError(
+            f"{path} cannot be continued: it has {len(content)} of the {position} bytes that were "
+            "there when the training state was saved"
+        )
+    return rows
 
 
 def draw_curve(rows: list[dict[str, float]], path: Path, title: str) -> None:
@@ -119,6 +173,14 @@ class ValidationPictures:
         """Add what the network predicts now to the film."""
         self._film.add(self._predict(network))
 
+    def get_state(self) -> dict[str, Any]:
+        """The film so far."""
+        return self._film.get_state()
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with a film of `get_state`."""
+        self._film.set_state(state)
+
     def save(self, folder: Path, network: nn.Module) -> None:
         """Write `overlay.png`, and `film.gif` and `film.png` if anything was added.
 
@@ -132,10 +194,3 @@ class ValidationPictures:
         if len(self._film):
             self._film.save(folder / "film.gif")
             self._film.save(folder / "film.png")
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file in one move."""
-    from agents.checkpoint import write_atomically
-
-    write_atomically(path, json.dumps(content, indent=2) + "\n")

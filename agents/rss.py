@@ -7,9 +7,8 @@ sees images and scores, never a label.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 
@@ -25,67 +24,11 @@ from agents.objectives import (
 )
 from agents.policies import SegmentationNetwork
 from agents.replay import ReplayMemory, ScoredMaps, ShareMemory
+from agents.rss_config import RSSConfig
 from agents.sampling import mix_with_uniform, sample_maps, sample_varied_maps
 from agents.score_models import linear_prediction
 from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
-
-
-@dataclass(frozen=True)
-class RSSConfig:
-    """How the agent learns; each part can be switched off for an ablation."""
-
-    objective: Literal["relative_regression", "policy_gradient"] = "relative_regression"
-    """What is made of the scores."""
-    score_model: Literal["auto", "metric", "linear"] = "auto"
-    """Regression: how maps turn into scores. metric: by the environment's formula, with the
-    network's probabilities for the label; linear: each cell adds its logit. auto: metric, but
-    linear for scorers and for pixel rewards that are noisy, ranked or class-balanced."""
-    psr: bool = True
-    """Act and be scored at several scales; otherwise at the finest only."""
-    psd: bool = True
-    """Compare maps in pairs, cell by cell where they differ."""
-    syncan: bool = True
-    """Policy gradient, linear model: normalise by the deviation over the whole batch, on all
-    ranks. (The metric model knows the deviations of its predictions, image by image.)"""
-    replay: int = 64
-    """Image scores: scored maps remembered of each image and learned from again, in whole groups;
-    none with --zoom and --colour-jitter, which make it another image each time."""
-    temperature: float | None = None
-    """Of the policy's softmax; None: 0.05 for the linear model, whose logits are rewards, or 1."""
-    exploration: float = 0.2
-    """Share of uniformly random classes at the start."""
-    final_exploration: float = 0.02
-    """The same at the end; in between it falls linearly."""
-    metric_decisions: bool = True
-    """Metric model: answer with the class that adds most to the expected metric, instead of the
-    most likely one."""
-    varied: float | None = None
-    """Share of the maps that differ in whole regions and classes; None: half of them under ratings
-    and noise, which hide small differences, and otherwise none."""
-    entropy: float = 0.5
-    """Policy gradient: coefficient of the entropy at the start, in reward per cell."""
-    final_entropy: float = 0.05
-    """The same at the end; in between it falls by the same factor with each update."""
-
-    def check(self) -> None:
-        """Refuse values that make no policy.
-
-        Raises:
-            InputError: Naming the field, its value and the valid range.
-        """
-        if self.temperature is not None and not 0 < self.temperature < float("inf"):
-            raise InputError(f"temperature must be positive, got {self.temperature}")
-        for name in ("exploration", "final_exploration"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} must be in 0..1 (below 1), got {getattr(self, name)}")
-        for name in ("entropy", "final_entropy"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
-        if self.varied is not None and not 0 <= self.varied <= 1:
-            raise InputError(f"varied must be in 0..1, got {self.varied}")
-        if self.replay < 0:
-            raise InputError(f"replay must be at least 0, got {self.replay}")
 
 
 class RSSLearner(Learner):
@@ -123,6 +66,7 @@ class RSSLearner(Learner):
         hides_differences = self.uses_metric and env.feedback.kind in ("rating", "noisy")
         varied = 0.5 * hides_differences if config.varied is None else config.varied
         self.num_varied = 0 if env.pixel_level else round(varied * env.group_size)
+        self._last: dict[str, torch.Tensor] = {}
         self.memory: ReplayMemory | None = None
         self.shares: ShareMemory | None = None
         if self.uses_metric and env.pixel_level:
@@ -164,6 +108,7 @@ class RSSLearner(Learner):
         """
         env, geometry, members = self.env, self.env.geometry, self.env.group_size
         images = self.observations[::members]  # a group's images are alike
+        index = env.image_index
         logits, known_as = self.network(images), None
         remembered = self.shares if self.memory is None else self.memory
         if remembered is not None:
@@ -175,6 +120,7 @@ class RSSLearner(Learner):
         self.observations, rewards, _, _, infos = env.step(shown.flatten(0, 1))
         told = infos["final_info"]["pixel_rewards" if env.pixel_level else "scale_scores"]
         scores = told.unflatten(0, (-1, members))
+        self._last = {"images": images, "index": index, "maps": shown, "scores": scores}
         by_scale = geometry.split(scores) if env.pixel_level else scores.unbind(-1)
         metrics = {"score": rewards.mean()}
         for scale, part in zip(geometry.scales, by_scale, strict=True):
@@ -205,6 +151,28 @@ class RSSLearner(Learner):
             in_regions=self.num_varied > 0,
         )
         return loss, metrics
+
+    def get_state(self) -> dict[str, Any]:
+        """Of the environment, the generator of maps, and the memory."""
+        memory = self.memory if self.memory is not None else self.shares
+        return {
+            "env": self.env.get_state(),
+            "generator": self.generator.get_state(),
+            "memory": None if memory is None else memory.get_state(),
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of `get_state`."""
+        self.env.set_state(state["env"])
+        self.observations = self.env.observe()
+        self.generator.set_state(state["generator"])
+        memory = self.memory if self.memory is not None else self.shares
+        if memory is not None:
+            memory.set_state(state["memory"])
+
+    def last_batch(self) -> dict[str, torch.Tensor]:
+        """The images, their numbers, the maps drawn for them and their scores."""
+        return self._last
 
     def _believe(self, logits: torch.Tensor, progress: float) -> tuple[torch.Tensor, torch.Tensor]:
         """Beliefs and policy (B, C, cells) of all scales, from the network's logits."""

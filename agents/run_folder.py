@@ -7,16 +7,20 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 from tqdm import tqdm
 
-from agents.checkpoint import FILE_NAME, NetworkDescription, save_checkpoint
+from agents.checkpoint import BEST_NAME, FILE_NAME, NetworkDescription, save_checkpoint
 from agents.distributed import world_size
-from agents.evaluate import SplitMetrics, evaluate
+from agents.evaluate import evaluate
+from agents.files import write_json
+from agents.numerics import REPRODUCTION
 from agents.policies import SegmentationNetwork
-from agents.report import MetricsLog, ValidationPictures, draw_curve, versions, write_json
+from agents.report import MetricsLog, ValidationPictures, draw_curve, versions
+from agents.run_states import RunStates
 from agents.train_config import TrainConfig
 from rss_env.scenes import Scenes
 
@@ -31,8 +35,10 @@ class RunFolder:
         description: NetworkDescription | None,
         validation: Scenes,
         queries_per_update: int,
+        *,
+        saved: Mapping[str, Any] | None = None,
     ):
-        """Make the folder and write the configuration into it.
+        """Make the folder and write the configuration into it, or go on with one.
 
         Args:
             config: Of the run.
@@ -40,20 +46,46 @@ class RunFolder:
             description: Of the network, for checkpoints; None for none, if it is not one of ours.
             validation: Images to validate on, with or without labels.
             queries_per_update: Scores asked for in one update.
+            saved: What `get_state` gave, to go on from there; None to start.
+
+        Raises:
+            InputError: If the metrics so far cannot be continued.
         """
         self._config, self._network, self._description = config, network, description
         self._validation, self._queries = validation, queries_per_update
-        self._validated: SplitMetrics | None = None
-        folder = config.out
-        folder.mkdir(parents=True, exist_ok=True)
-        for name in ("result.json", FILE_NAME):
-            (folder / name).unlink(missing_ok=True)
-        shutil.rmtree(folder / "tensorboard", ignore_errors=True)
-        write_json(folder / "config.json", dataclasses.asdict(config) | {"out": str(folder)})
-        self._log, self._pictures = MetricsLog(folder), ValidationPictures(validation)
-        self._bar: tqdm[Any] = tqdm(total=config.updates, desc=config.algo, unit="update")
+        folder, position = config.out, None
+        self._validated: dict[str, float] = {}
+        self._best, self._before = 0.0, 0.0
+        self._pictures = ValidationPictures(validation)
+        if saved is None:
+            _clear(folder)
+        else:
+            position = saved["position"]
+            self._validated, self._best = saved["validated"], saved["best"]
+            self._before = saved["seconds"]
+            self._pictures.set_state(saved["pictures"])
+        self._log = MetricsLog(folder, position)
+        write_json(folder / "config.json", _plain(config))
+        done = self._log.rows[-1]["update"] if self._log.rows else 0
+        self._bar: tqdm[Any] = tqdm(
+            total=config.updates, initial=int(done), desc=config.algo, unit="update"
+        )
         self._shown: dict[str, str] = {}
         self._start = time.perf_counter()
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the folder stands, with all metrics so far on the disk."""
+        return {
+            "position": self._log.position(),
+            "validated": self._validated,
+            "best": self._best,
+            "seconds": self._seconds,
+            "pictures": self._pictures.get_state(),
+        }
+
+    @property
+    def _seconds(self) -> float:
+        return self._before + time.perf_counter() - self._start
 
     def count(self) -> None:
         """Move the progress bar by an update."""
@@ -61,19 +93,20 @@ class RunFolder:
 
     def validate(self) -> dict[str, float]:
         """Save a checkpoint, and measure it if the validation images have labels."""
-        measured = {}
         if self._validation.labels is not None:
-            self._validated = evaluate(self._network, self._validation)
-            measured["miou"] = self._validated.miou
-            measured["pixel_accuracy"] = self._validated.pixel_accuracy
+            found = evaluate(self._network, self._validation)
+            self._validated = {"miou": found.miou, "pixel_accuracy": found.pixel_accuracy}
+            if found.miou > self._best:
+                self._best = found.miou
+                self.save(BEST_NAME)
         self.save()
         self._pictures.add(self._network)
-        return measured
+        return self._validated
 
-    def save(self) -> None:
+    def save(self, name: str = FILE_NAME) -> None:
         """Save a checkpoint."""
         if self._description is not None and isinstance(self._network, SegmentationNetwork):
-            save_checkpoint(self._config.out, self._network, self._description)
+            save_checkpoint(self._config.out, self._network, self._description, name)
 
     def add(self, update: int, metrics: Mapping[str, float]) -> None:
         """Log metrics after an update."""
@@ -86,7 +119,7 @@ class RunFolder:
         """Tell on stderr what a run that was interrupted leaves."""
         sys.stderr.write(
             f"stopped by {signal_name} after update {update}; "
-            f"the checkpoint is in {self._config.out}\n"
+            f"the checkpoint is in {self._config.out}; go on with --resume {self._config.out}\n"
         )
 
     def close(self) -> None:
@@ -107,12 +140,27 @@ class RunFolder:
             "objective": config.agent.objective if config.algo == "rss" else None,
             "seed": config.seed,
             "updates": updates,
-            "seconds": round(time.perf_counter() - self._start, 2),
+            "seconds": round(self._seconds, 2),
             "processes": world_size(),
             "score_queries": updates * self._queries,
-            "miou": None if validated is None else validated.miou,
-            "pixel_accuracy": None if validated is None else validated.pixel_accuracy,
+            "miou": validated.get("miou"),
+            "pixel_accuracy": validated.get("pixel_accuracy"),
             "versions": versions(),
         }
         write_json(config.out / "result.json", result)
         return result
+
+
+def _clear(folder: Path) -> None:
+    """Make the folder, and remove from it what another run has left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("result.json", FILE_NAME, BEST_NAME, REPRODUCTION):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    RunStates(folder).remove()
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """The options as JSON has them, without those that say how the run is started."""
+    started = {"out": str(config.out), "resume": None, "allow_changes": False, "overwrite": False}
+    return dataclasses.asdict(config) | started

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -50,6 +51,20 @@ class LabelledLearner(Learner):
         self.stream = SceneStream(num_images, len(scenes), augmentation)
         for group in range(num_images):
             self.stream.seed(group, own_seed(seed, num_images) + group)
+
+    def get_state(self) -> dict[str, Any]:
+        """The state of the stream of images."""
+        return {"stream": self.stream.get_state()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with a stream of `get_state`."""
+        self.stream.set_state(state["stream"])
+
+    def last_batch(self) -> dict[str, torch.Tensor]:
+        """The images, their numbers and their labels."""
+        batch = self.stream.batch(self.scenes.images.device)
+        images, labels = self.scenes.observe(batch), self.scenes.labels_of(batch)
+        return {"images": images, "index": batch.index, "labels": labels}
 
     @abstractmethod
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

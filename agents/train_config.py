@@ -12,7 +12,7 @@ from agents.algorithms import Algorithm
 from agents.baselines import BaselineConfig
 from agents.command_line import DataConfig
 from agents.policies import Precision
-from agents.rss import RSSConfig
+from agents.rss_config import RSSConfig
 from agents.sb3.config import SB3Config
 from rss_env.errors import InputError
 
@@ -77,8 +77,19 @@ class TrainConfig:
     """Of the network's arithmetic. bfloat16: mixed; float64: to compare runs to the last digit."""
     compile: bool = False
     """Compile the network first, which takes a minute or more."""
+    clip_gradient: float | None = None
+    """Largest norm of the gradient, which is scaled down to it; None: any."""
     overwrite: bool = False
     """Write into a folder that already holds a run."""
+    resume: Path | None = None
+    """Go on with a run that was stopped: its folder, or one of the files in its folder `states`.
+    All other options are then those it was started with."""
+    allow_changes: bool = False
+    """With --resume: go on although options, data or versions have changed."""
+    save_every: int | None = None
+    """Updates from one training state to the next; None: at every validation."""
+    keep_states: int = 2
+    """Training states kept until the run is complete; the last ones."""
 
     def check(self) -> None:
         """Refuse numbers that make no training, and folders that cannot take its results.
@@ -94,9 +105,20 @@ class TrainConfig:
         for name in ("learning_rate", "weight_decay"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise InputError(f"{name} must be finite and at least 0, got {getattr(self, name)}")
+        if self.clip_gradient is not None and not self.clip_gradient > 0:
+            raise InputError(f"clip_gradient must be positive, got {self.clip_gradient}")
+        if self.save_every is not None and self.save_every < 1:
+            raise InputError(f"save_every must be at least 1, got {self.save_every}")
+        if self.keep_states < 2:
+            raise InputError(f"keep_states must be at least 2, got {self.keep_states}")
+        self._check_out()
+
+    def _check_out(self) -> None:
+        if self.resume is not None:
+            return
         if (self.out / "config.json").exists() and not self.overwrite:
             raise InputError(
-                f"{self.out} already holds a run; choose another --out, or --overwrite"
+                f"{self.out} already holds a run; choose another --out, or --overwrite, or --resume"
             )
         if self.out.exists() and not self.out.is_dir():
             raise InputError(f"{self.out} is not a folder")

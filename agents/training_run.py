@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
 import gymnasium as gym
 import torch
+from torch import nn
 
 from agents.algorithms import acts_at_one_scale, build_learner
 from agents.checkpoint import NetworkDescription
@@ -33,12 +35,85 @@ class Run:
         learner: Where its losses come from.
         validation: Images to validate on; None except in the first process.
         description: Of the network, for checkpoints.
+        optimizer, schedule: How it is trained.
+        training_digest: Of the images and labels it is trained on.
     """
 
     network: SegmentationNetwork
     learner: Learner
     validation: Scenes | None
     description: NetworkDescription
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+    training_digest: Callable[[], str]
+
+    def get_state(self) -> dict[str, Any]:
+        """Everything that decides what this process learns next; of the network, on rank 0 only."""
+        state: dict[str, Any] = {
+            "learner": self.learner.get_state(),
+            "random": random_state(self.network.mean.device),
+        }
+        if rank() == 0:
+            state |= {
+                "network": dict(_values(self.network)),
+                "optimizer": self.optimizer.state_dict(),
+                "schedule": self.schedule.state_dict(),
+            }
+        return state
+
+    def set_state(self, shared: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+        """Go on exactly from a state.
+
+        Args:
+            shared: What `get_state` gave on rank 0.
+            own: What it gave on this rank.
+
+        Raises:
+            InputError: If it does not fit the network, the optimiser or the learner.
+        """
+        restore_values(self.network, shared["network"])
+        try:
+            self.optimizer.load_state_dict(shared["optimizer"])
+        except ValueError as error:
+            raise InputError(f"the training state has another optimiser: {error}") from None
+        self.schedule.load_state_dict(shared["schedule"])
+        self.learner.set_state(own["learner"])
+        set_random_state(own["random"], self.network.mean.device)
+
+
+def _values(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
+    """All parameters and buffers, also those that no checkpoint holds."""
+    yield from module.named_parameters()
+    yield from module.named_buffers()
+
+
+@torch.no_grad()
+def restore_values(module: nn.Module, saved: Mapping[str, torch.Tensor]) -> None:
+    """Give a module's parameters and buffers the values they had.
+
+    Raises:
+        InputError: If they are not of this module.
+    """
+    values = dict(_values(module))
+    if {name: value.shape for name, value in values.items()} != {
+        name: value.shape for name, value in saved.items()
+    }:
+        raise InputError("the training state is of another network")
+    for name, value in values.items():
+        value.copy_(saved[name])
+
+
+def random_state(device: torch.device) -> list[torch.Tensor]:
+    """The state of torch's global generators, on the CPU and on a device."""
+    states = [torch.get_rng_state()]
+    return [*states, torch.cuda.get_rng_state(device)] if device.type == "cuda" else states
+
+
+def set_random_state(states: Sequence[torch.Tensor], device: torch.device) -> None:
+    """Go on from a state of `random_state`."""
+    torch.set_rng_state(states[0])
+    if device.type == "cuda" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1], device)
 
 
 def _make_env(config: TrainConfig) -> RSSVectorEnv:
@@ -107,6 +182,14 @@ def open_run(config: TrainConfig) -> Run:
     description = NetworkDescription.of(
         config.network, geometry.image_size, env.class_names, env.palette
     )
+    optimizer = torch.optim.AdamW(
+        network.parameters(), config.learning_rate, weight_decay=config.weight_decay
+    )
+    # Two steps more than needed: the cycle has to be longer than its two phases.
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, config.learning_rate, total_steps=config.updates + 2
+    )
     if rank() > 0:  # what a network draws, such as dropout, is to differ from rank to rank
         torch.manual_seed(config.seed + rank())
-    return Run(network, learner, validation, description)
+    digest = env.content_digest
+    return Run(network, learner, validation, description, optimizer, schedule, digest)

@@ -30,9 +30,9 @@ from agents.algorithms import Algorithm
 from agents.policies import TinyUNet
 from agents.processes import distribute
 from agents.report import versions
-from agents.rss import RSSConfig
-from agents.train import update_once
+from agents.rss_config import RSSConfig
 from agents.train_config import TrainConfig
+from agents.training_loop import update_once
 from agents.training_run import open_run
 
 CLASSES = 21

@@ -6,11 +6,12 @@ here.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import torch
 from gymnasium.vector import VectorEnv, VectorWrapper
 from PIL import Image
 
@@ -54,6 +55,16 @@ class Film:
                 self._moments = self._moments[::2]
                 self._every *= 2
         self._added += 1
+
+    def get_state(self) -> dict[str, Any]:
+        """What was kept, as tensors (panels, H, W, 3) uint8 of moments, and two counters."""
+        moments = [torch.from_numpy(np.stack(moment)) for moment in self._moments]
+        return {"moments": moments, "added": self._added, "every": self._every}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of `get_state`."""
+        self._moments = [list(moment.numpy()) for moment in state["moments"]]
+        self._added, self._every = state["added"], state["every"]
 
     def save(self, path: Path) -> None:
         """Write the film (`.gif`, `.mp4`), or the strip: panels down, moments across (`.png`).

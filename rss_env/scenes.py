@@ -6,6 +6,7 @@ share one copy in a process, and those of files share the cache's copy with othe
 
 from __future__ import annotations
 
+import hashlib
 import os
 import weakref
 from collections.abc import Callable, Sequence
@@ -97,6 +98,14 @@ class Scenes:
     def image_size(self) -> tuple[int, int]:
         """(H, W) in pixels."""
         return self.images.shape[1], self.images.shape[2]
+
+    def content_digest(self) -> str:
+        """SHA-256 of the images and labels as they are decoded: alike for equal content only."""
+        found = hashlib.sha256()
+        for part in (self.images, self.labels):
+            for sample in () if part is None else part.split(64):
+                found.update(sample.cpu().contiguous().numpy().data)
+        return found.hexdigest()
 
     def label_table(self, scale: int) -> torch.Tensor:
         """The table of labels per cell (see `kernels.label_table`), built once per scale.

@@ -312,6 +312,15 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         """How many images there are."""
         return len(self._scenes)
 
+    @property
+    def image_index(self) -> torch.Tensor:
+        """Numbers of the current images in the data set, of each group: (N / K,) int64."""
+        return as_tensor(self._batch.index)
+
+    def content_digest(self) -> str:
+        """See `Scenes.content_digest`."""
+        return self._scenes.content_digest()
+
     def observe(self) -> Any:
         """The current observations (N, H, W, 3) uint8, freshly copied."""
         return self._export(self._scenes.observe(self._batch, self.group_size, self._pool))

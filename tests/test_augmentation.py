@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional
 from agents.algorithms import build_learner
 from agents.baselines import BaselineConfig
 from agents.policies import build_network
-from agents.rss import RSSConfig
+from agents.rss_config import RSSConfig
 from rss_env.augmentation import Augmentation, Variation
 from rss_env.errors import InputError
 from rss_env.scenes import SceneBatch, count_classes

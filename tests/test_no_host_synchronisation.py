@@ -19,7 +19,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from agents.policies import SegmentationNetwork, TinyUNet
-from agents.rss import RSSConfig, RSSLearner
+from agents.rss import RSSLearner
+from agents.rss_config import RSSConfig
 
 # Operators whose result, or its shape, the host has to be told.
 WAITING = """

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 
 from agents.objectives import coarsened_cross_entropy
 from agents.policies import build_network
-from agents.rss import RSSConfig, RSSLearner
+from agents.rss import RSSLearner
+from agents.rss_config import RSSConfig
 from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
 

@@ -18,9 +18,9 @@ from torch.multiprocessing.spawn import spawn
 from agents.baselines import BaselineConfig
 from agents.command_line import DataConfig
 from agents.processes import distribute, from_first_rank, joined_processes, succeed_together
-from agents.rss import RSSConfig
-from agents.train import update_once
+from agents.rss_config import RSSConfig
 from agents.train_config import TrainConfig
+from agents.training_loop import update_once
 from agents.training_run import open_run
 from rss_env.errors import InputError
 

@@ -12,6 +12,7 @@ from test_training import RESULT_KEYS, run
 from agents import evaluate, train
 from agents.checkpoint import load_checkpoint
 from agents.command_line import DataConfig
+from agents.training_run import open_run
 from rss_env.errors import InputError
 from rss_env.scenes import load_scenes
 
@@ -38,7 +39,7 @@ def test_a_run_of_sb3_writes_the_same(tmp_path, algo):
     again = run(tmp_path / "again", "--algo", algo)
     assert again["miou"] == result["miou"]
     with pytest.raises(InputError, match=f"{algo} brings a loop of its own"):
-        train.open_run(train.TrainConfig(tmp_path / "none", algo=algo, image_size=(16,)))
+        open_run(train.TrainConfig(tmp_path / "none", algo=algo, image_size=(16,)))
 
 
 def test_the_stock_policy_of_sb3_is_trained_and_evaluated(tmp_path, capsys):

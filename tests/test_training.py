@@ -23,7 +23,8 @@ from agents import evaluate, predict, recipes, train
 from agents.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from agents.policies import build_network
 from agents.report import versions
-from agents.rss import RSSConfig, RSSLearner
+from agents.rss import RSSLearner
+from agents.rss_config import RSSConfig
 from agents.supervised import CrossEntropyLearner
 from rss_env.augmentation import Augmentation
 from rss_env.errors import InputError

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,12 +17,16 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import nn
 
 from agents.checkpoint import NetworkDescription
+from agents.files import replace_file
+from agents.numerics import NotFiniteError
 from agents.processes import stop_signal
 from agents.run_folder import RunFolder
 from agents.sb3.arguments import a2c_arguments, ppo_arguments
 from agents.sb3.policy import MapActorCriticPolicy
+from agents.sb3.state import SB3State
 from agents.sb3.vec_env import RSSVecEnv, make_sb3_env
 from agents.train_config import TrainConfig
+from agents.training_loop import told_what_is_left
 from agents.training_run import DEFAULT_VAL_SPLIT
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.arguments import check_device
@@ -28,6 +34,12 @@ from rss_env.errors import InputError
 from rss_env.scenes import Scenes, load_scenes
 
 SB3_FILE = "sb3.zip"
+
+
+class StoppedError(Exception):
+    """A signal has asked the run to stop; its name."""
+
+
 StopSignal = Callable[[], str | None]
 
 _OPTIONS = ("split", "image_size", "scales", "metric", "feedback", "scorer")
@@ -52,15 +64,27 @@ class CellAnswers(nn.Module):
 
 
 class _Progress(BaseCallback):
-    """Validates, saves and logs after every update, as `rss-train` does for every algorithm."""
+    """Validates, saves and logs after every update, as `rss-train` does for every algorithm.
 
-    def __init__(self, config: TrainConfig, folder: RunFolder, asked_to_stop: StopSignal):
+    An update is complete when the next rollout starts: there the run may stop, and a state holds
+    everything that decides what comes next.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        folder: RunFolder,
+        state: SB3State,
+        update: int,
+        asked_to_stop: StopSignal,
+    ):
         super().__init__()
-        self.config, self.folder, self.asked_to_stop = config, folder, asked_to_stop
-        self.update, self.told, self.score = 0, 0, 0.0
+        self.config, self.folder, self.state = config, folder, state
+        self.asked_to_stop = asked_to_stop
+        self.update, self.told, self.score = update, update, 0.0
 
     def _on_step(self) -> bool:
-        return self.asked_to_stop() is None
+        return True
 
     def _on_rollout_end(self) -> None:
         self.update += 1
@@ -68,16 +92,23 @@ class _Progress(BaseCallback):
 
     def _on_rollout_start(self) -> None:
         self._tell()
+        if signal_name := self.asked_to_stop():
+            self.save()
+            self.state.write(self.update, self.folder.get_state())
+            raise StoppedError(signal_name)
 
     def _on_training_end(self) -> None:
         self._tell()
-        if self.asked_to_stop():
-            self.save()
 
     def save(self) -> None:
         """Write the checkpoint: SB3's own, and that of the network where it is one of ours."""
         self.folder.save()
-        self.model.save(self.config.out / SB3_FILE)
+        path = self.config.out / SB3_FILE
+        replace_file(path, self._save_as)
+
+    def _save_as(self, path: Path) -> None:
+        with path.open("wb") as file:
+            self.model.save(file)
 
     def _tell(self) -> None:
         """Log the update that was just learned from, if it is time to."""
@@ -87,18 +118,21 @@ class _Progress(BaseCallback):
         self.told = self.update
         self.folder.count()
         validates = self.update % config.eval_every == 0 or self.update == config.updates
-        if not (validates or self.update % max(1, config.eval_every // 10) == 0):
-            return
-        learned = self.model.logger.name_to_value
-        values = {"score": self.score} | {
-            name.removeprefix("train/"): float(value)
-            for name, value in learned.items()
-            if name.startswith("train/")
-        }
-        if validates:
-            values |= self.folder.validate()
-            self.model.save(config.out / SB3_FILE)
-        self.folder.add(self.update, values)
+        if validates or self.update % max(1, config.eval_every // 10) == 0:
+            learned = self.model.logger.name_to_value
+            values = {"score": self.score} | {
+                name.removeprefix("train/"): float(value)
+                for name, value in learned.items()
+                if name.startswith("train/")
+            }
+            if not math.isfinite(values.get("loss", 0.0)):
+                raise NotFiniteError(f"update {self.update}: loss {values['loss']}")
+            if validates:
+                values |= self.folder.validate()
+                self.save()
+            self.folder.add(self.update, values)
+        if self.update % (config.save_every or config.eval_every) == 0:
+            self.state.write(self.update, self.folder.get_state())
 
 
 def _open(config: TrainConfig) -> tuple[OnPolicyAlgorithm, RSSVecEnv, Scenes]:
@@ -161,7 +195,9 @@ def train_with_sb3(config: TrainConfig) -> dict[str, Any]:
         The content of `result.json`.
 
     Raises:
-        InputError: If anything in the configuration is invalid; nothing has been written.
+        InputError: If anything in the configuration is invalid, or cannot be resumed; nothing has
+            been written.
+        TrainingError: If it could not go on, for want of memory, disk or finite numbers.
     """
     model, env, validation = _open(config)
     policy: Any = model.policy
@@ -171,15 +207,30 @@ def train_with_sb3(config: TrainConfig) -> dict[str, Any]:
         config.network, geometry.image_size, env.env.class_names, env.env.palette
     )
     own = description if config.sb3.policy == "maps" else None
-    folder = RunFolder(config, network, own, validation, env.num_envs * len(geometry.scales))
-    (config.out / SB3_FILE).unlink(missing_ok=True)
+    state = SB3State(config, model, env, validation)
+    update, saved = (0, None) if config.resume is None else state.read()
+    folder = RunFolder(
+        config, network, own, validation, env.num_envs * len(geometry.scales), saved=saved
+    )
+    if saved is None:
+        (config.out / SB3_FILE).unlink(missing_ok=True)
     model.set_logger(Logger(folder=None, output_formats=[]))
-    with stop_signal() as asked_to_stop:
-        progress = _Progress(config, folder, asked_to_stop)
-        model.learn(config.updates * env.num_envs, callback=progress, log_interval=None)  # type: ignore[arg-type]
-        stopped = asked_to_stop()
-    folder.close()
-    if stopped:
-        folder.say_stopped(stopped, progress.update)
-        sys.exit(130)
-    return folder.write_result(progress.update)
+    stopped = None
+    with told_what_is_left(config, state.states.last), stop_signal() as asked_to_stop:
+        progress = _Progress(config, folder, state, update, asked_to_stop)
+        try:
+            model.learn(
+                (config.updates - update) * env.num_envs,
+                callback=progress,  # type: ignore[arg-type]
+                log_interval=None,  # type: ignore[arg-type]
+                reset_num_timesteps=saved is None,
+            )
+        except StoppedError as stop:
+            stopped = str(stop)
+        folder.close()
+        if stopped:
+            folder.say_stopped(stopped, progress.update)
+            sys.exit(130)
+        result = folder.write_result(progress.update)
+        state.states.remove()
+    return result

@@ -1,0 +1,73 @@
+"""Files that are whole or absent, whatever happens while they are written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+
+
+def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+    """Write a file beside its name, make sure that it is on the disk, and move it into place.
+
+    Args:
+        path: The file; what was there stays until the new one is whole.
+        write: Writes it at the path it is given.
+
+    Raises:
+        OSError: If it cannot be written; what was written of it is gone.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        write(temporary)
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":  # elsewhere folders cannot be opened
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file in one move.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    text = json.dumps(content, indent=2) + "\n"
+    replace_file(path, lambda temporary: _write_text(temporary, text))
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], metadata: dict[str, str]
+) -> None:
+    """Write a safetensors file in one move.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    on_cpu = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
+
+    def write(temporary: Path) -> None:
+        try:
+            save_file(on_cpu, temporary, metadata)
+        except SafetensorError as error:
+            raise OSError(str(error)) from None
+
+    replace_file(path, write)

@@ -1,0 +1,65 @@
+"""How the agent learns: its options, each with what it is worth by default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rss_env.errors import InputError
+
+
+@dataclass(frozen=True)
+class RSSConfig:
+    """How the agent learns; each part can be switched off for an ablation."""
+
+    objective: Literal["relative_regression", "policy_gradient"] = "relative_regression"
+    """What is made of the scores."""
+    score_model: Literal["auto", "metric", "linear"] = "auto"
+    """Regression: how maps turn into scores. metric: by the environment's formula, with the
+    network's probabilities for the label; linear: each cell adds its logit. auto: metric, but
+    linear for scorers and for pixel rewards that are noisy, ranked or class-balanced."""
+    psr: bool = True
+    """Act and be scored at several scales; otherwise at the finest only."""
+    psd: bool = True
+    """Compare maps in pairs, cell by cell where they differ."""
+    syncan: bool = True
+    """Policy gradient, linear model: normalise by the deviation over the whole batch, on all
+    ranks. (The metric model knows the deviations of its predictions, image by image.)"""
+    replay: int = 64
+    """Image scores: scored maps remembered of each image and learned from again, in whole groups;
+    none with --zoom and --colour-jitter, which make it another image each time."""
+    temperature: float | None = None
+    """Of the policy's softmax; None: 0.05 for the linear model, whose logits are rewards, or 1."""
+    exploration: float = 0.2
+    """Share of uniformly random classes at the start."""
+    final_exploration: float = 0.02
+    """The same at the end; in between it falls linearly."""
+    metric_decisions: bool = True
+    """Metric model: answer with the class that adds most to the expected metric, instead of the
+    most likely one."""
+    varied: float | None = None
+    """Share of the maps that differ in whole regions and classes; None: half of them under ratings
+    and noise, which hide small differences, and otherwise none."""
+    entropy: float = 0.5
+    """Policy gradient: coefficient of the entropy at the start, in reward per cell."""
+    final_entropy: float = 0.05
+    """The same at the end; in between it falls by the same factor with each update."""
+
+    def check(self) -> None:
+        """Refuse values that make no policy.
+
+        Raises:
+            InputError: Naming the field, its value and the valid range.
+        """
+        if self.temperature is not None and not 0 < self.temperature < float("inf"):
+            raise InputError(f"temperature must be positive, got {self.temperature}")
+        for name in ("exploration", "final_exploration"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InputError(f"{name} must be in 0..1 (below 1), got {getattr(self, name)}")
+        for name in ("entropy", "final_entropy"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
+        if self.varied is not None and not 0 <= self.varied <= 1:
+            raise InputError(f"varied must be in 0..1, got {self.varied}")
+        if self.replay < 0:
+            raise InputError(f"replay must be at least 0, got {self.replay}")
