@@ -73,9 +73,11 @@ def time_limit(seconds: int = _SECONDS) -> Iterator[None]:
 @contextmanager
 def memory_limit(more: int = 6 * GIBIBYTE) -> Iterator[None]:
     """Let the process ask for so many bytes more: what would take terabytes fails at once."""
-    resource = pytest.importorskip("resource")
+    resource, statistics = pytest.importorskip("resource"), Path("/proc/self/statm")
+    if not statistics.exists():
+        pytest.skip("memory cannot be bounded here")
     before = resource.getrlimit(resource.RLIMIT_AS)
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    pages = int(statistics.read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * os.sysconf("SC_PAGE_SIZE") + more, before[1]))
     try:
         yield
