@@ -19,10 +19,12 @@ from conftest import random_labels, write_sample
 from fuzzing import GIBIBYTE, fuzz, harmless, memory_limit, refused
 from hypothesis import strategies as st
 from PIL import Image
+from scipy.io import savemat
 
 from rss_env.array_cache import cached_array
 from rss_env.datasets import open_dataset
 from rss_env.datasets.decoding import IMAGE_SUFFIXES, LabelRule, read_image
+from rss_env.datasets.pascal_context import _MatlabRule
 from rss_env.scenes import Scenes
 
 pytestmark = [
@@ -153,6 +155,26 @@ def test_hostile_pictures(tmp_path, monkeypatch, tally, role):
         outcomes["read" if message is None else "refused"] += 1
 
     assert min(outcomes.values()) > 10, outcomes
+
+
+def test_hostile_matlab_labels(tmp_path, tally):
+    table = np.array([255, 0, 1, 2], np.int16)
+    rule, path = _MatlabRule(table), tmp_path / "label.mat"
+    originals = []
+    for compressed in (False, True):
+        savemat(path, {"LabelMap": np.eye(9, dtype=np.uint8)}, do_compression=compressed)
+        originals.append(path.read_bytes())
+        savemat(path, {"LabelMap": np.array([{"a": 1}, "b"], object)}, do_compression=compressed)
+        originals.append(path.read_bytes())
+    assert refused(partial(rule.read, path))
+
+    @fuzz(tally, "label files tried", 150, mutated(originals) | st.binary(max_size=300))
+    def _(content: bytes) -> None:
+        path.write_bytes(content)
+        found: list[np.ndarray] = []
+        with harmless():
+            message = refused(lambda: found.append(rule.read(path)))
+        assert message is not None or set(np.unique(found[0])) <= {0, 1, 2, 255}
 
 
 @pytest.fixture(scope="module")
