@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import struct
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -52,6 +53,40 @@ def fuzz(
         )(given(*strategies)(counted))()
 
     return run
+
+
+@st.composite
+def mutated(draw: st.DrawFn, originals: list[bytes]) -> bytes:
+    """A valid file with bytes changed, cut out, put in or cut off; most often near its start."""
+    content = bytearray(draw(st.sampled_from(originals)))
+    for _ in range(draw(st.integers(1, 6))):
+        near = draw(st.sampled_from([48, 200, len(content)]))
+        place = draw(st.integers(0, max(0, min(near, len(content)) - 1)))
+        kind = draw(st.sampled_from(["change", "change", "number", "cut", "put", "end"]))
+        if kind == "change" and content:
+            content[place] = draw(st.sampled_from([0, 1, 2, 8, 16, 127, 128, 254, 255]))
+        elif kind == "number":
+            size = draw(st.sampled_from(["<I", ">I", "<H", ">H"]))
+            bits = struct.calcsize(size) * 8
+            number = draw(st.sampled_from([0, 1, 2**bits - 1, 2 ** (bits - 1), 10_000]))
+            content[place : place + bits // 8] = struct.pack(size, number)
+        elif kind == "cut":
+            del content[place : place + draw(st.integers(1, 20))]
+        elif kind == "put":
+            content[place:place] = draw(st.binary(max_size=20))
+        elif kind == "end":
+            del content[draw(st.integers(0, len(content))) :]
+    return bytes(content)
+
+
+class Planted:
+    """Makes a file wherever it is unpickled."""
+
+    def __init__(self, target: Path):
+        self.target = target
+
+    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
+        return Path.touch, (self.target,)
 
 
 @contextmanager
@@ -115,10 +150,13 @@ def harmless(*writable: Path) -> Iterator[None]:
     allowed = [os.path.realpath(folder) for folder in writable]
     done: list[str] = []
 
-    def is_allowed(path: Any) -> bool:
+    def is_allowed(path: Any, *, followed: bool) -> bool:
         if isinstance(path, int):
             return True
-        place = os.path.realpath(os.fsdecode(path))
+        parent, name = os.path.split(os.fsdecode(path))
+        place = os.path.join(os.path.realpath(parent), name)
+        if followed:
+            place = os.path.realpath(place)
         known = any(place == folder or place.startswith(folder + os.sep) for folder in allowed)
         return known or "__pycache__" in place or place == os.devnull
 
@@ -126,10 +164,11 @@ def harmless(*writable: Path) -> Iterator[None]:
         if event == "open":
             path, mode, flags = arguments
             writes = bool(flags & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC))
-            if writes and not is_allowed(path):
+            if writes and not is_allowed(path, followed=True):
                 done.append(f"opens {path!r} to write, mode {mode}")
-        elif event in _CHANGES and not is_allowed(arguments[_CHANGES[event]]):
-            done.append(f"{event} {arguments[_CHANGES[event]]!r}")
+        elif event in _CHANGES:
+            if not is_allowed(arguments[_CHANGES[event]], followed=False):
+                done.append(f"{event} {arguments!r:.300}")
         elif event in (*_STARTS, *_REACHES, "pickle.find_class"):
             done.append(f"{event} {arguments!r:.200}")
 

@@ -7,7 +7,7 @@ import pickle
 import struct
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import random_labels, write_sample
-from fuzzing import GIBIBYTE, fuzz, harmless, memory_limit, refused
+from fuzzing import GIBIBYTE, Planted, fuzz, harmless, memory_limit, mutated, refused
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
@@ -71,30 +71,6 @@ VALID = [
     *(picture(mode, "TIFF") for mode in ("1", "L", "P", "I;16", "F", "CMYK")),
 ]  # fmt: skip
 MAGIC = [b"", *(file[:16] for file in VALID)]
-
-
-@st.composite
-def mutated(draw: st.DrawFn, originals: list[bytes]) -> bytes:
-    """A valid file with bytes changed, cut out, put in or cut off; most often near its start."""
-    content = bytearray(draw(st.sampled_from(originals)))
-    for _ in range(draw(st.integers(1, 6))):
-        near = draw(st.sampled_from([48, 200, len(content)]))
-        place = draw(st.integers(0, max(0, min(near, len(content)) - 1)))
-        kind = draw(st.sampled_from(["change", "change", "number", "cut", "put", "end"]))
-        if kind == "change" and content:
-            content[place] = draw(st.sampled_from([0, 1, 2, 8, 16, 127, 128, 254, 255]))
-        elif kind == "number":
-            size = draw(st.sampled_from(["<I", ">I", "<H", ">H"]))
-            bits = struct.calcsize(size) * 8
-            number = draw(st.sampled_from([0, 1, 2**bits - 1, 2 ** (bits - 1), 10_000]))
-            content[place : place + bits // 8] = struct.pack(size, number)
-        elif kind == "cut":
-            del content[place : place + draw(st.integers(1, 20))]
-        elif kind == "put":
-            content[place:place] = draw(st.binary(max_size=20))
-        elif kind == "end":
-            del content[draw(st.integers(0, len(content))) :]
-    return bytes(content)
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -213,16 +189,6 @@ def npy(array: np.ndarray) -> bytes:
 
 def npy_with_header(header: bytes) -> bytes:
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(64)
-
-
-class Planted:
-    """Makes a file wherever it is unpickled."""
-
-    def __init__(self, target: Path):
-        self.target = target
-
-    def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
-        return Path.touch, (self.target,)
 
 
 NUMBERS = np.arange(12, dtype=np.int16).reshape(3, 4)
