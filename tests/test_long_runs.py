@@ -34,6 +34,7 @@ def growth(act: Callable[[int], Any], times: int, warm_up: int) -> tuple[float, 
     for i in range(warm_up):
         act(i)
     gc.collect()
+    gc.freeze()  # what is there by now need not be looked through each time
     files = process.num_fds()
     every = max(1, times // 50)
     done, resident = [], []
@@ -43,6 +44,7 @@ def growth(act: Callable[[int], Any], times: int, warm_up: int) -> tuple[float, 
             gc.collect()
             done.append(i / 1000)
             resident.append(process.memory_info().rss / 1024)
+    gc.unfreeze()
     slope = np.polyfit(done, resident, 1)[0]
     return float(slope), process.num_fds() - files
 
