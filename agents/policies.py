@@ -8,6 +8,7 @@ pixels, and is upsampled only to be evaluated.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from inspect import signature
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from torch import nn
 
 from agents.decisions import MetricDecision
 from agents.pretrained import LITE0, LITE0_MEAN, LITE0_STD, load_lite0, packaged_weights
+from rss_env.action_maps import MAX_CLASSES
 from rss_env.errors import InputError
 
 TINY_UNET = "tiny-unet"
@@ -28,6 +30,9 @@ _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 _CHANNELS_OF_A_GROUP = 8
+# timm takes other names for places to read from, `hf_hub:...` on the network, `local-dir:...` here.
+_ENCODER = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+_MOST_PIXELS = 4096 * 4096  # of an image; a network is tried on one
 
 
 def _group_normalisation(channels: int) -> nn.Module:
@@ -179,12 +184,16 @@ def split_name(name: str) -> tuple[str, str, int | None]:
     """Architecture, encoder and stride of a network's name; `tiny-unet` has no encoder.
 
     Raises:
-        InputError: If what is behind an `@` is no stride.
+        InputError: If it is no name, or what is behind an `@` is no stride.
     """
+    if not isinstance(name, str):
+        raise InputError(f"network must be a name, got {name!r:.300}")
     network, at, stride = name.partition("@")
     architecture, _, encoder = network.partition("/")
-    if at and not (stride.isdecimal() and int(stride) > 0):
-        raise InputError(f"network {name!r}: behind @ stands the stride of the logits, such as @4")
+    if at and not (stride.isdecimal() and len(stride) < 5 and int(stride) > 0):
+        raise InputError(
+            f"network {name!r:.300}: behind @ stands the stride of the logits, such as @4"
+        )
     return architecture, encoder, int(stride) if at else None
 
 
@@ -205,9 +214,13 @@ def _build_smp(name: str, num_classes: int, pretrained: bool) -> nn.Module:
     architecture, encoder, stride = split_name(name)
     if architecture.lower() not in architectures:
         raise InputError(
-            f"unknown network {name!r}; valid: {', '.join(_TINY_UNETS)}, or "
+            f"unknown network {name!r:.300}; valid: {', '.join(_TINY_UNETS)}, or "
             f"<architecture>/<encoder> with architecture among {', '.join(sorted(architectures))} "
             "and an encoder of segmentation-models-pytorch, for example unet/resnet18"
+        )
+    if not _ENCODER.fullmatch(encoder):
+        raise InputError(
+            f"network {name!r:.300}: an encoder is named by letters, digits, dots and dashes alone"
         )
     strided = [n for n, a in architectures.items() if "upsampling" in signature(a).parameters]
     if stride is not None and architecture.lower() not in strided:
@@ -259,8 +272,14 @@ def build_network(
         A network from uint8 (B, H, W, 3) to logits (B, C, H/stride, W/stride).
 
     Raises:
-        InputError: If the name is unknown, the weights cannot be had, or the size does not fit.
+        InputError: If the name is unknown, the weights cannot be had, or the number of classes or
+            the size does not fit.
     """
+    (height, width), size = image_size, f"{image_size[0]}x{image_size[1]}"
+    if not 1 <= num_classes <= MAX_CLASSES:
+        raise InputError(f"a network has 1..{MAX_CLASSES} classes, got {num_classes}")
+    if min(height, width) < 1 or height * width > _MOST_PIXELS:
+        raise InputError(f"images must be of 1x1 to {_MOST_PIXELS} pixels in all, got {size}")
     _, encoder, given = split_name(name)
     stride = given or 1
     if name in _TINY_UNETS:
@@ -273,7 +292,6 @@ def build_network(
     network = SegmentationNetwork(body, num_classes, *statistics, stride).to(device)
     if network.mean.device.type == "cuda":  # (on a CPU the images' layout is enough)
         network = network.to(memory_format=torch.channels_last)
-    (height, width), size = image_size, f"{image_size[0]}x{image_size[1]}"
     probe = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=device)
     try:
         with torch.no_grad():

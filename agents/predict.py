@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +55,14 @@ def predict(
     return logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
 
 
+def _save(picture: Image.Image, path: Path) -> None:
+    """Write a PNG in one move; a link in its place is replaced, not followed."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)
+    picture.save(temporary, "PNG")
+    os.replace(temporary, path)
+
+
 def predict_folder(config: PredictConfig) -> int:
     """Segment every image; returns how many.
 
@@ -71,9 +80,9 @@ def predict_folder(config: PredictConfig) -> int:
         target = config.out / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         palette = description.palette_array
-        palette_image(class_map, palette).save(target)
+        _save(palette_image(class_map, palette), target)
         blended = overlay(np.array(image), class_map, palette)
-        Image.fromarray(blended).save(target.with_name(f"{target.stem}_overlay.png"))
+        _save(Image.fromarray(blended), target.with_name(f"{target.stem}_overlay.png"))
     return len(files)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
 import warnings
 from collections.abc import Callable, Hashable
@@ -18,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 from platformdirs import user_cache_path
+
+from rss_env.errors import InputError
 
 Array = npt.NDArray[Any]
 
@@ -31,7 +34,13 @@ def cache_folder() -> Path | None:
 
 
 def cached_array(
-    name: str, place: Hashable, content: Hashable, compute: Callable[[], Array]
+    name: str,
+    place: Hashable,
+    content: Hashable,
+    compute: Callable[[], Array],
+    *,
+    shape: tuple[int, ...] | None = None,
+    dtype: npt.DTypeLike | None = None,
 ) -> Array:
     """What `compute` returns, or what it returned last time.
 
@@ -45,23 +54,31 @@ def cached_array(
         place: What the array is of; of each place only the latest content is kept.
         content: What it depends on besides; both are told apart by their `repr`.
         compute: Gives the array.
+        shape: Of the array, so that a file with another is not taken for it; None for any.
+        dtype: The same for its type.
 
     Returns:
         The array; writable, but what is written reaches neither the file nor other processes.
+
+    Raises:
+        InputError: If the name is not one for a file.
     """
+    if not re.fullmatch(r"[\w-]+", name):
+        raise InputError(f"a cached array is named by letters, digits and dashes, got {name!r}")
     folder = cache_folder()
     if folder is None:
         return compute()
     stem = f"{name}-{_digest(place)}"
     path = folder / f"{stem}-{_digest(content)}.npy"
-    found = _open(path)
+    expected = (shape, None if dtype is None else np.dtype(dtype))
+    found = _open(path, *expected)
     if found is not None:
         return found
     computed: Array | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / f"{stem}.lock"):
-            found = _open(path)
+            found = _open(path, *expected)
             if found is not None:  # another process was first
                 return found
             computed = compute()
@@ -77,7 +94,7 @@ def cached_array(
         )
     if computed is None:
         return compute()
-    found = _open(path)  # so that the memory is shared from the first process on
+    found = _open(path, *expected)  # so that the memory is shared from the first process on
     return computed if found is None else found
 
 
@@ -85,15 +102,20 @@ def _digest(value: Hashable) -> str:
     return hashlib.blake2b(repr(value).encode(), digest_size=8).hexdigest()
 
 
-def _open(path: Path) -> Array | None:
-    """The array of a file; None if there is no file, or none that is whole."""
+def _open(path: Path, shape: tuple[int, ...] | None, dtype: np.dtype[Any] | None) -> Array | None:
+    """The array of a file; None if there is no file, or none that is whole and as expected."""
     try:
-        return np.load(path, mmap_mode="c", allow_pickle=False)
+        # (np.load would open archives as well.)
+        found = np.lib.format.open_memmap(path, mode="c")
+        if shape not in (None, found.shape) or dtype not in (None, found.dtype):
+            raise ValueError(f"it holds {found.shape} {found.dtype} in place of {shape} {dtype}")
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError, EOFError) as error:
-        warnings.warn(f"cache file {path} is damaged and computed again: {error}", stacklevel=3)
+    except Exception as error:  # broken headers make the parser raise almost anything
+        reason = str(error)[:300] or type(error).__name__
+        warnings.warn(f"cache file {path} is damaged and computed again: {reason}", stacklevel=3)
         return None
+    return found
 
 
 def _write(path: Path, array: Array) -> None:

@@ -27,7 +27,7 @@ from rss_env.errors import InputError
 from rss_env.kernels.array_pool import ArrayPool
 from rss_env.kernels.dispatch import Array, alike, as_tensor
 from rss_env.kernels.gather_images import gather_images
-from rss_env.kernels.label_table import label_table
+from rss_env.kernels.label_table import count_dtype, label_table
 from rss_env.scene_stream import SceneBatch
 
 _PROGRESS_BAR_FROM = 2000  # samples; smaller sets load in a moment
@@ -71,8 +71,13 @@ class Scenes:
         self.class_names, self.palette = dataset.class_names, dataset.palette
         self._dataset, self._tables = dataset, dict[int, np.ndarray | torch.Tensor]()
         count, (height, width) = len(dataset), image_size
-        samples = self._cached(f"samples-{height}x{width}", lambda: _read_all(dataset, image_size))
         pixels = count * height * width
+        samples = self._cached(
+            f"samples-{height}x{width}",
+            lambda: _read_all(dataset, image_size),
+            ((4 if dataset.has_labels else 3) * pixels,),
+            torch.uint8,
+        )
         images = samples[: 3 * pixels].reshape(count, height, width, 3)
         self.images = torch.from_numpy(images).to(device)
         self._pixels = images if device.type == "cpu" else self.images
@@ -82,14 +87,22 @@ class Scenes:
             self.labels = torch.from_numpy(labels).to(device)
             self.class_pixels = count_classes(self.labels, self.num_classes)
 
-    def _cached(self, name: str, compute: Callable[[], ByteArray]) -> ByteArray:
+    def _cached(
+        self,
+        name: str,
+        compute: Callable[[], ByteArray],
+        shape: tuple[int, ...],
+        dtype: torch.dtype,
+    ) -> ByteArray:
         """An array of the data set, from the cache if the data set is one of files."""
         dataset = self._dataset
         if not isinstance(dataset, FileDataset):
             return compute()
         name = f"{type(dataset).__name__}-{name}"
         content = (dataset.identity, version("rss-env"), version("pillow"))
-        return cached_array(name, (name, dataset.samples), content, compute)
+        numpy_dtype = torch.empty(0, dtype=dtype).numpy().dtype
+        place = (name, dataset.samples)
+        return cached_array(name, place, content, compute, shape=shape, dtype=numpy_dtype)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -129,7 +142,11 @@ class Scenes:
                 self._tables[scale] = build().numpy()
             else:
                 name = f"labels-{height}x{width}-{scale}"
-                self._tables[scale] = self._cached(name, lambda: build().numpy())
+                cells = (height // scale) * (width // scale)
+                shape = (len(labels), cells, self.num_classes + 1)
+                self._tables[scale] = self._cached(
+                    name, lambda: build().numpy(), shape, count_dtype(scale)
+                )
         return self._tables[scale]
 
     def observe(

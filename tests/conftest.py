@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,36 @@ torch.set_num_threads(2)
 REAL_DATA = Path(
     os.environ.get("RSS_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")
 )
+
+
+def effort(short: int, long: int) -> int:
+    """How often to try something: long in a soak run (RSS_SOAK is set), short otherwise."""
+    return long if os.environ.get("RSS_SOAK") else short
+
+
+class Tally:
+    """What the tests of a session tried and measured."""
+
+    def __init__(self):
+        self.values: dict[str, float] = {}
+
+    def __call__(self, name: str, count: int = 1) -> None:
+        """Add to a count."""
+        self.values[name] = self.values.get(name, 0) + count
+
+    def measure(self, name: str, value: float) -> None:
+        """Keep a measurement as it is."""
+        self.values[name] = value
+
+
+@pytest.fixture(scope="session")
+def tally() -> Iterator[Tally]:
+    """Counts and measurements, written to the file that RSS_TALLY names."""
+    tally = Tally()
+    yield tally
+    if os.environ.get("RSS_TALLY"):
+        text = json.dumps(tally.values, indent=2, sort_keys=True)
+        Path(os.environ["RSS_TALLY"]).write_text(text + "\n")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,19 +1,19 @@
 """Random actions, resets and arguments: each is taken if it is legal, and refused if it is not.
 
 What is legal is said here once more, in other words than the environment's. 2,000 examples
-for each id; they take a few milliseconds each, as images are tiny.
+for each id, three times as many in a soak run; they take a few milliseconds each, as images are
+tiny.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from fuzzing import fuzz
 from hypothesis import strategies as st
 
 from rss_env import environment_ids
@@ -25,17 +25,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 TINY = {"image_size": (4, 8), "scales": (4, 2)}
 GRIDS = {"scale_4": (1, 2), "scale_2": (2, 4)}
 N, CELLS = 4, 10
+SOAK = 3  # times as many examples
 EACH_ID = pytest.mark.parametrize("environment_id", environment_ids())
-
-
-def fuzz(examples: int, *strategies: st.SearchStrategy[Any]) -> Callable[[Any], None]:
-    """Decorator: try a function on so many examples, at once."""
-
-    def run(function: Any) -> None:
-        set_up = settings(max_examples=examples, deadline=None, derandomize=True, database=None)
-        set_up(given(*strategies)(function))()
-
-    return run
 
 
 def make(environment_id: str, data_options: Any, **options: Any) -> Any:
@@ -97,24 +88,30 @@ def legal_part(part: Any, shape: tuple[int, ...], classes: int) -> bool:
 
 
 @EACH_ID
-def test_fuzzed_flat_actions(environment_id, data_options):
+def test_fuzzed_flat_actions(environment_id, data_options, tally):
     env = make(environment_id, data_options)
     classes = len(env.class_names)
 
-    @fuzz(600, parts((N, CELLS), classes) | parts((N, CELLS), classes) | anything)
+    @fuzz(
+        tally,
+        "actions tried",
+        600,
+        parts((N, CELLS), classes) | parts((N, CELLS), classes) | anything,
+        soak=SOAK,
+    )
     def _(actions: Any) -> None:
         step(env, actions, legal_part(actions, (N, CELLS), classes))
 
 
 @EACH_ID
-def test_fuzzed_maps(environment_id, data_options):
+def test_fuzzed_maps(environment_id, data_options, tally):
     env = make(environment_id, data_options, action_format="maps", array="torch")
     classes = len(env.class_names)
     grids = {name: (N, *grid) for name, grid in GRIDS.items()}
     whole = st.fixed_dictionaries({name: parts(g, classes) for name, g in grids.items()})
     broken = st.dictionaries(st.sampled_from([*GRIDS, "scale_1", 4, None]), parts((N, 1, 2), 2))
 
-    @fuzz(500, whole | whole | whole | broken | anything)
+    @fuzz(tally, "actions tried", 500, whole | whole | whole | broken | anything, soak=SOAK)
     def _(actions: Any) -> None:
         legal = isinstance(actions, dict) and set(actions) == set(grids)
         legal = legal and all(legal_part(actions[name], grids[name], classes) for name in grids)
@@ -143,14 +140,17 @@ masks = st.lists(st.booleans(), min_size=N - 1, max_size=N + 1).map(np.array)
 
 
 @EACH_ID
-def test_fuzzed_resets(environment_id, data_options):
+def test_fuzzed_resets(environment_id, data_options, tally):
     env = make(environment_id, data_options, autoreset_mode="Disabled")
     env.reset(seed=0)
 
     @fuzz(
+        tally,
+        "resets tried",
         500,
         seeds | st.lists(seeds, min_size=N, max_size=N) | anything,
         st.none() | st.fixed_dictionaries({"reset_mask": masks | masks | anything}) | anything,
+        soak=SOAK,
     )
     def _(seed: Any, options: Any) -> None:
         before = env.get_state()
@@ -251,8 +251,16 @@ ARGUMENTS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy[Any]]] = {
 
 
 @EACH_ID
-def test_fuzzed_arguments(environment_id, data_options):
-    @fuzz(400, st.sampled_from(sorted(ARGUMENTS)), st.booleans(), st.data())
+def test_fuzzed_arguments(environment_id, data_options, tally):
+    @fuzz(
+        tally,
+        "arguments tried",
+        400,
+        st.sampled_from(sorted(ARGUMENTS)),
+        st.booleans(),
+        st.data(),
+        soak=SOAK,
+    )
     def _(name: str, legal: bool, data: st.DataObject) -> None:
         value = data.draw(ARGUMENTS[name][0 if legal else 1])
         if not legal and names_a_choice(name, value):

@@ -12,9 +12,12 @@ import numpy as np
 from PIL import Image
 
 from rss_env.datasets.decoding import ByteArray, LabelRule, read_image
+from rss_env.datasets.paths import expanded, is_file, is_folder
 from rss_env.errors import DatasetError
 
 FaultHandler = Callable[[str], None]
+
+_LONGEST_NAME = 4096  # characters; no file system takes longer paths
 
 
 def raise_fault(message: str) -> None:
@@ -135,7 +138,7 @@ class FileDataset(SegmentationDataset):
         """
         if not images:
             on_fault(f"{where} is empty: it names no image")
-        absent = {path for path in (*images, *(labels or ())) if not path.is_file()}
+        absent = {path for path in (*images, *(labels or ())) if not is_file(path)}
         if absent:
             if on_fault is raise_fault:
                 first = next(p for p in (*images, *(labels or ())) if p in absent)
@@ -205,9 +208,11 @@ def read_list(path: Path) -> list[str]:
     Raises:
         DatasetError: If the file cannot be read as text.
     """
+    if not is_file(path):  # reading a pipe or a device might never end
+        raise DatasetError(f"cannot read list {path}: there is no such file")
     try:
         text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError, MemoryError) as error:
         raise DatasetError(f"cannot read list {path}: {error}") from None
     return [line.strip() for line in text.splitlines() if line.strip()]
 
@@ -230,7 +235,12 @@ def read_split(
     if not lines:
         on_fault(f"split list {path} is empty")
     for name in map(name_of, lines):
-        if any(os.path.isabs(part) or ".." in Path(part).parts for part in name.split("\t")):
+        if len(name) > _LONGEST_NAME:
+            on_fault(
+                f"split list {path} has a line of {len(name)} characters, {name[:40]!r}...; "
+                f"valid: up to {_LONGEST_NAME}"
+            )
+        elif any(os.path.isabs(part) or ".." in Path(part).parts for part in name.split("\t")):
             on_fault(f"split list {path} names {name!r}, which leads out of the data set")
         else:
             names.append(name)
@@ -269,8 +279,8 @@ def resolve_root(root: str | os.PathLike[str] | None, name: str, layout: str, ho
                 f"$RSS_DATA_ROOT/{name}; {advice}"
             )
         root = Path(base) / name
-    folder = Path(root).expanduser()
-    if not folder.is_dir():
+    folder = expanded(root)
+    if not is_folder(folder):
         raise DatasetError(f"{name} root {folder} is not a folder; {advice}")
     return folder
 
@@ -282,5 +292,5 @@ def need_folders(name: str, root: Path, layout: str, *folders: Path) -> None:
         DatasetError: If one is not there.
     """
     for folder in folders:
-        if not folder.is_dir():
+        if not is_folder(folder):
             raise DatasetError(f"{name} root {root} lacks {folder}; expected layout: {layout}")

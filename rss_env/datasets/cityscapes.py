@@ -21,6 +21,7 @@ from rss_env.datasets.base import (
     resolve_root,
 )
 from rss_env.datasets.decoding import LabelRule
+from rss_env.datasets.paths import is_file
 from rss_env.errors import DatasetError, check_choice
 from rss_env.kernels.label_table import VOID
 
@@ -101,7 +102,7 @@ class Cityscapes(FileDataset):
             )
         if label_type is None:
             there = (
-                t for t in LABEL_TYPES if any(_label(label_folder, n, t).is_file() for n in names)
+                t for t in LABEL_TYPES if any(is_file(_label(label_folder, n, t)) for n in names)
             )
             label_type = next(there, LABEL_TYPES[0])
         check_choice("label_type", label_type, LABEL_TYPES)

@@ -15,6 +15,7 @@ from rss_env.datasets.base import (
     voc_palette,
 )
 from rss_env.datasets.decoding import IMAGE_SUFFIXES, LabelRule
+from rss_env.datasets.paths import expanded, is_folder
 from rss_env.errors import DatasetError
 
 EVERY_IMAGE = "all"
@@ -34,7 +35,7 @@ def find_images(
     Raises:
         DatasetError: If the folder is missing, holds no image, or two files share a name.
     """
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise DatasetError(f"{role} folder {folder} does not exist")
     files: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
@@ -61,15 +62,17 @@ def read_class_names(classes: str | int) -> list[str]:
         DatasetError: If the file is unreadable, names a class twice, or there are fewer than two
             classes or more than 255.
     """
-    if isinstance(classes, int) or classes.isdigit():
-        names = [f"class {c}" for c in range(int(classes))]
-    else:
+    if isinstance(classes, str) and not classes.isdecimal():
         names = read_list(Path(classes))
-    if not 2 <= len(names) <= 255:
-        raise DatasetError(f"classes {classes!r} gives {len(names)} classes; valid: 2..255")
+        count = len(names)
+    else:
+        count = int(classes[:9]) if isinstance(classes, str) else classes
+        names = [f"class {c}" for c in range(min(count, 256))]
+    if not 2 <= count <= 255:
+        raise DatasetError(f"classes {classes!r:.300} gives {count} classes; valid: 2..255")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise DatasetError(f"class-name file {classes} names the class {twice[0]!r} twice")
+        raise DatasetError(f"class-name file {classes} names the class {twice[0]!r:.300} twice")
     return names
 
 
@@ -109,8 +112,8 @@ class Folder(FileDataset):
                 "and labels=<folder of label files> unless a scorer is given"
             )
         class_names = read_class_names(classes)
-        image_folder = Path(images).expanduser()
-        label_folder = None if labels is None else Path(labels).expanduser()
+        image_folder = expanded(images)
+        label_folder = None if labels is None else expanded(labels)
         image_files = find_images(
             image_folder, "images", image_ending, "" if image_ending else label_ending
         )
@@ -162,6 +165,6 @@ class Folder(FileDataset):
 
 def _name(line: str, files: dict[str, Path], ending: str) -> str:
     """The sample a list line means, with or without a suffix and an ending."""
-    names = [line, Path(line).with_suffix("").as_posix()]
+    names = [line, Path(line).with_suffix("").as_posix()] if Path(line).name else [line]
     names += [name.removesuffix(ending) for name in names]
     return next((name for name in names if name in files), line)

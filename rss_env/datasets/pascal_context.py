@@ -14,6 +14,7 @@ Wild", CVPR 2014; https://www.cs.stanford.edu/~roozbeh/pascal-context/ (labels.t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,7 @@ HOW = "Get it with: rss-data download pascal-context --root ROOT"
 PNG_FOLDERS = ("SegmentationClassContext", "59_context_labels")
 MAT_FOLDER = "trainval"
 _SPLITS = ("train", "val", "trainval")
+_VALUE = re.compile("[0-9]{1,5}")  # of a pixel, 16 bits at most
 _NAME_FILES = ("59_labels.txt", "class_names.txt")
 
 
@@ -184,8 +186,11 @@ def _read_names(path: Path) -> dict[int, str]:
     names: dict[int, str] = {}
     for number, line in enumerate(read_list(path), 1):
         value, colon, name = line.partition(":")
-        if colon and not value.strip().isdigit():
-            raise DatasetError(f"{path} line {number} is {line!r}; expected like '2: aeroplane'")
+        if colon and not _VALUE.fullmatch(value.strip()):
+            raise DatasetError(
+                f"{path} line {number} is {line!r:.300}; expected like '2: aeroplane', with a "
+                "value of up to 5 digits"
+            )
         name = (name if colon else line).replace(" ", "")
         key = int(value) if colon else number
         if key in names:

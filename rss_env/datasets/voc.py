@@ -21,6 +21,7 @@ from rss_env.datasets.base import (
     voc_palette,
 )
 from rss_env.datasets.decoding import LabelRule
+from rss_env.datasets.paths import is_file
 from rss_env.errors import check_choice
 
 CLASS_NAMES = (
@@ -129,5 +130,5 @@ def _split_names(folder: Path) -> list[str]:
 def _label_file(name: str, folders: list[Path]) -> Path:
     files = [folder / f"{name}.png" for folder in folders]
     # Where there is none, the first is the one to name as missing.
-    there = [file for file in files if file.is_file()]
+    there = [file for file in files if is_file(file)]
     return there[0] if there else files[0]
