@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 
 from agents.files import write_tensors
@@ -50,6 +51,22 @@ class NetworkDescription:
         colours = tuple((int(r), int(g), int(b)) for r, g, b in palette)
         return cls(network, image_size, tuple(class_names), colours)
 
+    @classmethod
+    def read(cls, text: str) -> NetworkDescription:
+        """A description from its JSON; nothing is converted, only checked.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        found = TypeAdapter(cls).validate_json(text, strict=True)
+        if len(set(found.class_names)) != len(found.class_names):
+            raise ValueError("class_names must be distinct")
+        if len(found.palette) != len(found.class_names) or any(
+            not 0 <= value < 256 for colour in found.palette for value in colour
+        ):
+            raise ValueError(f"palette must be {len(found.class_names)} RGB colours of 0..255")
+        return found
+
     @property
     def palette_array(self) -> npt.NDArray[np.uint8]:
         """(C, 3) uint8."""
@@ -77,6 +94,17 @@ def save_checkpoint(
     write_tensors(folder / name, network.state_dict(), metadata)
 
 
+def _file_of(folder: Path) -> Path:
+    """The checkpoint of a run's folder, or the file itself."""
+    try:
+        path = folder / FILE_NAME if folder.is_dir() else folder
+        if path.is_file():
+            return path
+    except OSError as error:  # of a name that no file system takes
+        raise InputError(f"no checkpoint at {str(folder)[:200]}: {error.strerror}") from None
+    raise InputError(f"no checkpoint at {path}; expected a folder that rss-train wrote")
+
+
 def load_checkpoint(
     folder: Path, device: torch.device | str = "cpu"
 ) -> tuple[SegmentationNetwork, NetworkDescription]:
@@ -89,19 +117,12 @@ def load_checkpoint(
     Raises:
         InputError: If there is no checkpoint or it is not one of ours.
     """
-    path = folder / FILE_NAME if folder.is_dir() else folder
-    if not path.is_file():
-        raise InputError(f"no checkpoint at {path}; expected a folder that rss-train wrote")
+    path = _file_of(folder)
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
-            raw = json.loads((file.metadata() or {})["description"])
+            raw = (file.metadata() or {})["description"]
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        description = NetworkDescription(
-            raw["network"],
-            (int(raw["image_size"][0]), int(raw["image_size"][1])),
-            tuple(raw["class_names"]),
-            tuple(tuple(colour) for colour in raw["palette"]),
-        )
+        description = NetworkDescription.read(raw)
         network = build_network(
             description.network,
             len(description.class_names),
@@ -109,6 +130,6 @@ def load_checkpoint(
             device=device,
         )
         network.load_state_dict(weights)
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
         raise InputError(f"{path} is not a checkpoint of rss-train: {str(error)[:300]}") from None
     return network.eval(), description

@@ -1,4 +1,4 @@
-"""What a run survives: being killed at any moment, a full disk, no memory, numbers that are none."""
+"""What a run survives: kills at any moment, a full disk, no memory, numbers that are none."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_killed_at_random_moments(tmp_path, whole, folder_lists, tally: Tally):
         out, cache = tmp_path / f"run{runs}", tmp_path / f"cache{runs}"
         begin = [*RUN, *folder_lists, "--out", str(out)]
         while not (out / "result.json").exists():
-            moment = draw.uniform(0.2, 1.0) * seconds if kills < wanted else None
+            moment = draw.uniform(0.5, 1.0) * seconds if kills < wanted else None
             kills += go_on(out, begin, cache, seconds=moment) == -signal.SIGKILL
         assert_alike(whole, out)
         runs += 1
@@ -203,11 +203,7 @@ def test_numbers_that_are_none(tmp_path, monkeypatch, capsys, tally: Tally):
     assert str(left["batch.index"].tolist()) in error
     assert left["batch.images"].shape == (2, 16, 16, 3)
     assert left["batch.maps"].shape == (2, 2, 272)
-    assert torch.isinf(
-        left["network.body.stem.0.weight"]
-        if "network.body.stem.0.weight" in left
-        else next(v for k, v in left.items() if k.startswith("network.body"))
-    ).any()
+    assert any(torch.isinf(value).any() for name, value in left.items() if "network" in name)
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
     assert [row["update"] for row in rows] == [1, 2, 3]
     assert_goes_on(monkeypatch, tmp_path / "run")

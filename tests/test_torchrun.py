@@ -10,6 +10,9 @@ import sys
 import time
 from pathlib import Path
 
+import torch
+from safetensors.torch import load_file
+
 from agents.checkpoint import FILE_NAME, load_checkpoint
 
 COMMAND = [
@@ -37,6 +40,11 @@ def scorer_that_kills_the_second_process(images, action_maps):
     _calls += 1
     if os.environ["RANK"] == "1" and _calls == 20:
         os.kill(os.getpid(), signal.SIGKILL)
+    return scorer(images, action_maps)
+
+
+def scorer(images, action_maps):
+    """The share of class 1."""
     return (action_maps == 1).float().mean((2, 3))
 
 
@@ -60,12 +68,28 @@ def test_a_process_that_dies_ends_the_run(tmp_path):
     _, error = process.communicate(timeout=300)
     assert process.returncode != 0
     assert "another process of this run has ended, so process 0 of 2 stops too" in error
-    assert f"the last checkpoint is in {tmp_path / 'run'}" in error
+    assert f"go on from update 8 with --resume {tmp_path / 'run'}" in error
     assert not (tmp_path / "run/result.json").exists()
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
     assert rows[-1]["update"] == 9  # the tenth never ended
     network, _ = load_checkpoint(tmp_path / "run")
     assert all(value.isfinite().all() for value in network.state_dict().values())
+
+
+def test_two_processes_go_on_bit_for_bit(tmp_path):
+    """The second process is killed at update 10 of 14, and the run goes on from update 8."""
+    for name, scorer in (("whole", "scorer"), ("killed", "scorer_that_kills_the_second_process")):
+        process = start(tmp_path / name, "--updates", "14", "--scorer", f"test_torchrun:{scorer}")
+        _, error = process.communicate(timeout=300)
+        assert (process.returncode == 0) == (name == "whole"), error
+    process = start(tmp_path / "killed", "--resume", str(tmp_path / "killed"))
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    weights = [load_file(tmp_path / name / FILE_NAME) for name in ("whole", "killed")]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=0)
+    rows = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "killed")]
+    assert rows[0] == rows[1]
 
 
 def test_a_signal_to_torchrun_stops_all_after_the_same_update(tmp_path):

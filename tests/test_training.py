@@ -21,6 +21,7 @@ from PIL import Image
 
 from agents import evaluate, predict, recipes, train
 from agents.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
+from agents.command_line import DataConfig
 from agents.policies import build_network
 from agents.report import versions
 from agents.rss import RSSLearner
@@ -28,6 +29,7 @@ from agents.rss_config import RSSConfig
 from agents.supervised import CrossEntropyLearner
 from rss_env.augmentation import Augmentation
 from rss_env.errors import InputError
+from rss_env.scenes import load_scenes
 
 TINY = ["--image-size", "16", "--scales", "4", "1", "--num-images", "2", "--group-size", "2"]
 RESULT_KEYS = {
@@ -66,13 +68,17 @@ def test_a_run_writes_everything(tmp_path, arguments):
     assert result["score_queries"] == expected
     written = {path.name for path in (tmp_path / "run").iterdir()}
     assert written == {
-        "config.json", "curve.png", "film.gif", "film.png", "metrics.jsonl", "model.safetensors",
-        "overlay.png", "result.json", "tensorboard",
+        "best.safetensors", "config.json", "curve.png", "film.gif", "film.png", "metrics.jsonl",
+        "model.safetensors", "overlay.png", "result.json", "tensorboard",
     }  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
     assert [row["update"] for row in rows] == [1, 2, 3, 4]
     assert [row["update"] for row in rows if "miou" in row] == [2, 4]
     assert rows[-1]["miou"] == result["miou"]
+    network, description = load_checkpoint(tmp_path / "run/best.safetensors")
+    validation = load_scenes(DataConfig().open("val"), description.image_size)
+    best = evaluate.evaluate(network, validation)
+    assert best.miou == max(row["miou"] for row in rows if "miou" in row)
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["updates"] == 4
     assert config["scales"] == [4, 1]
