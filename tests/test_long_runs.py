@@ -23,7 +23,7 @@ from agents.train_config import TrainConfig
 from agents.training_run import open_run
 from rss_env.array_cache import cached_array
 
-pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.timeout(effort(150, 900))]
 CONTEXTS = ["spawn", *({"fork"} & set(multiprocessing.get_all_start_methods()))]
 ID = "RSS/Shapes-ImageReward-v0"
 

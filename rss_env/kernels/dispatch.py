@@ -127,11 +127,16 @@ def assert_on_device(condition: torch.Tensor, message: str) -> None:
     torch._assert_async(condition, message)  # pyright: ignore[reportPrivateImportUsage]
 
 
+_forked: list[bool] = []  # not empty in a process that was forked from another
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: _forked.append(True))
+
+
 class BatchLoop:
     """A `numba.prange` loop over a batch, compiled twice: serial and parallel.
 
-    A batch of one takes the serial loop: threads would not pay, and numba's thread pools neither
-    survive a fork (`AsyncVectorEnv`) nor always allow two calling threads.
+    A batch of one takes the serial loop: threads would not pay, and numba's thread pools do not
+    always allow two calling threads. Nor do they survive a fork: there, too, the loop is serial.
     """
 
     def __init__(self, function: types.FunctionType):
@@ -155,7 +160,7 @@ class BatchLoop:
 
     def on_arrays(self, batch: int, *arguments: np.ndarray | int) -> None:
         """Run over a batch of what needs no conversion: C-contiguous arrays and numbers."""
-        (self.serial if batch == 1 else self.parallel)(*arguments)
+        (self.serial if batch == 1 or _forked else self.parallel)(*arguments)
 
 
 def as_array(given: np.ndarray | torch.Tensor) -> np.ndarray:
