@@ -29,6 +29,12 @@ test: lint
 docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+soak: $(READY)
+	RSS_SOAK=1 RSS_TALLY=soak.json $(BIN)/python -m pytest --timeout 7200 tests/test_faults.py \
+		tests/test_fuzz.py tests/test_hostile_checkpoints.py tests/test_hostile_files.py \
+		tests/test_hostile_lists.py tests/test_long_runs.py
+	cat soak.json
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.env_throughput

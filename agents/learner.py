@@ -52,6 +52,9 @@ class Learner(ABC):
             InputError: If it does not fit.
         """
 
-    @abstractmethod
     def last_batch(self) -> dict[str, torch.Tensor]:
-        """What the last loss was of: `images` (B, H, W, 3) uint8, `index` (B,), and more."""
+        """What the last loss was of, for a look at what went wrong; nothing by default.
+
+        `images` (B, H, W, 3) uint8, their numbers `index` (B,), and what was learned from.
+        """
+        return {}

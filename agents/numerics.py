@@ -48,7 +48,7 @@ def check_finite(
         gradient_norm: Of all parameters.
         update: Its number, from 1.
         network: What learns; its parameters are written down too.
-        batch: What the loss was of: `index`, the numbers of the images, among others.
+        batch: What the loss was of: `index`, the numbers of the images, and more.
         folder: Where `not-finite.safetensors` is written for reproduction.
 
     Raises:
@@ -65,9 +65,10 @@ def check_finite(
     tensors |= {f"network.{name}": value for name, value in network.state_dict().items()}
     write_tensors(path, tensors, {"update": str(update), "loss": str(loss)})
     where = f", first in {', '.join(bad[:5])}" if bad else ""
+    images = f"images {batch['index'].tolist()}; " if "index" in batch else ""
     raise NotFiniteError(
-        f"update {update}: loss {loss}, gradient norm {gradient_norm}{where}; images "
-        f"{batch['index'].tolist()}; batch and network are in {path}"
+        f"update {update}: loss {loss}, gradient norm {gradient_norm}{where}; {images}batch and "
+        f"network are in {path}"
     )
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import write_sample
+from gymnasium.envs import registration
 from PIL import Image
 
 from agents.command_line import DataConfig
@@ -148,7 +149,7 @@ def test_the_message_is_what_comes(part, tmp_path, monkeypatch):
         pytest.skip("there is a CUDA device")
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("RSS_DATA_ROOT", raising=False)
-    monkeypatch.setattr(gym.envs.registration, "registry", registry := dict(gym.registry))
+    monkeypatch.setattr(registration, "registry", registry := dict(gym.registry))
     monkeypatch.setattr(gym, "registry", registry)
     error, cause = CAUSES[part]
     (message,) = [message for message in QUOTED if part in message]

@@ -43,7 +43,8 @@ def growth(act: Callable[[int], Any], times: int, warm_up: int) -> tuple[float, 
         if i % every == 0:
             gc.collect()
             done.append(i / 1000)
-            resident.append(process.memory_info().rss / 1024)
+            memory = process.memory_full_info()  # what is swapped out counts too
+            resident.append((memory.rss + getattr(memory, "swap", 0)) / 1024)
     gc.unfreeze()
     slope = np.polyfit(done, resident, 1)[0]
     return float(slope), process.num_fds() - files

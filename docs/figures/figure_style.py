@@ -51,7 +51,8 @@ def new_figure(
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    mpl.rcParams.update(_SETTINGS)
+    settings: Any = mpl.rcParams  # (its keys have a type that no dictionary of ours has)
+    settings.update(_SETTINGS)
     return plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False, **options)
 
 
