@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import re
 import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,8 @@ SOURCES = ("pyproject.toml", "README.md", "LICENSE", "rss_env", "agents", "bench
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 pytestmark = pytest.mark.skipif(
-    not all(map(importlib.util.find_spec, ("pip", "setuptools"))), reason="cannot build wheels here"
+    not {"pip", "setuptools"} <= {found.name for found in distributions()},
+    reason="cannot build wheels here",
 )
 
 
