@@ -130,7 +130,7 @@ def test_hostile_pictures(tmp_path, monkeypatch, tally, role):
         assert message is None or path.name in message
         outcomes["read" if message is None else "refused"] += 1
 
-    assert min(outcomes.values()) > 10, outcomes
+    assert min(outcomes.values()) > 2, outcomes  # both kinds are among them
 
 
 def test_hostile_matlab_labels(tmp_path, tally):

@@ -144,7 +144,7 @@ def test_faults_of_matlab_labels(mat_root):
     with pytest.raises(DatasetError, match="holds the value 460 .* valid: 0..459 .*labels.txt"):
         read(mat_root)
     savemat(path, {"LabelMap": np.full((48, 64), 0.5)})
-    with pytest.raises(DatasetError, match="type float64; expected a matrix of integers"):
+    with pytest.raises(DatasetError, match="LabelMap is not a matrix of integers"):
         read(mat_root)
     names.write_text(complete.replace(": wood\n", ": timber\n"))
     with pytest.raises(DatasetError, match="labels.txt lacks 1 of the 59 classes, first 'wood'"):

@@ -35,6 +35,7 @@ from rss_env.datasets.base import (
     voc_palette,
 )
 from rss_env.datasets.decoding import LabelRule
+from rss_env.datasets.matlab_matrix import read_matrix
 from rss_env.datasets.voc import sample_name
 from rss_env.errors import DatasetError, InputError, check_choice
 from rss_env.kernels.label_table import VOID
@@ -68,20 +69,12 @@ class _MatlabRule(LabelRule):
 
     def decode(self, path: Path) -> npt.NDArray[np.int64]:
         """The raw values of a label file, (H, W)."""
-        from scipy.io import loadmat  # slow to import, and only for this
-
         try:
-            values = loadmat(path, variable_names=["LabelMap"])["LabelMap"]
+            return read_matrix(path, "LabelMap")
         except KeyError:
             raise DatasetError(f"label {path} holds no variable LabelMap") from None
-        except Exception as error:  # broken files make the parser raise almost anything
+        except (OSError, ValueError) as error:
             raise DatasetError(f"cannot read label {path}: {error}") from None
-        if values.ndim != 2 or values.dtype.kind not in "iu":
-            raise DatasetError(
-                f"label {path} holds a LabelMap of shape {values.shape} and type {values.dtype}; "
-                "expected a matrix of integers"
-            )
-        return values.astype(np.int64)
 
 
 class PascalContext(FileDataset):
