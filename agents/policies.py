@@ -218,7 +218,7 @@ def _build_smp(name: str, num_classes: int, pretrained: bool) -> nn.Module:
             f"<architecture>/<encoder> with architecture among {', '.join(sorted(architectures))} "
             "and an encoder of segmentation-models-pytorch, for example unet/resnet18"
         )
-    if not _ENCODER.fullmatch(encoder):
+    if encoder and not _ENCODER.fullmatch(encoder):
         raise InputError(
             f"network {name!r:.300}: an encoder is named by letters, digits, dots and dashes alone"
         )
