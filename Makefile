@@ -32,7 +32,7 @@ docs: $(READY)
 soak: $(READY)
 	RSS_SOAK=1 RSS_TALLY=soak.json $(BIN)/python -m pytest --timeout 7200 tests/test_faults.py \
 		tests/test_fuzz.py tests/test_hostile_checkpoints.py tests/test_hostile_files.py \
-		tests/test_hostile_lists.py tests/test_long_runs.py
+		tests/test_hostile_lists.py tests/test_hostile_runs.py tests/test_long_runs.py
 	cat soak.json
 
 bench: $(READY)
