@@ -18,6 +18,7 @@ from safetensors import SafetensorError, safe_open
 
 from agents.files import write_tensors
 from agents.policies import SegmentationNetwork, build_network
+from rss_env.datasets.paths import is_file, is_folder
 from rss_env.errors import InputError
 
 FILE_NAME, BEST_NAME = "model.safetensors", "best.safetensors"
@@ -96,13 +97,10 @@ def save_checkpoint(
 
 def _file_of(folder: Path) -> Path:
     """The checkpoint of a run's folder, or the file itself."""
-    try:
-        path = folder / FILE_NAME if folder.is_dir() else folder
-        if path.is_file():
-            return path
-    except OSError as error:  # of a name that no file system takes
-        raise InputError(f"no checkpoint at {str(folder)[:200]}: {error.strerror}") from None
-    raise InputError(f"no checkpoint at {path}; expected a folder that rss-train wrote")
+    path = folder / FILE_NAME if is_folder(folder) else folder
+    if not is_file(path):
+        raise InputError(f"no checkpoint at {path}; expected a folder that rss-train wrote")
+    return path
 
 
 def load_checkpoint(

@@ -24,6 +24,7 @@ def replace_file(path: Path, write: Callable[[Path], None]) -> None:
         OSError: If it cannot be written; what was written of it is gone.
     """
     temporary = path.with_name(f".{path.name}.tmp")
+    temporary.unlink(missing_ok=True)  # a link there would be followed
     try:
         write(temporary)
         with temporary.open("rb+") as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 import torch
@@ -38,7 +38,7 @@ def check_finite(
     *,
     update: int,
     network: nn.Module,
-    batch: Mapping[str, torch.Tensor],
+    last_batch: Callable[[], Mapping[str, torch.Tensor]],
     folder: Path,
 ) -> None:
     """Stop at a loss or a gradient that is no number.
@@ -48,7 +48,8 @@ def check_finite(
         gradient_norm: Of all parameters.
         update: Its number, from 1.
         network: What learns; its parameters are written down too.
-        batch: What the loss was of: `index`, the numbers of the images, and more.
+        last_batch: Says what the loss was of, if it is asked: `index`, the numbers of the images,
+            and more.
         folder: Where `not-finite.safetensors` is written for reproduction.
 
     Raises:
@@ -56,6 +57,7 @@ def check_finite(
     """
     if math.isfinite(loss) and math.isfinite(gradient_norm):
         return
+    batch = last_batch()
     bad = [name for name, value in batch.items() if value.is_floating_point() and not _all(value)]
     bad += [name for name, value in network.named_parameters() if not _all(value)]
     own = REPRODUCTION if rank() == 0 else f"rank{rank()}-{REPRODUCTION}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from tqdm import tqdm
 
 from agents.checkpoint import load_checkpoint
 from agents.command_line import run_command
+from agents.files import replace_file
 from agents.policies import SegmentationNetwork
 from rss_env.arguments import check_device
 from rss_env.datasets.decoding import ByteArray, read_image
@@ -57,10 +57,7 @@ def predict(
 
 def _save(picture: Image.Image, path: Path) -> None:
     """Write a PNG in one move; a link in its place is replaced, not followed."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.unlink(missing_ok=True)
-    picture.save(temporary, "PNG")
-    os.replace(temporary, path)
+    replace_file(path, lambda temporary: picture.save(temporary, "PNG"))
 
 
 def predict_folder(config: PredictConfig) -> int:

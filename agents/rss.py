@@ -110,7 +110,7 @@ class RSSLearner(Learner):
         images = self.observations[::members]  # a group's images are alike
         index = env.image_index
         logits, known_as = self.network(images), None
-        remembered = self.shares if self.memory is None else self.memory
+        remembered = self._remembered
         if remembered is not None:
             known_as = remembered.recognise(images)
             logits = torch.where(known_as.mirrored.view(-1, 1, 1, 1), logits.flip(3), logits)
@@ -152,9 +152,14 @@ class RSSLearner(Learner):
         )
         return loss, metrics
 
+    @property
+    def _remembered(self) -> ReplayMemory | ShareMemory | None:
+        """The memory of images: of their scored maps, or of what rewards of cells told."""
+        return self.shares if self.memory is None else self.memory
+
     def get_state(self) -> dict[str, Any]:
         """Of the environment, the generator of maps, and the memory."""
-        memory = self.memory if self.memory is not None else self.shares
+        memory = self._remembered
         return {
             "env": self.env.get_state(),
             "generator": self.generator.get_state(),
@@ -166,7 +171,7 @@ class RSSLearner(Learner):
         self.env.set_state(state["env"])
         self.observations = self.env.observe()
         self.generator.set_state(state["generator"])
-        memory = self.memory if self.memory is not None else self.shares
+        memory = self._remembered
         if memory is not None:
             memory.set_state(state["memory"])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -103,7 +104,6 @@ class TrainingLoop:
         self.config, self.update = config, 0
         self._run = succeed_together(lambda: open_run(config))
         self._states = RunStates(config.out, config.keep_states)
-        self._identity: dict[str, Any] | None = None
         shared: dict[str, Any] | None = None
         if config.resume is not None:
             shared = succeed_together(self._resume)
@@ -128,16 +128,16 @@ class TrainingLoop:
                 f"{config.out} is a run of {shared['processes']} processes, not of {world_size()}"
             )
         if rank() == 0:
-            refuse_changes(config, shared["identity"], self._know_identity())
+            refuse_changes(config, shared["identity"], self._identity)
         self._run.set_state(shared, own)
         self.update = update
         return shared
 
-    def _know_identity(self) -> dict[str, Any]:
-        if self._identity is None:
-            assert self._run.validation is not None
-            self._identity = identity(self._run.training_digest(), self._run.validation)
-        return self._identity
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        """Of the run, in the first process."""
+        assert self._run.validation is not None
+        return identity(self._run.training_digest(), self._run.validation)
 
     def save(self) -> None:
         """Save a training state; to be called on all ranks.
@@ -147,7 +147,7 @@ class TrainingLoop:
         """
         state = {"processes": world_size(), **self._run.get_state()}
         if self._folder is not None:
-            state |= {"identity": self._know_identity(), "folder": self._folder.get_state()}
+            state |= {"identity": self._identity, "folder": self._folder.get_state()}
         self._states.write(self.update, state)
 
     def _check(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
@@ -156,7 +156,7 @@ class TrainingLoop:
             float(norm),
             update=self.update + 1,
             network=self._run.network,
-            batch=self._run.learner.last_batch(),
+            last_batch=self._run.learner.last_batch,
             folder=self.config.out,
         )
 
@@ -185,7 +185,8 @@ class TrainingLoop:
             if self._folder is not None:  # the other processes wait where they need this one again
                 measured = self._folder.validate() if validates else {}
                 self._folder.add(self.update, values | measured)
-        if self.update % (config.save_every or config.eval_every) == 0:
+        is_due = self.update % (config.save_every or config.eval_every) == 0
+        if is_due and self.update < config.updates:  # a run that is complete keeps none
             self.save()
 
     def run(self) -> dict[str, Any] | str:

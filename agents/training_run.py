@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -55,7 +55,7 @@ class Run:
         }
         if rank() == 0:
             state |= {
-                "network": dict(_values(self.network)),
+                "network": values_of(self.network),
                 "optimizer": self.optimizer.state_dict(),
                 "schedule": self.schedule.state_dict(),
             }
@@ -81,10 +81,9 @@ class Run:
         set_random_state(own["random"], self.network.mean.device)
 
 
-def _values(module: nn.Module) -> Iterator[tuple[str, torch.Tensor]]:
-    """All parameters and buffers, also those that no checkpoint holds."""
-    yield from module.named_parameters()
-    yield from module.named_buffers()
+def values_of(module: nn.Module) -> dict[str, torch.Tensor]:
+    """All parameters and buffers by name, also those that no checkpoint holds."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
 
 
 @torch.no_grad()
@@ -94,7 +93,7 @@ def restore_values(module: nn.Module, saved: Mapping[str, torch.Tensor]) -> None
     Raises:
         InputError: If they are not of this module.
     """
-    values = dict(_values(module))
+    values = values_of(module)
     if {name: value.shape for name, value in values.items()} != {
         name: value.shape for name, value in saved.items()
     }:

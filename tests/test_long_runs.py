@@ -22,6 +22,7 @@ from small_environments import actions_for, make
 
 from agents.command_line import DataConfig
 from agents.train_config import TrainConfig
+from agents.training_loop import update_once
 from agents.training_run import open_run
 from rss_env.array_cache import cached_array
 
@@ -103,16 +104,10 @@ def test_updates_lose_nothing(tally, tmp_path, algo):
             group_size=2,
         )
     )
-    optimizer = torch.optim.AdamW(run.network.parameters(), 1e-3)
-
-    def update(_: int) -> None:
-        for loss, _metrics in run.learner.losses(0.5):
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-
     updates = effort(100, 2000)
-    lost, files = growth(update, updates, updates // 2)
+    lost, files = growth(
+        lambda _: update_once(run.learner, run.optimizer, 0.5), updates, updates // 2
+    )
     tally("updates", updates)
     assert_flat(tally, f"{algo} updates", lost, files, effort(20_000, 1000))
 

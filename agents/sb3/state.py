@@ -6,6 +6,7 @@ SB3's own file, `sb3.zip`, does not hold the environment's state nor those of ra
 from __future__ import annotations
 
 import random
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from agents.resuming import identity, refuse_changes, update_to_resume
 from agents.run_states import RunStates
 from agents.sb3.vec_env import RSSVecEnv
 from agents.train_config import TrainConfig
-from agents.training_run import random_state, restore_values, set_random_state
+from agents.training_run import random_state, restore_values, set_random_state, values_of
 from rss_env.scenes import Scenes
 
 
@@ -46,9 +47,9 @@ class SB3State:
         kind, keys, *rest = drawn_from
         state = {
             "processes": 1,
-            "identity": self._identity(),
+            "identity": self._identity,
             "folder": folder,
-            "policy": dict([*model.policy.named_parameters(), *model.policy.named_buffers()]),
+            "policy": values_of(model.policy),
             "optimizer": model.policy.optimizer.state_dict(),
             "counters": {"num_timesteps": model.num_timesteps, "_n_updates": model._n_updates},
             "env": self._env.env.get_state(),
@@ -67,7 +68,7 @@ class SB3State:
         model: Any = self._model
         update = update_to_resume(self._config)
         state, _ = self.states.read(update)
-        refuse_changes(self._config, state["identity"], self._identity())
+        refuse_changes(self._config, state["identity"], self._identity)
         restore_values(model.policy, state["policy"])
         model.policy.optimizer.load_state_dict(state["optimizer"])
         for name, number in state["counters"].items():
@@ -82,5 +83,6 @@ class SB3State:
         random.setstate(state["python"])
         return update, state["folder"]
 
+    @cached_property
     def _identity(self) -> dict[str, Any]:
         return identity(self._env.env.content_digest(), self._validation)

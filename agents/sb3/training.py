@@ -131,7 +131,8 @@ class _Progress(BaseCallback):
                 values |= self.folder.validate()
                 self.save()
             self.folder.add(self.update, values)
-        if self.update % (config.save_every or config.eval_every) == 0:
+        is_due = self.update % (config.save_every or config.eval_every) == 0
+        if is_due and self.update < config.updates:  # a run that is complete keeps none
             self.state.write(self.update, self.folder.get_state())
 
 
