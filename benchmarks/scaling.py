@@ -127,14 +127,13 @@ def _work(rank: int, processes: int, folder: str, train: TrainConfig, updates: i
     if isinstance(network, DistributedDataParallel):
         measured.exchanged.watch(network)
         measured.buffers = sum(buffer.nbytes for buffer in run.network.buffers())
-    optimizer = torch.optim.AdamW(run.network.parameters(), train.learning_rate)
     for update in range(3 + updates):
         if update == 3:
             exchanged = measured.exchanged
             exchanged.gradients = exchanged.statistics = exchanged.calls = 0
             exchanged.seconds = 0.0
         start = time.perf_counter()
-        update_once(run.learner, optimizer, update / (3 + updates))
+        update_once(run.learner, run.optimizer, update / (3 + updates))
         if update >= 3:
             measured.seconds.append(time.perf_counter() - start)
     if rank == 0:

@@ -27,6 +27,7 @@ from agents.algorithms import Algorithm
 from agents.command_line import DataConfig
 from agents.rss import RSSLearner
 from agents.train_config import TrainConfig
+from agents.training_loop import update_once
 from agents.training_run import open_run
 from benchmarks.timing import markdown_table, publish, time_in_turn
 
@@ -95,15 +96,11 @@ def _updates(
             )
         )
     learner, network = run.learner, run.network
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
     num_classes, body = network.decide.gains.numel(), network.body
     given = GivenLogits(config.num_images, num_classes, config.image_size, config.image_size)
 
     def whole() -> None:
-        loss, _ = learner.loss(0.5)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        optimizer.step()
+        update_once(learner, run.optimizer, 0.5)
 
     def without_network() -> None:
         network.body = given
