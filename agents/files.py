@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
@@ -53,6 +54,15 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
+
+
+def write_picture(path: Path, picture: Image.Image) -> None:
+    """Write a PNG in one move; a link in its place is replaced, not followed.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    replace_file(path, lambda temporary: picture.save(temporary, "PNG"))
 
 
 def write_tensors(
