@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
 
@@ -86,11 +87,18 @@ def run_command(
         arguments: The command line without the program; None for the process's own.
         default: Says, of the command line, what options are where it names none; None: as usual.
     """
-    try:
+    with errors_in_a_line(program):
         options: dict[str, Any] = {"prog": program, "args": arguments}
         if (known := default(arguments)) is not None:
             options["default"] = known
         function(tyro.cli(config, **options))
+
+
+@contextmanager
+def errors_in_a_line(program: str) -> Iterator[None]:
+    """End the process for bad input (code 2) or an interrupt (130), with a line on stderr."""
+    try:
+        yield
     except InputError as error:
         sys.stderr.write(f"{program}: error: {error}\n")
         sys.exit(2)

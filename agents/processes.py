@@ -134,6 +134,14 @@ def distribute(network: SegmentationNetwork) -> nn.Module:
     return DistributedDataParallel(network, gradient_as_bucket_view=True)
 
 
+_received: list[int] = []  # signals, while `stop_signal` takes note of them
+
+
+def stop_asked_for() -> bool:
+    """Whether this process was asked to stop and has not done so yet."""
+    return bool(_received)
+
+
 @contextmanager
 def stop_signal() -> Iterator[Callable[[], str | None]]:
     """Take note of interrupts instead of dying of the first.
@@ -145,17 +153,17 @@ def stop_signal() -> Iterator[Callable[[], str | None]]:
         A function to be called on all ranks at the same time: the name of a signal that any of
         them has received, or None.
     """
-    received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if received and world_size() == 1:
+        if _received and world_size() == 1:
             raise KeyboardInterrupt
-        received.append(number)
+        _received.append(number)
 
     def agreed() -> str | None:
-        number = max_over_ranks(max(received, default=0))
+        number = max_over_ranks(max(_received, default=0))
         return signal.Signals(number).name if number else None
 
+    _received.clear()
     previous = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield agreed

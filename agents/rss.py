@@ -89,11 +89,11 @@ class RSSLearner(Learner):
         if env.pixel_level:
             fits = env.feedback.kind in ("exact", "rating") and not env.class_balanced
         else:
-            fits = env.metric is not None
+            fits = env.metric is not None or chosen == "metric"  # of a scorer we are told so
         if chosen == "metric" and not fits:
             raise InputError(
-                "score_model 'metric' needs scores of a known metric (no scorer) or, at the pixel "
-                "level, plain rewards without noise; valid here: auto, linear"
+                "score_model 'metric' needs, at the pixel level, plain rewards without noise; "
+                "valid here: auto, linear"
             )
         return fits and chosen != "linear"
 
@@ -137,12 +137,11 @@ class RSSLearner(Learner):
             return self._climb(policy, scored, progress), metrics
         if self.is_linear:
             return self._regress_linearly(beliefs, scored), metrics
-        assert env.metric is not None
         loss = metric_regression(
             beliefs,
             scored,
             geometry,
-            env.metric,
+            env.formula,
             env.feedback,
             self.generator,
             psd=self.config.psd,
@@ -201,8 +200,7 @@ class RSSLearner(Learner):
         else:
             pixels = (logits / self.temperature).softmax(1)
             if self.uses_metric and config.metric_decisions and not self.env.pixel_level:
-                assert self.env.metric is not None
-                self.decide.observe(pixels.detach(), self.env.metric, self.temperature)
+                self.decide.observe(pixels.detach(), self.env.formula, self.temperature)
             beliefs = chances = torch.cat(pool_cells(pixels, scales, stride), 2)
         return beliefs, mix_with_uniform(chances, config.exploration + fallen)
 

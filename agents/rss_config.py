@@ -15,9 +15,10 @@ class RSSConfig:
     objective: Literal["relative_regression", "policy_gradient"] = "relative_regression"
     """What is made of the scores."""
     score_model: Literal["auto", "metric", "linear"] = "auto"
-    """Regression: how maps turn into scores. metric: by the environment's formula, with the
-    network's probabilities for the label; linear: each cell adds its logit. auto: metric, but
-    linear for scorers and for pixel rewards that are noisy, ranked or class-balanced."""
+    """Regression: how maps turn into scores. metric: by the formula of --metric, with the network's
+    probabilities for the label; linear: each cell adds its logit. auto: metric, but linear for
+    scorers, which may judge by anything, and for pixel rewards that are noisy, ranked or
+    class-balanced."""
     psr: bool = True
     """Act and be scored at several scales; otherwise at the finest only."""
     psd: bool = True

@@ -46,7 +46,12 @@ def train(config: TrainConfig) -> dict[str, Any]:
     return outcome
 
 
-def _train_and_print(config: TrainConfig) -> None:
+def train_and_print(config: TrainConfig) -> None:
+    """Train as `rss-train` does: the result on stdout; what ended it before, on stderr.
+
+    Raises:
+        InputError: If anything in the configuration is invalid; nothing has been written.
+    """
     try:
         with joined_processes(config.device):
             result = train(config)
@@ -64,7 +69,7 @@ def _train_and_print(config: TrainConfig) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `rss-train`."""
-    run_command("rss-train", TrainConfig, _train_and_print, arguments, default=resumed_config)
+    run_command("rss-train", TrainConfig, train_and_print, arguments, default=resumed_config)
 
 
 if __name__ == "__main__":

@@ -11,8 +11,11 @@ import tyro
 from agents.algorithms import Algorithm
 from agents.baselines import BaselineConfig
 from agents.command_line import DataConfig
+from agents.distributed import world_size
+from agents.live.ratings import FOLDER_NAME as RATINGS_FOLDER
 from agents.policies import Precision
 from agents.rss_config import RSSConfig
+from agents.sb3.config import ALGORITHMS as SB3_ALGORITHMS
 from agents.sb3.config import SB3Config
 from rss_env.errors import InputError
 
@@ -52,7 +55,8 @@ class TrainConfig:
     feedback: str = "exact"
     """exact, rating[:stars], noisy[:deviation], ranking."""
     scorer: str | None = None
-    """module:function that scores maps in place of labels."""
+    """What scores maps in place of labels: module:function; `person`, who is asked on the page of
+    rss-rate or rss-watch; or ratings:FOLDER, those given in an earlier run."""
     horizontal_flip: bool = True
     """Mirror training images at random."""
     zoom: tuple[float, float] | None = None
@@ -91,6 +95,19 @@ class TrainConfig:
     keep_states: int = 2
     """Training states kept until the run is complete; the last ones."""
 
+    @property
+    def asks_a_person(self) -> bool:
+        """Whether somebody is asked for ratings."""
+        return self.scorer == "person"
+
+    @property
+    def ratings(self) -> Path | None:
+        """The folder of the ratings that are learned from; None for another scorer, or none."""
+        kind, _, folder = (self.scorer or "").partition(":")
+        if self.asks_a_person:
+            return self.out / RATINGS_FOLDER
+        return Path(folder) if kind == "ratings" and folder else None
+
     def check(self) -> None:
         """Refuse numbers that make no training, and folders that cannot take its results.
 
@@ -111,6 +128,11 @@ class TrainConfig:
             raise InputError(f"save_every must be at least 1, got {self.save_every}")
         if self.keep_states < 2:
             raise InputError(f"keep_states must be at least 2, got {self.keep_states}")
+        if self.ratings is not None and (world_size() > 1 or self.algo in SB3_ALGORITHMS):
+            raise InputError(
+                f"scorer {self.scorer!r} is for one process and for algorithms that are not "
+                f"Stable-Baselines3's, got {world_size()} process(es) and {self.algo}"
+            )
         self._check_out()
 
     def _check_out(self) -> None:

@@ -11,6 +11,7 @@ import torch
 
 from agents.distributed import mean_over_ranks, rank, world_size
 from agents.learner import Learner
+from agents.live.person import StoppedWaitingError
 from agents.numerics import NotFiniteError, check_finite, clip_gradients
 from agents.processes import distribute, from_first_rank, stop_signal, succeed_together
 from agents.resuming import identity, refuse_changes, update_to_resume
@@ -195,15 +196,21 @@ class TrainingLoop:
         Raises:
             TrainingError: If it could not go on.
         """
-        config, folder, stopped = self.config, self._folder, None
+        config, folder, stopped, is_between_updates = self.config, self._folder, None, True
         with told_what_is_left(config, self._states.last):
             with stop_signal() as stop_asked_for:
+                if config.asks_a_person and self.update == 0:
+                    self.save()  # what is waited for may be given long after
                 while self.update < config.updates and not (stopped := stop_asked_for()):
-                    self._learn()
-                if stopped:
+                    try:
+                        self._learn()
+                    except StoppedWaitingError:  # the state before this update is saved
+                        stopped, is_between_updates = stop_asked_for(), False
+                        break
+                if stopped and is_between_updates:
                     self.save()
-                    if folder is not None:
-                        folder.save()
+                if stopped and folder is not None:
+                    folder.save()
             outcome: dict[str, Any] | str | None = None
             if folder is not None:
                 folder.close()

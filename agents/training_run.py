@@ -15,11 +15,13 @@ from agents.algorithms import acts_at_one_scale, build_learner
 from agents.checkpoint import NetworkDescription
 from agents.distributed import rank
 from agents.learner import Learner
+from agents.live.person import PersonScorer
 from agents.policies import SegmentationNetwork, build_network
-from agents.processes import own_images
+from agents.processes import own_images, stop_asked_for
 from agents.train_config import TrainConfig
 from rss_env.arguments import check_device
 from rss_env.errors import InputError
+from rss_env.feedback import Feedback, Scorer
 from rss_env.scenes import Scenes, load_scenes
 from rss_env.vector_env import RSSVectorEnv
 
@@ -115,6 +117,22 @@ def set_random_state(states: Sequence[torch.Tensor], device: torch.device) -> No
         torch.cuda.set_rng_state(states[1], device)
 
 
+def _scorer_of(config: TrainConfig) -> Scorer | str | None:
+    """What scores maps in place of labels."""
+    if config.ratings is None:
+        return config.scorer
+    feedback = Feedback.parse(config.feedback, config.group_size)
+    data = config.data.open(config.split)
+    return PersonScorer(
+        config.ratings,
+        stars=int(feedback.amount) if feedback.kind == "rating" else 5,
+        class_names=data.class_names,
+        palette=data.palette,
+        asks=config.asks_a_person,
+        should_stop=stop_asked_for,
+    )
+
+
 def _make_env(config: TrainConfig) -> RSSVectorEnv:
     env = gym.make_vec(
         config.data.env,
@@ -125,7 +143,7 @@ def _make_env(config: TrainConfig) -> RSSVectorEnv:
         scales=config.scales,
         metric=config.metric,
         feedback=config.feedback,
-        scorer=config.scorer,
+        scorer=_scorer_of(config),
         horizontal_flip=config.horizontal_flip,
         zoom=config.zoom,
         colour_jitter=config.colour_jitter,

@@ -50,6 +50,7 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         geometry: The action maps' grids and offsets.
         class_names: C names.
         metric: Name of the metric that scores maps; None with a scorer.
+        formula: The same, but with a scorer the metric whose values it may estimate.
         feedback: What of a score is seen.
         pixel_level: Whether there is a reward per cell rather than a score per map.
         autoreset_mode: Gymnasium's autoreset mode.
@@ -144,7 +145,7 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         if self._numpy and self.device.type != "cpu":
             raise InputError(f"array='numpy' lives on the CPU; use array='torch' with {device!r}")
         judged_by = load_scorer(scorer)
-        self.metric = metric if judged_by is None else None
+        self.formula, self.metric = metric, metric if judged_by is None else None
         self.class_balanced = class_balanced
         self.feedback = Feedback.parse(feedback, group_size)
         self.pixel_level = check_choice("level", level, LEVELS) == "PixelReward"

@@ -1,0 +1,41 @@
+"""The page: what is asked of a person, if anything is, and below it the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from agents.live.ratings import FOLDER_NAME
+from agents.live.run_reader import find_runs
+
+
+def folders_of_ratings(folders: Sequence[Path]) -> dict[str, Path]:
+    """The folders of ratings that runs have, by the runs' names.
+
+    Raises:
+        InputError: If a folder is not there.
+    """
+    runs = find_runs(folders).items()
+    return {name: run / FOLDER_NAME for name, run in runs if (run / FOLDER_NAME).is_dir()}
+
+
+def build_page(folders: Sequence[Path], ratings: Mapping[str, Path]) -> None:
+    """Lay out the page for a visitor.
+
+    Args:
+        folders: Of runs, or folders of such folders.
+        ratings: Folders of questions and ratings, by what to call them.
+    """
+    # The extra rss-env[live]; this module is imported without it as well.
+    from nicegui import ui
+
+    from agents.live.rating_panel import RatingPanel
+    from agents.live.run_panel import RunPanel
+
+    with ui.column().classes("w-full max-w-6xl mx-auto gap-4"):
+        for name, folder in ratings.items():
+            with ui.card().classes("w-full"):
+                ui.label(f"Ratings for {name}").classes("text-xl")
+                RatingPanel(folder)
+        with ui.card().classes("w-full"):
+            RunPanel(folders)
