@@ -43,6 +43,7 @@ def test_a_question_is_read_as_it_was_asked(tmp_path):
     book.ask(asked)
     name = RatingBook(tmp_path).open_question()
     assert name == asked.name
+    assert name is not None
     found = book.read_question(name)
     np.testing.assert_array_equal(found.images, asked.images)
     np.testing.assert_array_equal(found.action_maps, asked.action_maps)
