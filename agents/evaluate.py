@@ -168,6 +168,8 @@ class EvalConfig:
     full_resolution: bool = False
     """Compare at each label's own size instead of the size trained at."""
     windows: tyro.conf.OmitArgPrefixes[TileConfig] = field(default_factory=TileConfig)
+    own_network: str | None = None
+    """module:function that built the network of the checkpoint, if it is one of your own."""
     device: str = "cpu"
     """Where to run: cpu, cuda, cuda:1, ..."""
 
@@ -184,7 +186,7 @@ def evaluate_checkpoint(config: EvalConfig) -> dict[str, Any]:
     if config.windows.tiles and not config.full_resolution:
         raise InputError("--tiles looks at images as large as they are: give --full-resolution too")
     device = check_device(config.device)
-    network, description = load_checkpoint(config.checkpoint, device)
+    network, description = load_checkpoint(config.checkpoint, device, config.own_network)
     dataset = config.data.open(config.split)
     if not dataset.has_labels:
         raise InputError("the data has no labels to evaluate against; give --labels")

@@ -35,6 +35,8 @@ class PredictConfig:
     out: Path
     """Folder for NAME.png (class indices) and NAME_overlay.png."""
     windows: tyro.conf.OmitArgPrefixes[TileConfig] = field(default_factory=TileConfig)
+    own_network: str | None = None
+    """module:function that built the network of the checkpoint, if it is one of your own."""
     device: str = "cpu"
     """Where to run: cpu, cuda, cuda:1, ..."""
 
@@ -72,7 +74,9 @@ def predict_folder(config: PredictConfig) -> int:
     """
     windows = config.windows
     windows.check()
-    network, description = load_checkpoint(config.checkpoint, check_device(config.device))
+    network, description = load_checkpoint(
+        config.checkpoint, check_device(config.device), config.own_network
+    )
     size = description.image_size
     files = find_images(config.images)
     if config.out.exists() and not config.out.is_dir():
