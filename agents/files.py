@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
@@ -61,6 +62,15 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
     replace_file(path, write)
+
+
+def write_picture(path: Path, picture: Image.Image) -> None:
+    """Write a PNG in one move; a link in its place is replaced, not followed.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    replace_file(path, lambda temporary: picture.save(temporary, "PNG"))
 
 
 def write_tensors(

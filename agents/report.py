@@ -17,6 +17,7 @@ from PIL import Image
 from torch import nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from agents.files import write_picture
 from rss_env.errors import InputError
 from rss_env.recorder import Film
 from rss_env.rendering import ByteArray, colourise, enlarged, overlay, panel_grid
@@ -24,6 +25,7 @@ from rss_env.scenes import SceneBatch, Scenes
 
 _PACKAGES = ("rss-env", "torch", "torchvision", "gymnasium", "numpy", "numba")
 _OVERLAY_ROWS = 6
+METRICS_NAME, OVERLAY_NAME = "metrics.jsonl", "overlay.png"
 
 
 def versions() -> dict[str, str]:
@@ -51,7 +53,7 @@ class MetricsLog:
         Raises:
             InputError: If the file does not have so many bytes of metrics.
         """
-        path = folder / "metrics.jsonl"
+        path = folder / METRICS_NAME
         self.rows: list[dict[str, float]] = []
         if position is not None:
             self.rows = _read_rows(path, position)
@@ -169,9 +171,11 @@ class ValidationPictures:
             for row, class_map in zip(self._truth, maps, strict=True)
         ]
 
-    def add(self, network: nn.Module) -> None:
-        """Add what the network predicts now to the film."""
-        self._film.add(self._predict(network))
+    def add(self, network: nn.Module, folder: Path) -> None:
+        """Add what the network predicts now to the film, and write `overlay.png`."""
+        predictions = self._predict(network)
+        self._film.add(predictions)
+        self._save_overlay(folder, predictions)
 
     def get_state(self) -> dict[str, Any]:
         """The film so far."""
@@ -181,16 +185,18 @@ class ValidationPictures:
         """Go on with a film of `get_state`."""
         self._film.set_state(state)
 
+    def _save_overlay(self, folder: Path, predictions: list[ByteArray]) -> None:
+        rows = [[*row, panel] for row, panel in zip(self._truth, predictions, strict=True)]
+        grid = panel_grid([[enlarged(panel, 192) for panel in row] for row in rows])
+        write_picture(folder / OVERLAY_NAME, Image.fromarray(grid))
+
     def save(self, folder: Path, network: nn.Module) -> None:
         """Write `overlay.png`, and `film.gif` and `film.png` if anything was added.
 
         `overlay.png` has rows of image | label | prediction, or image | prediction without labels;
         the film shows predictions after each validation.
         """
-        predictions = self._predict(network)
-        rows = [[*row, panel] for row, panel in zip(self._truth, predictions, strict=True)]
-        rows = [[enlarged(panel, 192) for panel in row] for row in rows]
-        Image.fromarray(panel_grid(rows)).save(folder / "overlay.png")
+        self._save_overlay(folder, self._predict(network))
         if len(self._film):
             self._film.save(folder / "film.gif")
             self._film.save(folder / "film.png")

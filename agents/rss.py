@@ -104,7 +104,8 @@ class RSSLearner(Learner):
             progress: Share of the training done, 0..1; exploration falls with it.
 
         Returns:
-            The loss, and tensors to log: `score` (mean reward) and the mean score of each scale.
+            The loss, and tensors to log: `score` (mean reward), and of each scale's scores the
+            mean, the 10th and the 90th percentile.
         """
         env, geometry, members = self.env, self.env.geometry, self.env.group_size
         images = self.observations[::members]  # a group's images are alike
@@ -121,10 +122,7 @@ class RSSLearner(Learner):
         told = infos["final_info"]["pixel_rewards" if env.pixel_level else "scale_scores"]
         scores = told.unflatten(0, (-1, members))
         self._last = {"images": images, "index": index, "maps": shown, "scores": scores}
-        by_scale = geometry.split(scores) if env.pixel_level else scores.unbind(-1)
-        metrics = {"score": rewards.mean()}
-        for scale, part in zip(geometry.scales, by_scale, strict=True):
-            metrics[f"score_scale_{scale}"] = part.mean()
+        metrics = {"score": rewards.mean(), **self._spread_of(scores)}
         if self.shares is not None and known_as is not None:
             scores = geometry.mirror(scores, known_as.mirrored)
             shares = self.shares.add(known_as.keys, maps, scores)
@@ -151,6 +149,20 @@ class RSSLearner(Learner):
             in_regions=self.num_varied > 0,
         )
         return loss, metrics
+
+    def _spread_of(self, scores: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Mean, 10th and 90th percentile of the maps' scores at each scale, to log."""
+        geometry, told = self.env.geometry, scores
+        if self.env.pixel_level:
+            told = torch.stack([part.mean(-1) for part in geometry.split(scores)], -1)
+        ordered = told.flatten(0, 1).sort(0).values
+        tenth = len(ordered) // 10
+        found: dict[str, torch.Tensor] = {}
+        for s, scale in enumerate(geometry.scales):
+            found[f"score_scale_{scale}"] = ordered[:, s].mean()
+            found[f"score_scale_{scale}_low"] = ordered[tenth, s]
+            found[f"score_scale_{scale}_high"] = ordered[-1 - tenth, s]
+        return found
 
     @property
     def _remembered(self) -> ReplayMemory | ShareMemory | None:

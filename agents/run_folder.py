@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 from tqdm import tqdm
@@ -19,10 +19,12 @@ from agents.evaluate import evaluate
 from agents.files import write_json
 from agents.numerics import REPRODUCTION
 from agents.policies import SegmentationNetwork
-from agents.report import MetricsLog, ValidationPictures, draw_curve, versions
+from agents.report import OVERLAY_NAME, MetricsLog, ValidationPictures, draw_curve, versions
 from agents.run_states import RunStates
 from agents.train_config import TrainConfig
 from rss_env.scenes import Scenes
+
+PROGRESS_NAME, VALIDATION_NAME = "progress.json", "validation.json"
 
 
 class RunFolder:
@@ -72,6 +74,7 @@ class RunFolder:
         )
         self._shown: dict[str, str] = {}
         self._start = time.perf_counter()
+        self._tell("running", int(done))
 
     def get_state(self) -> dict[str, Any]:
         """Where the folder stands, with all metrics so far on the disk."""
@@ -87,20 +90,30 @@ class RunFolder:
     def _seconds(self) -> float:
         return self._before + time.perf_counter() - self._start
 
+    def _tell(self, state: Literal["running", "stopped", "complete"], update: int) -> None:
+        """Write where the run stands, for whoever looks on."""
+        done = {"state": state, "update": update, "updates": self._config.updates}
+        write_json(self._config.out / PROGRESS_NAME, {**done, "seconds": round(self._seconds, 2)})
+
     def count(self) -> None:
         """Move the progress bar by an update."""
         self._bar.update()
 
-    def validate(self) -> dict[str, float]:
-        """Save a checkpoint, and measure it if the validation images have labels."""
+    def validate(self, update: int) -> dict[str, float]:
+        """After an update: save a checkpoint and pictures, and measure it if there are labels."""
         if self._validation.labels is not None:
             found = evaluate(self._network, self._validation)
             self._validated = {"miou": found.miou, "pixel_accuracy": found.pixel_accuracy}
+            of_classes = dict(zip(self._validation.class_names, found.class_iou, strict=True))
+            write_json(
+                self._config.out / VALIDATION_NAME,
+                {"update": update, **self._validated, "class_iou": of_classes},
+            )
             if found.miou > self._best:
                 self._best = found.miou
                 self.save(BEST_NAME)
         self.save()
-        self._pictures.add(self._network)
+        self._pictures.add(self._network, self._config.out)
         return self._validated
 
     def save(self, name: str = FILE_NAME) -> None:
@@ -114,9 +127,11 @@ class RunFolder:
         shown = {name: f"{metrics[name]:.3f}" for name in ("score", "miou") if name in metrics}
         self._shown |= shown
         self._bar.set_postfix(self._shown)
+        self._tell("running", update)
 
     def say_stopped(self, signal_name: str, update: int) -> None:
-        """Tell on stderr what a run that was interrupted leaves."""
+        """Tell what a run that was interrupted leaves."""
+        self._tell("stopped", update)
         sys.stderr.write(
             f"stopped by {signal_name} after update {update}; "
             f"the checkpoint is in {self._config.out}; go on with --resume {self._config.out}\n"
@@ -148,13 +163,22 @@ class RunFolder:
             "versions": versions(),
         }
         write_json(config.out / "result.json", result)
+        self._tell("complete", updates)
         return result
 
 
 def _clear(folder: Path) -> None:
     """Make the folder, and remove from it what another run has left."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in ("result.json", FILE_NAME, BEST_NAME, REPRODUCTION):
+    for name in (
+        "result.json",
+        FILE_NAME,
+        BEST_NAME,
+        REPRODUCTION,
+        PROGRESS_NAME,
+        VALIDATION_NAME,
+        OVERLAY_NAME,
+    ):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)
     RunStates(folder).remove()

@@ -183,7 +183,7 @@ class TrainingLoop:
             values = _mean_metrics(metrics)
             values["learning_rate"] = float(run.schedule.get_last_lr()[0])
             if self._folder is not None:  # the other processes wait where they need this one again
-                measured = self._folder.validate() if validates else {}
+                measured = self._folder.validate(self.update) if validates else {}
                 self._folder.add(self.update, values | measured)
         is_due = self.update % (config.save_every or config.eval_every) == 0
         if is_due and self.update < config.updates:  # a run that is complete keeps none

@@ -183,7 +183,7 @@ def compile_variant(variant: Variant, capability: int) -> tuple[Resources, str]:
 
 
 def compile_all(variants: Sequence[Variant], capability: int) -> list[tuple[Resources, str]]:
-    """Compile kernels, one after another: Python 3.11 cannot parse source in two threads at once."""
+    """Compile kernels, one by one: Python 3.11 cannot parse source in two threads at once."""
     return [compile_variant(variant, capability) for variant in variants]
 
 

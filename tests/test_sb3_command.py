@@ -27,7 +27,8 @@ def test_a_run_of_sb3_writes_the_same(tmp_path, algo):
     assert result["objective"] is None
     assert {path.name for path in out.iterdir()} == {
         "best.safetensors", "config.json", "curve.png", "film.gif", "film.png", "metrics.jsonl",
-        "model.safetensors", "overlay.png", "result.json", "sb3.zip", "tensorboard",
+        "model.safetensors", "overlay.png", "progress.json", "result.json", "sb3.zip",
+        "tensorboard", "validation.json",
     }  # fmt: skip
     rows = [json.loads(line) for line in (out / "metrics.jsonl").open()]
     assert [row["update"] for row in rows] == [1, 2, 3, 4]

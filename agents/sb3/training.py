@@ -128,7 +128,7 @@ class _Progress(BaseCallback):
             if not math.isfinite(values.get("loss", 0.0)):
                 raise NotFiniteError(f"update {self.update}: loss {values['loss']}")
             if validates:
-                values |= self.folder.validate()
+                values |= self.folder.validate(self.update)
                 self.save()
             self.folder.add(self.update, values)
         is_due = self.update % (config.save_every or config.eval_every) == 0
