@@ -17,11 +17,14 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 
 from agents.files import write_tensors
+from agents.own_network import check_own_network
 from agents.policies import SegmentationNetwork, build_network
 from rss_env.datasets.paths import is_file, is_folder
 from rss_env.errors import InputError
 
 FILE_NAME, BEST_NAME = "model.safetensors", "best.safetensors"
+# What reading a file that is none raises; `InputError` is a `ValueError`.
+_NO_CHECKPOINT = (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError)
 
 
 @dataclass(frozen=True)
@@ -103,14 +106,18 @@ def _file_of(folder: Path) -> Path:
     return path
 
 
-def load_checkpoint(
+def _not_ours(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is not a checkpoint of rss-train: {str(error)[:300]}")
+
+
+def read_checkpoint(
     folder: Path, device: torch.device | str = "cpu"
-) -> tuple[SegmentationNetwork, NetworkDescription]:
-    """Rebuild a trained network, in evaluation mode.
+) -> tuple[NetworkDescription, dict[str, torch.Tensor]]:
+    """What a checkpoint says of its network, and the weights; nothing is built yet.
 
     Args:
         folder: The training run's folder, or the checkpoint file itself.
-        device: Where the network shall live.
+        device: Where the weights shall live.
 
     Raises:
         InputError: If there is no checkpoint or it is not one of ours.
@@ -120,7 +127,30 @@ def load_checkpoint(
         with safe_open(path, framework="pt", device=str(device)) as file:
             raw = (file.metadata() or {})["description"]
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        description = NetworkDescription.read(raw)
+        return NetworkDescription.read(raw), weights
+    except _NO_CHECKPOINT as error:
+        raise _not_ours(path, error) from None
+
+
+def load_checkpoint(
+    folder: Path, device: torch.device | str = "cpu", own_network: str | None = None
+) -> tuple[SegmentationNetwork, NetworkDescription]:
+    """Rebuild a trained network, in evaluation mode.
+
+    Args:
+        folder: The training run's folder, or the checkpoint file itself.
+        device: Where the network shall live.
+        own_network: `module:function` that built it, if it is the caller's own. A file alone is not
+            believed: what it names would be run.
+
+    Raises:
+        InputError: If there is no checkpoint or it is not one of ours, or if it is of another
+            network than `own_network`.
+    """
+    path = _file_of(folder)
+    description, weights = read_checkpoint(path, device)
+    check_own_network(own_network, description.network, path)
+    try:
         network = build_network(
             description.network,
             len(description.class_names),
@@ -128,6 +158,34 @@ def load_checkpoint(
             device=device,
         )
         network.load_state_dict(weights)
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise InputError(f"{path} is not a checkpoint of rss-train: {str(error)[:300]}") from None
+    except _NO_CHECKPOINT as error:
+        if own_network is not None and isinstance(error, InputError):
+            raise  # of the caller's code, not of the file
+        raise _not_ours(path, error) from None
     return network.eval(), description
+
+
+def start_from(network: SegmentationNetwork, description: NetworkDescription, folder: Path) -> None:
+    """Give a network the weights of a trained one; how that decided (`decide`) stays behind.
+
+    Args:
+        network: The network; written.
+        description: Of the network. The image size need not be that of the checkpoint.
+        folder: The training run's folder, or the checkpoint file itself.
+
+    Raises:
+        InputError: If there is no checkpoint, or it is of another network or of other classes.
+    """
+    path = _file_of(folder)
+    found, weights = read_checkpoint(path)
+    for what in ("network", "class_names"):
+        theirs, own = getattr(found, what), getattr(description, what)
+        if theirs != own:
+            raise InputError(
+                f"cannot start from {path}: its {what} is {theirs!r:.300}, here it is {own!r:.300}"
+            )
+    body = {name: value for name, value in weights.items() if name.startswith("body.")}
+    try:
+        network.body.load_state_dict({name[len("body.") :]: v for name, v in body.items()})
+    except _NO_CHECKPOINT as error:
+        raise _not_ours(path, error) from None

@@ -54,8 +54,10 @@ class MetricDecision(nn.Module):
 
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
         """Values (B, C, H, W) whose largest is the decision; the logits, if nothing was seen."""
-        if not self.gains.any():
-            return logits
+        return self.values(logits) if self.gains.any() else logits
+
+    def values(self, logits: torch.Tensor) -> torch.Tensor:
+        """What each class of each pixel is worth, (B, C, H, W), once something was seen."""
         shape = (1, -1, 1, 1)
         probabilities = (logits / self.temperature).softmax(1)
         return probabilities * self.gains.view(shape) - self.costs.view(shape)

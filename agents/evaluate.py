@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from torch import nn
 
 from agents.checkpoint import load_checkpoint
 from agents.command_line import DataConfig, run_command
+from agents.policies import SegmentationNetwork
+from agents.tiling import TileConfig, predict_tiles
 from rss_env.datasets import SegmentationDataset
 from rss_env.errors import InputError
 from rss_env.kernels.class_counts import class_counts
@@ -111,24 +113,38 @@ def evaluate(network: nn.Module, scenes: Scenes) -> SplitMetrics:
 
 @torch.no_grad()
 def evaluate_full_resolution(
-    network: nn.Module,
+    network: SegmentationNetwork,
     dataset: SegmentationDataset,
     image_size: tuple[int, int],
     device: torch.device,
+    windows: TileConfig | None = None,
 ) -> SplitMetrics:
-    """Metrics at each label's own size, the logits upsampled to it (bilinear)."""
+    """Metrics at each label's own size, the logits upsampled to it (bilinear).
+
+    Args:
+        network: In evaluation mode.
+        dataset: With labels.
+        image_size: (H, W) the network was trained at.
+        device: Where the network lives.
+        windows: With `tiles`, images are looked at in windows of that size instead of resized.
+    """
     totals = torch.zeros(3, dataset.num_classes, dtype=torch.int64)
     for index in range(len(dataset)):
-        image, _ = dataset.read(index, image_size)
-        _, label = dataset.read(index)
+        image, label = dataset.read(index)
         if label is None:
             raise InputError("the split has no labels to evaluate against")
-        logits = network(torch.from_numpy(image).to(device)[None])
-        logits = F.interpolate(logits, label.shape, mode="bilinear", align_corners=False)
+        if windows is not None and windows.tiles:
+            found = predict_tiles(
+                network, image, image_size, scale=windows.scale, overlap=windows.overlap
+            )
+            maps = torch.from_numpy(found)[None]
+        else:
+            image, _ = dataset.read(index, image_size)
+            logits = network(torch.from_numpy(image).to(device)[None])
+            logits = F.interpolate(logits, label.shape, mode="bilinear", align_corners=False)
+            maps = logits.argmax(1).to(torch.uint8).cpu()
         labels = torch.from_numpy(label)[None]
-        right, predicted = count_maps(
-            logits.argmax(1).to(torch.uint8).cpu(), labels, dataset.num_classes
-        )
+        right, predicted = count_maps(maps, labels, dataset.num_classes)
         labelled = torch.bincount(labels.flatten(), minlength=256)[: dataset.num_classes]
         totals += torch.stack([right[0], predicted[0], labelled])
     return metrics_from_counts(*totals.unbind())
@@ -151,6 +167,9 @@ class EvalConfig:
     """Name of a split, or a list file."""
     full_resolution: bool = False
     """Compare at each label's own size instead of the size trained at."""
+    windows: tyro.conf.OmitArgPrefixes[TileConfig] = field(default_factory=TileConfig)
+    own_network: str | None = None
+    """module:function that built the network of the checkpoint, if it is one of your own."""
     device: str = "cpu"
     """Where to run: cpu, cuda, cuda:1, ..."""
 
@@ -159,12 +178,15 @@ def evaluate_checkpoint(config: EvalConfig) -> dict[str, Any]:
     """The metrics that `rss-eval` prints.
 
     Raises:
-        InputError: If the checkpoint, the data or the device cannot be used.
+        InputError: If the checkpoint, the data, the windows or the device cannot be used.
     """
     from rss_env.arguments import check_device
 
+    config.windows.check()
+    if config.windows.tiles and not config.full_resolution:
+        raise InputError("--tiles looks at images as large as they are: give --full-resolution too")
     device = check_device(config.device)
-    network, description = load_checkpoint(config.checkpoint, device)
+    network, description = load_checkpoint(config.checkpoint, device, config.own_network)
     dataset = config.data.open(config.split)
     if not dataset.has_labels:
         raise InputError("the data has no labels to evaluate against; give --labels")
@@ -174,7 +196,9 @@ def evaluate_checkpoint(config: EvalConfig) -> dict[str, Any]:
             f"{config.data.env} has {dataset.num_classes}"
         )
     if config.full_resolution:
-        metrics = evaluate_full_resolution(network, dataset, description.image_size, device)
+        metrics = evaluate_full_resolution(
+            network, dataset, description.image_size, device, config.windows
+        )
     else:
         metrics = evaluate(network, load_scenes(dataset, description.image_size, device))
     return {

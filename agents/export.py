@@ -1,13 +1,15 @@
-"""Give trained weights back to the libraries their networks come from: `rss-export`.
+"""Take a trained network elsewhere: `rss-export`.
 
-The files hold plain state dicts under the library's own names, so that they load without rss-env:
-an encoder into timm or `segmentation_models_pytorch.encoders.get_encoder`, a whole network into
-`segmentation_models_pytorch.create_model`.
+Weights go back to the libraries their networks come from, as plain state dicts under the library's
+own names: an encoder into timm or `segmentation_models_pytorch.encoders.get_encoder`, a whole
+network into `segmentation_models_pytorch.create_model`. And any network is written as a program, in
+ONNX or of `torch.export` (see `agents.programs`). Neither needs rss-env to be loaded.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -17,14 +19,24 @@ import torch
 
 from agents.checkpoint import NetworkDescription, load_checkpoint
 from agents.command_line import run_command
-from agents.files import write_tensors
+from agents.files import write_bytes, write_tensors
 from agents.policies import SegmentationNetwork, split_name
+from agents.programs import (
+    about_program,
+    onnx_of,
+    program_of,
+    require_onnx,
+    write_program,
+)
 from rss_env.errors import InputError
 
 
 @dataclass
 class ExportConfig:
-    """Write trained weights as safetensors that segmentation-models-pytorch and timm can load."""
+    """Write a trained network as files that load without this package.
+
+    Its weights as safetensors for segmentation-models-pytorch and timm; or all of it as a program.
+    """
 
     checkpoint: Path
     """Folder that rss-train wrote."""
@@ -32,6 +44,12 @@ class ExportConfig:
     """New file for the weights of the encoder."""
     network: Path | None = None
     """New file for the weights of the whole network."""
+    onnx: Path | None = None
+    """New file for the network as a program in ONNX (needs rss-env[onnx])."""
+    program: Path | None = None
+    """New file for the network as a program that torch.export.load reads, NAME.pt2."""
+    own_network: str | None = None
+    """module:function that built the network of the checkpoint, if it is one of your own."""
 
 
 def _inputs(network: SegmentationNetwork) -> dict[str, Any]:
@@ -98,6 +116,30 @@ def network_weights(
     }
 
 
+_Write = Callable[[Path], None]
+
+
+def _weights(network: SegmentationNetwork, description: NetworkDescription, part: Any) -> _Write:
+    weights, about = part(network, description)
+    return lambda path: write_tensors(path, weights, {"description": json.dumps(about)})
+
+
+def _asked(config: ExportConfig) -> dict[str, Path]:
+    """The files that are asked for, by option; none of them is there yet."""
+    options = ("encoder", "network", "onnx", "program")
+    asked = {name: getattr(config, name) for name in options if getattr(config, name) is not None}
+    if not asked:
+        given = ", ".join(f"--{name} FILE" for name in options)
+        raise InputError(f"nothing to export; give one or more of {given}")
+    for name, path in asked.items():
+        if path.exists():
+            raise InputError(f"{path} is there already; choose another name")
+        first = next(other for other in asked if asked[other] == path)
+        if first != name:
+            raise InputError(f"--{first} and --{name} name the same file, {path}")
+    return asked
+
+
 def export(config: ExportConfig) -> list[Path]:
     """Write what is asked for; returns the files.
 
@@ -105,31 +147,32 @@ def export(config: ExportConfig) -> list[Path]:
 
     Raises:
         InputError: If nothing is asked for, a file is there already, or the checkpoint cannot be
-            used or has no network of a library. Nothing has been written then.
+            used, has no network of a library, or one that makes no program. Nothing has been
+            written then.
     """
-    asked = [
-        (path, part)
-        for path, part in ((config.encoder, encoder_weights), (config.network, network_weights))
-        if path is not None
-    ]
-    if not asked:
-        raise InputError("nothing to export; give --encoder FILE, --network FILE or both")
-    for path, _ in asked:
-        if path.exists():
-            raise InputError(f"{path} is there already; choose another name")
-    if config.encoder == config.network:
-        raise InputError(f"--encoder and --network name the same file, {config.encoder}")
-    network, description = load_checkpoint(config.checkpoint)
-    if not split_name(description.network)[1]:
-        raise InputError(
-            f"{config.checkpoint} holds a {description.network}, which no library has; valid: "
-            "networks named <architecture>/<encoder>"
-        )
-    for path, part in asked:
-        weights, about = part(network, description)
+    asked = _asked(config)
+    if "onnx" in asked:
+        require_onnx()
+    network, description = load_checkpoint(config.checkpoint, own_network=config.own_network)
+    writers: dict[str, _Write] = {}
+    if asked.keys() & {"encoder", "network"}:
+        if not split_name(description.network)[1]:
+            raise InputError(
+                f"{config.checkpoint} holds a {description.network}, which no library has; valid "
+                "with --encoder and --network: networks named <architecture>/<encoder>"
+            )
+        writers["encoder"] = _weights(network, description, encoder_weights)
+        writers["network"] = _weights(network, description, network_weights)
+    if asked.keys() & {"onnx", "program"}:
+        program, about = program_of(network, description), about_program(network, description)
+        writers["program"] = lambda path: write_program(path, program, about)
+        if "onnx" in asked:
+            content = onnx_of(program, about)
+            writers["onnx"] = lambda path: write_bytes(path, content)
+    for name, path in asked.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_tensors(path, weights, {"description": json.dumps(about)})
-    return [path for path, _ in asked]
+        writers[name](path)
+    return list(asked.values())
 
 
 def main(arguments: list[str] | None = None) -> None:

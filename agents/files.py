@@ -48,12 +48,20 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-    text = json.dumps(content, indent=2) + "\n"
-    replace_file(path, lambda temporary: _write_text(temporary, text))
+    write_bytes(path, (json.dumps(content, indent=2) + "\n").encode())
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file in one move.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+
+    def write(temporary: Path) -> None:
+        temporary.write_bytes(content)
+
+    replace_file(path, write)
 
 
 def write_picture(path: Path, picture: Image.Image) -> None:

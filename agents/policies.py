@@ -3,13 +3,15 @@
 `tiny-unet` is ours, small enough to train on two CPU cores in a minute or two; `tiny-unet-group` is
 the same with group normalisation. Any network of segmentation-models-pytorch is built by name, as
 `<architecture>/<encoder>`; with `@4` behind it, it acts where its decoder ends, on cells of 4 x 4
-pixels, and is upsampled only to be evaluated.
+pixels, and is upsampled only to be evaluated. So is a network of one's own, named by the function
+that builds it, `my_package:build_network`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from inspect import signature
 from typing import Any, Literal
 
@@ -18,78 +20,20 @@ import torch.nn.functional as F
 from torch import nn
 
 from agents.decisions import MetricDecision
+from agents.own_network import build_own, is_own
 from agents.pretrained import LITE0, LITE0_MEAN, LITE0_STD, load_lite0, packaged_weights
+from agents.tiny_unet import TINY_UNETS, TinyUNet
 from rss_env.action_maps import MAX_CLASSES
 from rss_env.errors import InputError
 
-TINY_UNET = "tiny-unet"
 Precision = Literal["float32", "bfloat16", "float64"]
 
 # ImageNet statistics of RGB in 0..1, as most pretrained weights use
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-
-_CHANNELS_OF_A_GROUP = 8
 # timm takes other names for places to read from, `hf_hub:...` on the network, `local-dir:...` here.
 _ENCODER = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 _MOST_PIXELS = 4096 * 4096  # of an image; a network is tried on one
-
-
-def _group_normalisation(channels: int) -> nn.Module:
-    """Each image is normalised by itself (Wu and He, arXiv 1803.08494)."""
-    return nn.GroupNorm(channels // _CHANNELS_OF_A_GROUP, channels)
-
-
-_TINY_UNETS = {TINY_UNET: nn.BatchNorm2d, f"{TINY_UNET}-group": _group_normalisation}
-
-
-def _block(inputs: int, outputs: int, normalisation: Callable[[int], nn.Module]) -> nn.Sequential:
-    layers: list[nn.Module] = []
-    for channels in (inputs, outputs):
-        layers += [
-            nn.Conv2d(channels, outputs, 3, padding=1, bias=False),
-            normalisation(outputs),
-            nn.ReLU(inplace=True),
-        ]
-    return nn.Sequential(*layers)
-
-
-class TinyUNet(nn.Module):
-    """A U-Net (Ronneberger et al., 2015) of about 0.23 M parameters."""
-
-    def __init__(
-        self,
-        num_classes: int,
-        normalisation: Callable[[int], nn.Module] = nn.BatchNorm2d,
-        widths: tuple[int, ...] = (16, 32, 48, 64),
-    ):
-        """Lay out the layers.
-
-        Args:
-            num_classes: C, channels of the output.
-            normalisation: A layer for a number of channels.
-            widths: Channels of each level, the first at full resolution.
-        """
-        super().__init__()
-        self.down = nn.ModuleList(
-            _block(i, o, normalisation) for i, o in zip((3, *widths[:-1]), widths, strict=True)
-        )
-        self.up = nn.ModuleList(
-            _block(deep + skip, skip, normalisation)
-            for deep, skip in zip(widths[:0:-1], widths[-2::-1], strict=True)
-        )
-        self.head = nn.Conv2d(widths[0], num_classes, 1)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Logits (B, C, H, W) of normalised images (B, 3, H, W), any H and W from 8."""
-        skips = []
-        for level, block in enumerate(self.down):
-            x = block(x if level == 0 else F.max_pool2d(x, 2))
-            skips.append(x)
-        for block, skip in zip(self.up, reversed(skips[:-1]), strict=True):
-            x = F.interpolate(x, size=skip.shape[-2:], mode="nearest")
-            x = block(torch.cat([x, skip], 1))
-        return self.head(x)
 
 
 def upsample(logits: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
@@ -153,10 +97,14 @@ class SegmentationNetwork(nn.Module):
         x = images.permute(0, 3, 1, 2)  # the memory is channels-last already
         x = (x.to(self.mean.dtype) / 255.0 - self.mean) / self.std
         body = self._compiled if self._compiled is not None and self.training else self.body
-        if not self._half:
-            return body(x).to(x.dtype)
-        with torch.autocast(x.device.type, torch.bfloat16):
-            return body(x).to(x.dtype)
+        with torch.autocast(x.device.type, torch.bfloat16) if self._half else nullcontext():
+            logits = body(x)
+        if not isinstance(logits, torch.Tensor):  # some networks give a dict, or several tensors
+            raise InputError(
+                "the network must give one tensor of logits (B, C, H/stride, W/stride), got "
+                f"{type(logits)}"
+            )
+        return logits.to(x.dtype)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """In training mode the logits of cells; in evaluation mode those of pixels, (B, C, H, W).
@@ -214,8 +162,9 @@ def _build_smp(name: str, num_classes: int, pretrained: bool) -> nn.Module:
     architecture, encoder, stride = split_name(name)
     if architecture.lower() not in architectures:
         raise InputError(
-            f"unknown network {name!r:.300}; valid: {', '.join(_TINY_UNETS)}, or "
-            f"<architecture>/<encoder> with architecture among {', '.join(sorted(architectures))} "
+            f"unknown network {name!r:.300}; valid: {', '.join(TINY_UNETS)}, "
+            "<module>:<function>, or <architecture>/<encoder> with architecture among "
+            f"{', '.join(sorted(architectures))} "
             "and an encoder of segmentation-models-pytorch, for example unet/resnet18"
         )
     if encoder and not _ENCODER.fullmatch(encoder):
@@ -261,7 +210,8 @@ def build_network(
     Args:
         name: `tiny-unet`, `tiny-unet-group`, or `<architecture>/<encoder>` of
             segmentation-models-pytorch; with `@stride` behind it, the logits stay at the stride of
-            its decoder.
+            its decoder. Or `module:function`, which is imported and called with C, and gives a
+            module from normalised (B, 3, H, W) to logits; with `@stride` if they have one.
         num_classes: C.
         image_size: (H, W) of the images it will see.
         pretrained: Whether the encoder starts from ImageNet weights (downloaded once, or
@@ -272,8 +222,8 @@ def build_network(
         A network from uint8 (B, H, W, 3) to logits (B, C, H/stride, W/stride).
 
     Raises:
-        InputError: If the name is unknown, the weights cannot be had, or the number of classes or
-            the size does not fit.
+        InputError: If the name is unknown, the weights cannot be had, the network cannot be built,
+            or the number of classes or the size does not fit.
     """
     (height, width), size = image_size, f"{image_size[0]}x{image_size[1]}"
     if not 1 <= num_classes <= MAX_CLASSES:
@@ -282,27 +232,42 @@ def build_network(
         raise InputError(f"images must be of 1x1 to {_MOST_PIXELS} pixels in all, got {size}")
     _, encoder, given = split_name(name)
     stride = given or 1
-    if name in _TINY_UNETS:
-        if pretrained:
-            raise InputError(f"there are no pretrained weights for {name}")
-        body: Any = TinyUNet(num_classes, _TINY_UNETS[name])
+    if pretrained and (name in TINY_UNETS or is_own(name)):
+        raise InputError(f"there are no pretrained weights for {name}")
+    if name in TINY_UNETS:
+        body: Any = TinyUNet(num_classes, TINY_UNETS[name])
+    elif is_own(name):
+        body = build_own(name, num_classes)
     else:
         body = _build_smp(name, num_classes, pretrained)
     statistics = (LITE0_MEAN, LITE0_STD) if encoder == LITE0 else (_MEAN, _STD)
     network = SegmentationNetwork(body, num_classes, *statistics, stride).to(device)
     if network.mean.device.type == "cuda":  # (on a CPU the images' layout is enough)
         network = network.to(memory_format=torch.channels_last)
-    probe = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=device)
+    _try(network, name, num_classes, image_size)
+    return network.train()
+
+
+@torch.no_grad()
+def _try(
+    network: SegmentationNetwork, name: str, num_classes: int, image_size: tuple[int, int]
+) -> None:
+    """Refuse a network whose logits of an image do not have the shape they should have."""
+    (height, width), stride = image_size, network.stride
+    size = f"{height}x{width}"
+    probe = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=network.mean.device)
     try:
-        with torch.no_grad():
-            output = network.eval().cell_logits(probe)
-    except (RuntimeError, ValueError) as error:
+        shape = tuple(network.eval().cell_logits(probe).shape)
+    except InputError as error:
+        raise InputError(f"network {name!r}: {error}") from None
+    except Exception as error:  # of whatever the network's own code raises
         raise InputError(
             f"network {name!r} does not take {size} images: {str(error)[:200]}"
-        ) from None
-    if tuple(output.shape) != (1, num_classes, height // stride, width // stride):
-        raise InputError(
-            f"network {name!r} gives {size} images logits of shape {tuple(output.shape)}, which is "
-            f"not stride {stride} but {height / output.shape[2]:g}"
-        )
-    return network.train()
+        ) from error
+    expected = (1, num_classes, height // stride, width // stride)
+    if shape == expected:
+        return
+    message = f"network {name!r} gives {size} images logits of shape {shape}, "
+    if len(shape) == 4 and shape[:2] == expected[:2] and 0 < shape[2] < height:
+        raise InputError(f"{message}which is not stride {stride} but {height / shape[2]:g}")
+    raise InputError(f"{message}expected {expected}")

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+import tyro
 from PIL import Image
 from tqdm import tqdm
 
 from agents.checkpoint import load_checkpoint
 from agents.command_line import run_command
-from agents.files import replace_file
+from agents.files import write_picture
 from agents.policies import SegmentationNetwork
+from agents.tiling import TileConfig, predict_tiles
 from rss_env.arguments import check_device
 from rss_env.datasets.decoding import ByteArray, read_image
 from rss_env.datasets.folder import find_images
@@ -32,6 +34,9 @@ class PredictConfig:
     """Folder of images, subfolders included."""
     out: Path
     """Folder for NAME.png (class indices) and NAME_overlay.png."""
+    windows: tyro.conf.OmitArgPrefixes[TileConfig] = field(default_factory=TileConfig)
+    own_network: str | None = None
+    """module:function that built the network of the checkpoint, if it is one of your own."""
     device: str = "cpu"
     """Where to run: cpu, cuda, cuda:1, ..."""
 
@@ -55,31 +60,37 @@ def predict(
     return logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
 
 
-def _save(picture: Image.Image, path: Path) -> None:
-    """Write a PNG in one move; a link in its place is replaced, not followed."""
-    replace_file(path, lambda temporary: picture.save(temporary, "PNG"))
-
-
 def predict_folder(config: PredictConfig) -> int:
     """Segment every image; returns how many.
 
     Raises:
-        InputError: If the checkpoint, the device, the folder or an image cannot be used. Images
-            before the bad one have been written.
+        InputError: If the windows, the checkpoint, the device, the folder or an image cannot be
+            used. Images before the bad one have been written.
     """
-    network, description = load_checkpoint(config.checkpoint, check_device(config.device))
+    windows = config.windows
+    windows.check()
+    network, description = load_checkpoint(
+        config.checkpoint, check_device(config.device), config.own_network
+    )
+    size = description.image_size
     files = find_images(config.images)
     if config.out.exists() and not config.out.is_dir():
         raise InputError(f"{config.out} is not a folder")
     for name, path in tqdm(files.items(), "segmenting", unit="image"):
         image = read_image(path)
-        class_map = predict(network, image, description.image_size)
+        pixels = np.array(image)
+        if windows.tiles:
+            class_map = predict_tiles(
+                network, pixels, size, scale=windows.scale, overlap=windows.overlap
+            )
+        else:
+            class_map = predict(network, image, size)
         target = config.out / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         palette = description.palette_array
-        _save(palette_image(class_map, palette), target)
-        blended = overlay(np.array(image), class_map, palette)
-        _save(Image.fromarray(blended), target.with_name(f"{target.stem}_overlay.png"))
+        write_picture(target, palette_image(class_map, palette))
+        blended = overlay(pixels, class_map, palette)
+        write_picture(target.with_name(f"{target.stem}_overlay.png"), Image.fromarray(blended))
     return len(files)
 
 

@@ -6,12 +6,13 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from agents.own_network import is_own
 from agents.report import versions
 from agents.run_states import find_state
 from agents.train_config import TrainConfig
@@ -19,6 +20,9 @@ from rss_env.errors import InputError
 from rss_env.scenes import Scenes
 
 _LONGEST = 2**20  # bytes of a config.json
+# Options that may name code, and whether a value does. What is code has to be named again: options
+# are a file, which may come from anybody.
+_CODE: dict[str, Callable[[str], bool]] = {"scorer": bool, "network": is_own}
 # Options that may be others when a run goes on: none changes what is learned.
 _FREE = ("out", "resume", "allow_changes", "overwrite", "keep_states", "save_every")
 
@@ -64,16 +68,27 @@ def resumed_config(arguments: list[str] | None) -> TrainConfig | None:
         arguments: The command line without the program; None for the process's own.
 
     Raises:
-        InputError: If there is nothing to resume.
+        InputError: If there is nothing to resume, or its options name code that the command line
+            does not.
     """
     reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     reader.add_argument("--resume", type=Path)
+    for name in _CODE:
+        reader.add_argument(f"--{name}")
     known, _ = reader.parse_known_args(sys.argv[1:] if arguments is None else arguments)
     if known.resume is None:
         return None
     run, _ = find_state(known.resume)
+    config = read_config(run)
+    for name, is_code in _CODE.items():
+        stored = getattr(config, name)
+        if stored is not None and is_code(stored) and getattr(known, name) is None:
+            raise InputError(
+                f"{run / 'config.json'} names the {name} {stored!r:.300}, which is code that would "
+                f"run with your rights; if it is yours, say so with --{name} and the same name"
+            )
     return dataclasses.replace(
-        read_config(run), out=run, resume=known.resume, overwrite=False, allow_changes=False
+        config, out=run, resume=known.resume, overwrite=False, allow_changes=False
     )
 
 

@@ -64,11 +64,14 @@ class TrainConfig:
     colour_jitter: float = 0.0
     """Change brightness, contrast and saturation of training images by up to this share."""
     network: str = "tiny-unet"
-    """tiny-unet, tiny-unet-group (group normalisation), or <architecture>/<encoder> of
-    segmentation-models-pytorch."""
+    """tiny-unet, tiny-unet-group (group normalisation), <architecture>/<encoder> of
+    segmentation-models-pytorch, or module:function that builds one of your own."""
     pretrained: bool = False
     """Start the encoder from ImageNet weights, downloaded once; those of EfficientNet-Lite0 come
     with the extra rss-env[pretrained]."""
+    start_from: str | None = None
+    """Start from the weights of a run's folder, or of a checkpoint: of the same network and
+    classes."""
     learning_rate: float = 3e-3
     """Peak of the one-cycle schedule."""
     weight_decay: float = 1e-3
@@ -133,6 +136,8 @@ class TrainConfig:
                 f"scorer {self.scorer!r} is for one process and for algorithms that are not "
                 f"Stable-Baselines3's, got {world_size()} process(es) and {self.algo}"
             )
+        if self.start_from is not None and self.pretrained:
+            raise InputError("a network has one start: give --pretrained or --start-from, not both")
         self._check_out()
 
     def _check_out(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 import gymnasium as gym
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from agents.algorithms import acts_at_one_scale, build_learner
-from agents.checkpoint import NetworkDescription
+from agents.checkpoint import NetworkDescription, start_from
 from agents.distributed import rank
 from agents.learner import Learner
 from agents.live.person import PersonScorer
@@ -185,6 +186,11 @@ def open_run(config: TrainConfig) -> Run:
         device=device,
     )
     network.accelerate(config.precision, compiled=config.compile)
+    description = NetworkDescription.of(
+        config.network, geometry.image_size, env.class_names, env.palette
+    )
+    if config.start_from is not None and config.resume is None:
+        start_from(network, description, Path(config.start_from))
     learner = build_learner(
         config.algo,
         network,
@@ -195,9 +201,6 @@ def open_run(config: TrainConfig) -> Run:
         num_images=own_images(config.num_images),
         seed=config.seed,
         augmentation=env.augmentation,
-    )
-    description = NetworkDescription.of(
-        config.network, geometry.image_size, env.class_names, env.palette
     )
     optimizer = torch.optim.AdamW(
         network.parameters(), config.learning_rate, weight_decay=config.weight_decay

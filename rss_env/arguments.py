@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import importlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,28 @@ def check_flag(name: str, value: Any) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise InputError(f"{name} must be True or False, got {value!r}")
     return bool(value)
+
+
+def load_function(what: str, name: str) -> Callable[..., Any]:
+    """The function that is named as `module:function`.
+
+    Importing a module runs it: only somebody who may run code may say its name, never a file.
+
+    Args:
+        what: What the function is, as the message should name it.
+        name: Its name.
+
+    Raises:
+        InputError: If the name cannot be imported or is not callable.
+    """
+    module, _, attribute = name.partition(":")
+    try:
+        function = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
+        raise InputError(f"{what} {name!r} is not 'module:function': {error}") from None
+    if not callable(function):
+        raise InputError(f"{what} {name!r} is not callable")
+    return function
 
 
 def check_image_size(image_size: int | Sequence[int]) -> tuple[int, int]:

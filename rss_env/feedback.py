@@ -7,7 +7,6 @@ altogether: a reward model, a person, a downstream metric.
 
 from __future__ import annotations
 
-import importlib
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,6 +15,7 @@ import numpy.typing as npt
 import torch
 
 from rss_env import counter_random
+from rss_env.arguments import load_function
 from rss_env.errors import InputError, check_choice
 from rss_env.kernels.dispatch import assert_on_device, to_device
 
@@ -49,14 +49,7 @@ def load_scorer(scorer: Scorer | str | None) -> Scorer | None:
         if scorer is not None and not callable(scorer):
             raise InputError(f"scorer must be callable or 'module:function', got {scorer!r}")
         return scorer
-    module, _, name = scorer.partition(":")
-    try:
-        function = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise InputError(f"scorer {scorer!r} is not 'module:function': {error}") from None
-    if not callable(function):
-        raise InputError(f"scorer {scorer!r} is not callable")
-    return function
+    return load_function("scorer", scorer)
 
 
 def call_scorer(

@@ -9,8 +9,9 @@ import torch
 
 from agents.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from agents.decisions import MetricDecision
-from agents.policies import TINY_UNET, build_network
+from agents.policies import build_network
 from agents.score_models import class_values
+from agents.tiny_unet import TINY_UNET
 
 METRICS = ["miou", "dice", "mean_accuracy", "pixel_accuracy"]
 

@@ -38,8 +38,12 @@ def commands(code: str) -> list[str]:
 
 
 def run_python(code: str, name: str, folder: Path) -> None:
-    """Run a block from a file, where compilers find it; what it registers is forgotten."""
-    file = folder / f"{name.replace('-', '_')}.py"
+    """Run a block from a file, where compilers find it; what it registers is forgotten.
+
+    A block that starts with the name of a file is left under that name.
+    """
+    named = re.match(r"# (\w+)\.py\n", code)
+    file = folder / f"{named[1] if named else name.replace('-', '_')}.py"
     file.write_text(code)
     tables = (DATASETS, CLASS_METRICS, gym.registry)
     with patch.dict(tables[0]), patch.dict(tables[1]), patch.dict(tables[2]):
@@ -124,16 +128,19 @@ PROGRAMS = {
     "rss-eval": "agents.evaluate",
     "rss-predict": "agents.predict",
     "rss-data": "agents.data",
+    "rss-export": "agents.export",
 }
 SHORTER = shlex.split(
     "--updates 2 --eval-every 2 --num-images 2 --group-size 2 --image-size 16 --scales 8 4"
 )
 
 
-@pytest.mark.parametrize("page", [GET_STARTED, DOCS / "own-data.md"], ids=lambda page: page.stem)
-def test_the_page_works_from_top_to_bottom(page, tmp_path, monkeypatch, one_thread):
+@pytest.mark.parametrize("name", ["get-started", "own-data", "own-network"])
+def test_the_page_works_from_top_to_bottom(name, tmp_path, monkeypatch, one_thread):
     """Word by word, but for the number of updates and what installs the package."""
+    page = DOCS / f"{name}.md"
     monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
     for number, (language, code) in enumerate(BLOCK.findall(page.read_text())):
         if language == "python":
             run_python(code, f"{page.stem}_{number}", tmp_path)

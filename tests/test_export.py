@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,20 @@ def images() -> torch.Tensor:
     return torch.randint(0, 256, (2, *SIZE, 3), dtype=torch.uint8, generator=generator)
 
 
-def trained(name: str, images: torch.Tensor, folder: Path, **options: Any) -> Any:
+def trained(
+    name: str,
+    images: torch.Tensor,
+    folder: Path,
+    prepare: Callable[[Any], None] = lambda network: None,
+    **options: Any,
+) -> Any:
     """A network that has learned something: running statistics moved, weights too."""
     torch.manual_seed(0)
     network = build_network(name, len(CLASSES), SIZE, **options)
     optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
     network(images).square().mean().backward()
     optimizer.step()
+    prepare(network)
     description = NetworkDescription.of(name, SIZE, CLASSES, np.zeros((3, 3), np.uint8))
     folder.mkdir(exist_ok=True)
     save_checkpoint(folder, network.eval(), description)
@@ -129,7 +137,7 @@ def test_what_cannot_be_exported_is_refused_and_nothing_written(images, tmp_path
     cases = {
         "holds a tiny-unet, which no library has": ExportConfig(tmp_path / "tiny", new),
         "no checkpoint at": ExportConfig(tmp_path / "nowhere", new),
-        "give --encoder FILE": ExportConfig(tmp_path / "run"),
+        "give one or more of --encoder FILE, .*, --program FILE": ExportConfig(tmp_path / "run"),
         "is there already": ExportConfig(tmp_path / "run", new, tmp_path / "there"),
         "name the same file": ExportConfig(tmp_path / "run", new, new),
     }

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
+from unittest.mock import patch
 
 import gymnasium as gym
 import numpy as np
@@ -15,7 +20,11 @@ from conftest import write_sample
 from gymnasium.envs import registration
 from PIL import Image
 
+from agents.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from agents.command_line import DataConfig
+from agents.policies import SegmentationNetwork
+from agents.resuming import resumed_config
+from agents.run_states import RunStates
 from agents.train_config import TrainConfig
 from agents.training_run import open_run
 from rss_env import ActionError, InputError
@@ -101,6 +110,32 @@ def train_on_folder(path: Path) -> None:
     train(data=data)
 
 
+def train_on_a_dictionary() -> None:
+    class Dictionary(torch.nn.Conv2d):
+        def forward(self, input: torch.Tensor) -> Any:
+            return {"out": super().forward(input)}
+
+    package: Any = ModuleType("my_package")
+    package.build_network = lambda num_classes: Dictionary(3, num_classes, 1)
+    with patch.dict(sys.modules, {"my_package": package}):
+        train(network="my_package:build_network")
+
+
+def checkpoint(path: Path, network: str) -> Path:
+    body = SegmentationNetwork(torch.nn.Conv2d(3, 2, 1), 2)
+    description = NetworkDescription.of(network, (8, 8), ("a", "b"), np.zeros((2, 3), np.uint8))
+    save_checkpoint(path, body, description)
+    return path
+
+
+def resume(path: Path) -> None:
+    config = TrainConfig(path, scorer="my_package:my_scorer")
+    options = dataclasses.asdict(config) | {"out": str(path)}
+    (path / "config.json").write_text(json.dumps(options))
+    RunStates(path).write(2, {})
+    resumed_config(["--resume", str(path)])
+
+
 # What raises each quoted message, by a part of it that no other has.
 CAUSES: dict[str, tuple[type[Exception], Callable[[Path], Any]]] = {
     "Namespace RSS": (gym.error.NamespaceNotFound, lambda path: without_registration()),
@@ -133,6 +168,18 @@ CAUSES: dict[str, tuple[type[Exception], Callable[[Path], Any]]] = {
     "--val-split": (InputError, train_on_folder),
     "compares maps": (InputError, lambda path: train(group_size=1)),
     "device 'cuda'": (InputError, lambda path: make(array="torch", device="cuda")),
+    "must give one tensor": (InputError, lambda path: train_on_a_dictionary()),
+    "holds the network": (
+        InputError,
+        lambda path: load_checkpoint(checkpoint(path, "my_package:build_network")),
+    ),
+    "names the scorer": (InputError, resume),
+    "cannot start from": (
+        InputError,
+        lambda path: train(
+            network="tiny-unet-group", start_from=str(checkpoint(path, "tiny-unet"))
+        ),
+    ),
     "'triton' cannot run": (InputError, lambda path: choose("triton", torch.zeros(1), ("numba",))),
 }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import struct
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -236,6 +237,8 @@ NAMES = [
     "unet/tu-hf_hub:someone/model", "unet/tu-hf-hub:someone/model", "unet/tu-local-dir:/tmp",
     "unet/tu-file:///etc/passwd", "unet/os:system", "os/system", "unet/../resnet18", "unet/",
     "unet/tu-", "__import__('os')/x", "unet/tu-https://example.com/a.pth", "unet/\0", "@4", "/",
+    "os:system", "os:_exit@4", "antigravity:geohash", "this:d", "ctypes:string_at",
+    "a:" + "b" * 10**5,
 ]  # fmt: skip
 
 
@@ -247,6 +250,7 @@ def test_names_of_networks_reach_nothing(run_folder, weights, tally):
             message = refused(partial(load_checkpoint, run_folder))
         assert message is not None, name
         assert "network" in message
+    assert not {"antigravity", "this"} & sys.modules.keys()  # named, and not even imported
 
     @fuzz(tally, "network names tried", 100, st.text(max_size=12) | st.text("@/49²", max_size=6))
     def _(name: str) -> None:

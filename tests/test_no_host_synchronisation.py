@@ -18,9 +18,10 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from agents.policies import SegmentationNetwork, TinyUNet
+from agents.policies import SegmentationNetwork
 from agents.rss import RSSLearner
 from agents.rss_config import RSSConfig
+from agents.tiny_unet import TinyUNet
 
 # Operators whose result, or its shape, the host has to be told.
 WAITING = """

@@ -78,11 +78,12 @@ def test_a_process_that_dies_ends_the_run(tmp_path):
 
 def test_two_processes_go_on_bit_for_bit(tmp_path):
     """The second process is killed at update 10 of 14, and the run goes on from update 8."""
-    for name, scorer in (("whole", "scorer"), ("killed", "scorer_that_kills_the_second_process")):
-        process = start(tmp_path / name, "--updates", "14", "--scorer", f"test_torchrun:{scorer}")
+    killer = "test_torchrun:scorer_that_kills_the_second_process"
+    for name, scorer in (("whole", "test_torchrun:scorer"), ("killed", killer)):
+        process = start(tmp_path / name, "--updates", "14", "--scorer", scorer)
         _, error = process.communicate(timeout=300)
         assert (process.returncode == 0) == (name == "whole"), error
-    process = start(tmp_path / "killed", "--resume", str(tmp_path / "killed"))
+    process = start(tmp_path / "killed", "--resume", str(tmp_path / "killed"), "--scorer", killer)
     _, error = process.communicate(timeout=300)
     assert process.returncode == 0, error
     weights = [load_file(tmp_path / name / FILE_NAME) for name in ("whole", "killed")]

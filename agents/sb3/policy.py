@@ -13,8 +13,9 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from agents.objectives import pool_cells
-from agents.policies import TINY_UNET, build_network
+from agents.policies import build_network
 from agents.sb3.distribution import MapCategoricalDistribution
+from agents.tiny_unet import TINY_UNET
 from rss_env.action_maps import ActionMapGeometry, default_scales
 from rss_env.errors import InputError, check_choice
 

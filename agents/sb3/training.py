@@ -16,7 +16,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import nn
 
-from agents.checkpoint import NetworkDescription
+from agents.checkpoint import NetworkDescription, start_from
 from agents.files import replace_file
 from agents.numerics import NotFiniteError
 from agents.processes import stop_signal
@@ -208,6 +208,10 @@ def train_with_sb3(config: TrainConfig) -> dict[str, Any]:
         config.network, geometry.image_size, env.env.class_names, env.env.palette
     )
     own = description if config.sb3.policy == "maps" else None
+    if config.start_from is not None and config.resume is None:
+        if own is None:
+            raise InputError("--start-from needs --sb3.policy maps: CnnPolicy has other layers")
+        start_from(policy.network, own, Path(config.start_from))
     state = SB3State(config, model, env, validation)
     update, saved = (0, None) if config.resume is None else state.read()
     folder = RunFolder(
