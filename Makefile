@@ -1,11 +1,13 @@
-# make setup | demo | test | lint | docs | bench; each builds .venv first if it is missing or stale.
+# make setup | demo | test | lint | docs | soak | bench; each builds .venv first if it is missing or
+# stale. make lowest | newest: the core with the lowest and the newest versions of what it needs, in
+# environments of their own.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint docs bench clean
+.PHONY: setup demo test lint docs soak lowest newest bench clean
 
 setup: $(READY)
 
@@ -35,9 +37,27 @@ soak: $(READY)
 		tests/test_hostile_lists.py tests/test_hostile_runs.py tests/test_long_runs.py
 	cat soak.json
 
+# What a change of the dependencies may break.
+CORE := tests/test_action_maps.py tests/test_agents_math.py tests/test_datasets.py \
+	tests/test_kernels.py tests/test_resume.py tests/test_rewards.py tests/test_single_env.py \
+	tests/test_training.py tests/test_vector_env.py
+TOOLS := pytest pytest-timeout hypothesis psutil
+
+lowest:
+	$(PYTHON) -m venv .venv-lowest
+	$(PYTHON) tests/lowest_versions.py > .venv-lowest/constraints.txt
+	grep '^torch' constraints.txt >> .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pip install --quiet -e . $(TOOLS) -c .venv-lowest/constraints.txt
+	.venv-lowest/bin/python -m pytest $(CORE)
+
+newest:
+	$(PYTHON) -m venv .venv-newest
+	.venv-newest/bin/python -m pip install --quiet -e . $(TOOLS)
+	.venv-newest/bin/python -m pytest $(CORE)
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.env_throughput
 
 clean:
-	rm -rf $(VENV) runs site *.egg-info
+	rm -rf $(VENV) .venv-lowest .venv-newest runs site *.egg-info

@@ -1,4 +1,4 @@
-"""What a built wheel holds."""
+"""What a built wheel holds, and that a beginner gets along with it."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from test_docs import BLOCK, GET_STARTED, SHORTER, commands
 
 ROOT = Path(__file__).parents[1]
 SOURCES = ("pyproject.toml", "README.md", "LICENSE", "rss_env", "agents", "benchmarks")
@@ -68,3 +71,55 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
     assert ("rss-train", "agents") in scripts
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert {name for name, _ in scripts} == set(re.findall(r"^(rss-\w+) =", project, re.MULTILINE))
+
+
+@pytest.fixture(scope="module")
+def clean(wheel, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A new environment with the wheel, as `pip install .` makes it in a clone.
+
+    Its dependencies are those of this environment, or, with RSS_CLEAN_INSTALL set, its own.
+    """
+    folder = tmp_path_factory.mktemp("clean") / ".venv"
+    venv.create(folder)
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    install = (*PIP, "--python", python, "install", "-q")
+    if os.environ.get("RSS_CLEAN_INSTALL"):
+        _run(*install, wheel, "-c", ROOT / "constraints.txt", cwd=folder)
+    else:
+        _run(*install, "--no-deps", "--no-index", wheel, cwd=folder)
+        own = _run(
+            python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))", cwd=folder
+        )
+        # (Of a path that is borrowed, no further .pth is read: not that of an editable install.)
+        (Path(own.strip()) / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return python
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the page shows commands of a POSIX shell")
+def test_get_started_works_word_by_word_with_the_wheel(clean, tmp_path):
+    """But for the number of updates, and for what makes the environment."""
+    script, made = [], ("python3 -m venv", "source ", "pip install .")
+    for number, (language, code) in enumerate(BLOCK.findall(GET_STARTED.read_text())):
+        if language == "python":
+            file = tmp_path / f"block{number}.py"
+            file.write_text(code)
+            script.append(f"python {file.name}")
+            continue
+        for command in commands(code):
+            if command.startswith("rss-train"):
+                command += " " + " ".join(SHORTER)
+            if not command.startswith(made):
+                script.append(command)
+    assert len(script) > 6
+    path = f"{clean.parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
+    environment.pop("PYTHONPATH", None)
+    text = (
+        "set -eux\n" + "\n".join(script) + "\npython -c 'import rss_env; print(rss_env.__file__)'\n"
+    )
+    done = subprocess.run(
+        ["bash", "-c", text], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    assert Path(done.stdout.splitlines()[-1]).is_relative_to(clean.parents[1])
+    assert len(list((tmp_path / "segmented").glob("*_overlay.png"))) == 4
