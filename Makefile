@@ -39,7 +39,7 @@ soak: $(READY)
 
 # What a change of the dependencies may break.
 CORE := tests/test_action_maps.py tests/test_agents_math.py tests/test_datasets.py \
-	tests/test_kernels.py tests/test_resume.py tests/test_rewards.py tests/test_single_env.py \
+	tests/test_kernels.py tests/test_resume.py tests/test_rewards.py \
 	tests/test_training.py tests/test_vector_env.py
 TOOLS := pytest pytest-timeout hypothesis psutil
 

@@ -13,6 +13,8 @@ import tyro
 from agents import data
 from agents.evaluate import EvalConfig
 from agents.export import ExportConfig
+from agents.live.rate import RateConfig
+from agents.live.watch import WatchConfig
 from agents.predict import PredictConfig
 from agents.recipes import RECIPES, recipe_commands
 from agents.train_config import TrainConfig
@@ -43,6 +45,8 @@ def test_commands_are_understood():
         "rss-data": data.Command,
         "rss-recipe": recipe_commands(),
         "rss-export": ExportConfig,
+        "rss-watch": WatchConfig,
+        "rss-rate": RateConfig,
         "benchmarks.leaderboard": LeaderboardConfig,
     }
     pages = [path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")]

@@ -10,13 +10,15 @@ from agents.live.run_reader import find_runs
 
 
 def folders_of_ratings(folders: Sequence[Path]) -> dict[str, Path]:
-    """The folders of ratings that runs have, by the runs' names.
+    """The folders of ratings in some folders and in the runs below them, by what to call them.
 
     Raises:
         InputError: If a folder is not there.
     """
-    runs = find_runs(folders).items()
-    return {name: run / FOLDER_NAME for name, run in runs if (run / FOLDER_NAME).is_dir()}
+    places = {str(folder): folder for folder in folders} | find_runs(folders)
+    found = {name: place / FOLDER_NAME for name, place in places.items()}
+    by_folder = {folder.resolve(): name for name, folder in found.items() if folder.is_dir()}
+    return {name: folder for folder, name in by_folder.items()}
 
 
 def build_page(folders: Sequence[Path], ratings: Mapping[str, Path]) -> None:
