@@ -23,6 +23,7 @@ from rss_env.datasets import DATASETS, default_image_size, open_dataset
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 DATASETS_PAGE = (ROOT / "docs" / "datasets.md").read_text(encoding="utf-8")
 RECIPES_PAGE = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
 
@@ -107,7 +108,7 @@ def test_make_targets_exist():
 
 @pytest.mark.parametrize("package", ["rss_env", "agents"])
 def test_the_file_tree_is_the_tree(package):
-    tree = README.split("## Layout")[1]
+    tree = CONTRIBUTING.split("## Layout")[1]
     section = tree.split(f"\n{package}/")[1].split("\n\n")[0]
     section = re.split(r"\n(?=\S)", section)[0]
     named = set(re.findall(r"^  (\w+\.py|\w+/)", section, re.MULTILINE))
