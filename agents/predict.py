@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from agents.checkpoint import load_checkpoint
 from agents.command_line import run_command
-from agents.files import replace_file
+from agents.files import write_picture
 from agents.policies import SegmentationNetwork
 from agents.tiling import TileConfig, predict_tiles
 from rss_env.arguments import check_device
@@ -60,11 +60,6 @@ def predict(
     return logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
 
 
-def _save(picture: Image.Image, path: Path) -> None:
-    """Write a PNG in one move; a link in its place is replaced, not followed."""
-    replace_file(path, lambda temporary: picture.save(temporary, "PNG"))
-
-
 def predict_folder(config: PredictConfig) -> int:
     """Segment every image; returns how many.
 
@@ -93,9 +88,9 @@ def predict_folder(config: PredictConfig) -> int:
         target = config.out / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
         palette = description.palette_array
-        _save(palette_image(class_map, palette), target)
+        write_picture(target, palette_image(class_map, palette))
         blended = overlay(pixels, class_map, palette)
-        _save(Image.fromarray(blended), target.with_name(f"{target.stem}_overlay.png"))
+        write_picture(target.with_name(f"{target.stem}_overlay.png"), Image.fromarray(blended))
     return len(files)
 
 
