@@ -15,14 +15,14 @@ from pydantic import TypeAdapter, ValidationError
 from agents.own_network import is_own
 from agents.report import versions
 from agents.run_states import find_state
-from agents.train_config import TrainConfig
+from agents.train_config import TrainConfig, is_code
 from rss_env.errors import InputError
 from rss_env.scenes import Scenes
 
 _LONGEST = 2**20  # bytes of a config.json
 # Options that may name code, and whether a value does. What is code has to be named again: options
 # are a file, which may come from anybody.
-_CODE: dict[str, Callable[[str], bool]] = {"scorer": bool, "network": is_own}
+_CODE: dict[str, Callable[[str], bool]] = {"scorer": is_code, "network": is_own}
 # Options that may be others when a run goes on: none changes what is learned.
 _FREE = ("out", "resume", "allow_changes", "overwrite", "keep_states", "save_every")
 
@@ -80,9 +80,9 @@ def resumed_config(arguments: list[str] | None) -> TrainConfig | None:
         return None
     run, _ = find_state(known.resume)
     config = read_config(run)
-    for name, is_code in _CODE.items():
+    for name, names_code in _CODE.items():
         stored = getattr(config, name)
-        if stored is not None and is_code(stored) and getattr(known, name) is None:
+        if stored is not None and names_code(stored) and getattr(known, name) is None:
             raise InputError(
                 f"{run / 'config.json'} names the {name} {stored!r:.300}, which is code that would "
                 f"run with your rights; if it is yours, say so with --{name} and the same name"

@@ -19,6 +19,13 @@ from agents.sb3.config import ALGORITHMS as SB3_ALGORITHMS
 from agents.sb3.config import SB3Config
 from rss_env.errors import InputError
 
+_PERSON, _RATINGS = "person", "ratings:"
+
+
+def is_code(scorer: str) -> bool:
+    """Whether a scorer is a function of a module, rather than somebody's ratings."""
+    return scorer != _PERSON and not scorer.startswith(_RATINGS)
+
 
 @dataclass
 class TrainConfig:
@@ -101,15 +108,16 @@ class TrainConfig:
     @property
     def asks_a_person(self) -> bool:
         """Whether somebody is asked for ratings."""
-        return self.scorer == "person"
+        return self.scorer == _PERSON
 
     @property
     def ratings(self) -> Path | None:
         """The folder of the ratings that are learned from; None for another scorer, or none."""
-        kind, _, folder = (self.scorer or "").partition(":")
+        if self.scorer is None or is_code(self.scorer):
+            return None
         if self.asks_a_person:
             return self.out / RATINGS_FOLDER
-        return Path(folder) if kind == "ratings" and folder else None
+        return Path(self.scorer.removeprefix(_RATINGS))
 
     def check(self) -> None:
         """Refuse numbers that make no training, and folders that cannot take its results.

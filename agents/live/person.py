@@ -55,7 +55,7 @@ class PersonScorer:
         """
         if stars < 1:
             raise InputError(f"stars must be at least 1, got {stars}")
-        self._book = RatingBook(Path(folder))
+        self._book = RatingBook(folder)
         if not asks and not self._book.path.is_file():
             raise InputError(f"there are no ratings at {self._book.path}")
         self._stars, self._asks, self._poll = stars, asks, poll_seconds

@@ -114,9 +114,9 @@ def keys_of(images: ByteArray, action_maps: ByteArray) -> list[list[tuple[str, s
 class RatingBook:
     """A folder of questions and ratings; several processes may read it, and one page appends."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path | str):
         """Bind a folder, which need not be there yet."""
-        self.folder = folder
+        self.folder = Path(folder)
         self._scores: dict[tuple[str, str], float] = {}
         self._read_to, self._lines = 0, 0
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from figure_style import IMAGES, LINES, new_figure, save
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "2026-11-24-scores-against-labels"
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "2026-11-24-uncertain-cells"
 SUITES = {"shapes": "Shapes", "camvid": "CamVid photographs"}
 NAMES = {
     "rss": "scores (rss)",
