@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import re
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,8 @@ from PIL import Image
 
 from agents.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from agents.command_line import DataConfig
+from agents.live.person import PersonScorer
+from agents.live.serving import PageConfig, free_port
 from agents.policies import SegmentationNetwork
 from agents.resuming import resumed_config
 from agents.run_states import RunStates
@@ -136,6 +140,22 @@ def resume(path: Path) -> None:
     resumed_config(["--resume", str(path)])
 
 
+def replay_other_maps(path: Path) -> None:
+    (path / "ratings.jsonl").write_text("")
+    PersonScorer(path, asks=False)(
+        np.zeros((1, 4, 4, 3), np.uint8), np.zeros((1, 2, 4, 4), np.uint8)
+    )
+
+
+def listen_twice() -> None:
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with contextlib.suppress(OSError):  # somebody else is there: just as well
+            taken.bind(("127.0.0.1", 8050))
+            taken.listen()
+        free_port(PageConfig())
+
+
 # What raises each quoted message, by a part of it that no other has.
 CAUSES: dict[str, tuple[type[Exception], Callable[[Path], Any]]] = {
     "Namespace RSS": (gym.error.NamespaceNotFound, lambda path: without_registration()),
@@ -180,6 +200,8 @@ CAUSES: dict[str, tuple[type[Exception], Callable[[Path], Any]]] = {
             network="tiny-unet-group", start_from=str(checkpoint(path, "tiny-unet"))
         ),
     ),
+    "has no rating": (InputError, replay_other_maps),
+    "cannot listen": (InputError, lambda path: listen_twice()),
     "'triton' cannot run": (InputError, lambda path: choose("triton", torch.zeros(1), ("numba",))),
 }
 

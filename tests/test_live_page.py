@@ -21,7 +21,7 @@ import pytest
 from PIL import Image
 
 from agents.live.charts import COLOURS
-from agents.live.serving import PageConfig, _free_port
+from agents.live.serving import PageConfig, free_port
 from agents.live.watch import main as watch
 from rss_env.errors import InputError
 
@@ -244,12 +244,12 @@ def test_bad_arguments_are_told(arguments, message, tmp_path, monkeypatch, capsy
 
 
 def test_a_port_that_is_taken_is_named():
-    port = _free_port(PageConfig(port=0))
+    port = free_port(PageConfig(port=0))
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", port))
         taken.listen()
         with pytest.raises(InputError, match=f"cannot listen at 127.0.0.1, port {port}"):
-            _free_port(PageConfig(port=port))
+            free_port(PageConfig(port=port))
 
 
 def test_without_nicegui_it_is_asked_for(monkeypatch, tmp_path, capsys):

@@ -27,8 +27,8 @@ class PageConfig:
     """Open the page in a browser."""
 
 
-def _free_port(config: PageConfig) -> int:
-    """The port, or one that is free if it is 0.
+def free_port(config: PageConfig) -> int:
+    """The port to listen at, or one that is free if it is 0.
 
     Raises:
         InputError: If it cannot be listened at.
@@ -77,7 +77,7 @@ def serve(
     from nicegui import app, ui
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
-    port = _free_port(config)
+    port = free_port(config)
     if _is_loopback(config.host):
         # A site elsewhere may give its name this machine's address, and then ask in our name.
         allowed = ["localhost", "127.0.0.1", "[::1]", config.host]
