@@ -7,7 +7,6 @@ a known metric, what each class is worth there.
 
 from __future__ import annotations
 
-import importlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from agents.checkpoint import NetworkDescription
+from agents.extras import require
 from agents.files import replace_file
 from agents.policies import SegmentationNetwork, upsample
 from rss_env.errors import InputError
@@ -102,12 +102,7 @@ def require_onnx() -> None:
         InputError: If it is not; the message says how to get it.
     """
     for package in ("onnx", "onnxscript"):
-        try:
-            importlib.import_module(package)
-        except ImportError:
-            raise InputError(
-                f"{package} is not installed; get it with: pip install 'rss-env[onnx]'"
-            ) from None
+        require(package, package, "onnx")
 
 
 def onnx_of(program: ExportedProgram, about: dict[str, Any]) -> bytes:

@@ -15,7 +15,7 @@ from typing import Annotated
 import tyro
 
 from agents.command_line import errors_in_a_line, run_command
-from agents.live import require_nicegui
+from agents.extras import require
 from agents.live.page import build_page
 from agents.live.serving import PageConfig, serve
 from agents.resuming import resumed_config
@@ -72,7 +72,7 @@ def rate(config: RateConfig) -> None:
     options = config.train
     if options.ratings is None or not options.asks_a_person:
         raise InputError(f"rss-rate asks a person: scorer must be 'person', got {options.scorer!r}")
-    require_nicegui()
+    require("nicegui", "NiceGUI", "live")
     options.check()
     ratings = {str(options.out): options.ratings}
     training = multiprocessing.get_context("spawn").Process(target=_train, args=(options,))

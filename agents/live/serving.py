@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
 
-from agents.live import require_nicegui
+from agents.extras import require
 from rss_env.errors import InputError
 
 
@@ -73,7 +73,7 @@ def serve(
     Raises:
         InputError: If NiceGUI is missing, or the address cannot be listened at.
     """
-    require_nicegui()
+    require("nicegui", "NiceGUI", "live")
     from nicegui import app, ui
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 

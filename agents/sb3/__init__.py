@@ -13,10 +13,9 @@ names is asked for.
 from __future__ import annotations
 
 import importlib
-import importlib.util
 from typing import TYPE_CHECKING, Any
 
-from rss_env.errors import InputError
+from agents.extras import require
 
 if TYPE_CHECKING:
     from agents.sb3.arguments import a2c_arguments, ppo_arguments
@@ -52,12 +51,7 @@ def require_sb3() -> None:
     Raises:
         InputError: If it is not; the message says how to get it.
     """
-    try:
-        importlib.import_module("stable_baselines3")
-    except ImportError:
-        raise InputError(
-            "Stable-Baselines3 is not installed; get it with: pip install 'rss-env[sb3]'"
-        ) from None
+    require("stable_baselines3", "Stable-Baselines3", "sb3")
 
 
 def __getattr__(name: str) -> Any:
