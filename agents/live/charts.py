@@ -34,8 +34,8 @@ def _chart(title: str, x: str, y: str, series: list[dict[str, Any]], **options: 
     return {
         "animation": False,
         "title": {"text": title, "textStyle": {"fontSize": 14, **text}},
-        "legend": {"data": named, "top": 24, "type": "scroll", "textStyle": text},
-        "grid": {"left": 56, "right": 16, "top": 56, "bottom": 44},
+        "legend": {"data": named, "top": 30, "type": "scroll", "textStyle": text},
+        "grid": {"left": 56, "right": 16, "top": 62, "bottom": 44},
         "tooltip": {"trigger": "axis", "confine": True},
         "xAxis": {"type": "value", "name": x, "nameGap": 26, **axis},
         "yAxis": {"type": "value", "name": y, "nameGap": 38, "min": 0, **axis},

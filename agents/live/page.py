@@ -15,7 +15,7 @@ def folders_of_ratings(folders: Sequence[Path]) -> dict[str, Path]:
     Raises:
         InputError: If a folder is not there.
     """
-    places = {str(folder): folder for folder in folders} | find_runs(folders)
+    places = {folder.resolve().name: folder for folder in folders} | find_runs(folders)
     found = {name: place / FOLDER_NAME for name, place in places.items()}
     by_folder = {folder.resolve(): name for name, folder in found.items() if folder.is_dir()}
     return {name: folder for folder, name in by_folder.items()}

@@ -74,7 +74,7 @@ def rate(config: RateConfig) -> None:
         raise InputError(f"rss-rate asks a person: scorer must be 'person', got {options.scorer!r}")
     require("nicegui", "NiceGUI", "live")
     options.check()
-    ratings = {str(options.out): options.ratings}
+    ratings = {options.out.resolve().name: options.ratings}
     training = multiprocessing.get_context("spawn").Process(target=_train, args=(options,))
     training.start()
     try:
