@@ -1,0 +1,80 @@
+"""A scorer whose scores are those of a metric teaches what the labels would."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from agents.command_line import DataConfig
+from agents.rss_config import RSSConfig
+from agents.train import train
+from agents.train_config import TrainConfig
+from rss_env.datasets import open_dataset
+
+SIZE = 16
+
+
+def known_labels() -> dict[bytes, np.ndarray]:
+    dataset = open_dataset("Shapes")
+    labels: dict[bytes, np.ndarray] = {}
+    for index in range(len(dataset)):
+        image, label = dataset.read(index, (SIZE, SIZE))
+        assert label is not None
+        labels[image.tobytes()] = label
+    return labels
+
+
+LABELS: dict[bytes, np.ndarray] = {}
+
+
+def mean_iou(images: torch.Tensor, action_maps: torch.Tensor) -> np.ndarray:
+    """Mean IoU over the classes in map or label, looked up by the image: a slow scorer."""
+    LABELS.update(LABELS or known_labels())
+    scores = np.zeros(action_maps.shape[:2], np.float32)
+    for g, image in enumerate(images.numpy()):
+        label = LABELS[image.tobytes()]
+        for k, class_map in enumerate(action_maps[g].numpy()):
+            valid = label != 255
+            there = np.union1d(class_map[valid], label[valid])
+            iou = [
+                ((class_map == c) & (label == c)).sum()
+                / (((class_map == c) | (label == c)) & valid).sum()
+                for c in there
+            ]
+            scores[g, k] = np.mean(iou)
+    return scores
+
+
+def weights(out: Path, scorer: str | None, model: str) -> dict[str, torch.Tensor]:
+    train(
+        TrainConfig(
+            out=out,
+            data=DataConfig("RSS/Shapes-ImageReward-v0"),
+            agent=RSSConfig(score_model=model),  # type: ignore[arg-type]
+            image_size=(SIZE,),
+            scales=(8, 2),
+            num_images=4,
+            group_size=4,
+            updates=3,
+            eval_every=3,
+            horizontal_flip=False,
+            scorer=scorer,
+        )
+    )
+    return load_file(out / "model.safetensors")
+
+
+def test_a_scorer_of_the_metric_teaches_what_labels_teach(tmp_path, one_thread):
+    from_labels = weights(tmp_path / "labels", None, "auto")
+    from_scorer = weights(tmp_path / "scorer", f"{__name__}:mean_iou", "metric")
+    assert from_labels.keys() == from_scorer.keys()
+    for name, value in from_labels.items():
+        torch.testing.assert_close(from_scorer[name], value, rtol=1e-3, atol=1e-4)
+    linear = weights(tmp_path / "linear", f"{__name__}:mean_iou", "auto")
+    apart = max(
+        float((linear[n] - v).abs().max()) for n, v in from_labels.items() if v.is_floating_point()
+    )
+    assert apart > 1e-3
