@@ -34,6 +34,8 @@ class RSSEnv(gym.Env[Any, Any]):
                 "a single environment has group_size=1; use gym.make_vec for groups of maps"
             )
         self._vector = RSSVectorEnv(1, autoreset_mode="Disabled", **arguments)
+        # Gymnasium 1.2's vector environments write into that of their first sub-environment.
+        self.metadata = dict(type(self).metadata)
         self.observation_space = self._vector.single_observation_space
         self.action_space = self._vector.single_action_space
         self.render_mode = self._vector.render_mode

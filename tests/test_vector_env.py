@@ -75,6 +75,13 @@ def test_declares_its_autoreset_mode(mode):
     assert RSSVectorEnv.metadata.get("autoreset_mode") is None  # not shared between instances
 
 
+def test_vector_environments_of_singles_do_not_change_the_class():
+    single = gym.make("RSS/Shapes-ImageReward-v0", num_scenes=2).unwrapped
+    single.metadata["autoreset_mode"] = AutoresetMode.DISABLED  # as SyncVectorEnv does
+    assert "autoreset_mode" not in type(single).metadata
+    assert "autoreset_mode" not in RSSVectorEnv.metadata
+
+
 def test_episodes_terminate_after_one_step():
     env = make()
     env.reset(seed=0)
