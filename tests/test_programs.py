@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -119,15 +119,8 @@ def test_what_is_missing_or_too_large_is_said_and_nothing_written(tmp_path, caps
         assert not list(tmp_path.glob("n.*"))
         return capsys.readouterr().err
 
-    imported = programs.importlib.import_module
-
-    def without_onnxscript(name: str, *arguments: Any) -> Any:
-        if name == "onnxscript":
-            raise ImportError(name)
-        return imported(name, *arguments)
-
     with monkeypatch.context() as patch:
-        patch.setattr(programs.importlib, "import_module", without_onnxscript)
+        patch.setitem(sys.modules, "onnxscript", None)
         assert "onnxscript is not installed; get it with: pip install 'rss-env[onnx]'" in refused()
     with monkeypatch.context() as patch:
         patch.setattr(programs, "_ONNX_LIMIT", 1000)
