@@ -14,6 +14,7 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
+from lowest_versions import lowest_versions
 from test_docs import BLOCK, GET_STARTED, SHORTER, commands
 
 ROOT = Path(__file__).parents[1]
@@ -123,3 +124,12 @@ def test_get_started_works_word_by_word_with_the_wheel(clean, tmp_path):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert Path(done.stdout.splitlines()[-1]).is_relative_to(clean.parents[1])
     assert len(list((tmp_path / "segmented").glob("*_overlay.png"))) == 4
+
+
+def test_every_dependency_has_a_lowest_version_that_is_tried(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        metadata = archive.read(next(n for n in archive.namelist() if n.endswith("/METADATA")))
+    required = re.findall(r"^Requires-Dist: ([\w-]+)[^;\n]*$", metadata.decode(), re.MULTILINE)
+    tried = lowest_versions((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert len(required) > 10
+    assert set(required) == set(tried)
