@@ -54,7 +54,12 @@ class MetricDecision(nn.Module):
 
     def forward(self, logits: torch.Tensor) -> torch.Tensor:
         """Values (B, C, H, W) whose largest is the decision; the logits, if nothing was seen."""
-        return self.values(logits) if self.gains.any() else logits
+        return self.values(logits) if self.has_observed else logits
+
+    @property
+    def has_observed(self) -> bool:
+        """Whether anything was seen, so that there is a metric to decide for."""
+        return bool(self.gains.any())
 
     def values(self, logits: torch.Tensor) -> torch.Tensor:
         """What each class of each pixel is worth, (B, C, H, W), once something was seen."""

@@ -134,10 +134,7 @@ def evaluate_full_resolution(
         if label is None:
             raise InputError("the split has no labels to evaluate against")
         if windows is not None and windows.tiles:
-            found = predict_tiles(
-                network, image, image_size, scale=windows.scale, overlap=windows.overlap
-            )
-            maps = torch.from_numpy(found)[None]
+            maps = torch.from_numpy(predict_tiles(network, image, image_size, windows))[None]
         else:
             image, _ = dataset.read(index, image_size)
             logits = network(torch.from_numpy(image).to(device)[None])

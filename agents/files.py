@@ -64,6 +64,25 @@ def write_bytes(path: Path, content: bytes) -> None:
     replace_file(path, write)
 
 
+def new_lines(path: Path, position: int) -> tuple[list[bytes], int]:
+    """The lines that a file has behind a position, but for one that is being written.
+
+    Returns:
+        The lines without their ends, and the position behind them; nothing new if there is no file.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            file.seek(position)
+            found = file.read()
+    except FileNotFoundError:
+        return [], position
+    end = found.rfind(b"\n") + 1
+    return found[:end].splitlines(), position + end
+
+
 def write_picture(path: Path, picture: Image.Image) -> None:
     """Write a PNG in one move; a link in its place is replaced, not followed.
 

@@ -80,9 +80,7 @@ def predict_folder(config: PredictConfig) -> int:
         image = read_image(path)
         pixels = np.array(image)
         if windows.tiles:
-            class_map = predict_tiles(
-                network, pixels, size, scale=windows.scale, overlap=windows.overlap
-            )
+            class_map = predict_tiles(network, pixels, size, windows)
         else:
             class_map = predict(network, image, size)
         target = config.out / f"{name}.png"

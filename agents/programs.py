@@ -34,7 +34,7 @@ class PixelValues(nn.Module):
         """Wrap a trained network."""
         super().__init__()
         self.network = network.eval()
-        self.decides = bool(network.decide.gains.any())
+        self.decides = network.decide.has_observed
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits or worths (B, C, H, W) float32 of images (B, H, W, 3) uint8."""
@@ -76,8 +76,8 @@ def about_program(network: SegmentationNetwork, description: NetworkDescription)
 
     `output` is `logits`, or `worths` if the largest is not always the most likely class.
     """
-    decides = PixelValues(network).decides
-    return {**asdict(description), "output": "worths" if decides else "logits"}
+    output = "worths" if network.decide.has_observed else "logits"
+    return {**asdict(description), "output": output}
 
 
 def write_program(path: Path, program: ExportedProgram, about: dict[str, Any]) -> None:

@@ -153,15 +153,12 @@ def predict_tiles(
     network: SegmentationNetwork,
     pixels: ByteArray,
     image_size: tuple[int, int],
-    *,
-    scale: float = 1.0,
-    overlap: float = 0.5,
-    batch: int = 8,
+    windows: TileConfig,
 ) -> ByteArray:
     """The answer for every pixel of an image in windows, (H, W) uint8; see `blended_bands`.
 
     Raises:
         InputError: If scale or overlap are out of range.
     """
-    bands = blended_bands(network, pixels, image_size, scale=scale, overlap=overlap, batch=batch)
+    bands = blended_bands(network, pixels, image_size, scale=windows.scale, overlap=windows.overlap)
     return torch.cat([band.argmax(0).to(torch.uint8) for band in bands]).numpy()

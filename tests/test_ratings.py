@@ -106,8 +106,10 @@ def test_a_torn_line_is_passed_over_and_the_next_rating_starts_a_line(tmp_path):
 )
 def test_a_line_that_is_no_rating_is_named(tmp_path, line):
     (tmp_path / "ratings.jsonl").write_text(line + "\n")
-    with pytest.raises(InputError, match="line 1 is no rating"):
-        RatingBook(tmp_path).scores()
+    book = RatingBook(tmp_path)
+    for _ in range(2):  # it stays what it is, and where it is
+        with pytest.raises(InputError, match="line 1 is no rating"):
+            book.scores()
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"question": "../../etc/passwd"}', '{"question": 3}'])

@@ -100,6 +100,20 @@ def test_damaged_files_are_named(run, name, content):
         RunReader(run, "mine")
 
 
+def test_a_damaged_line_is_named_each_time_and_no_row_is_read_twice(run):
+    first, *rest = (run / "metrics.jsonl").read_text().splitlines()
+    (run / "metrics.jsonl").write_text(first + "\n")
+    reader = RunReader(run, "mine")
+    (run / "metrics.jsonl").write_text("\n".join([first, rest[0], "nonsense"]) + "\n")
+    for _ in range(2):
+        with pytest.raises(InputError, match="line 3"):
+            reader.refresh()
+        assert [row["update"] for row in reader.rows] == [1]
+    (run / "metrics.jsonl").write_text("\n".join([first, *rest]) + "\n")
+    reader.refresh()
+    assert [row["update"] for row in reader.rows] == [1, 2, 3, 4]
+
+
 def test_runs_are_found_in_folders(trained):
     above = trained.parents[1]
     assert find_runs([trained]) == {"run": trained}

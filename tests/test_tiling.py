@@ -54,7 +54,7 @@ def test_a_network_that_sees_one_pixel_says_the_same(size, overlap):
         values = in_windows(network, image, overlap=overlap, batch=batch)
         assert values.dtype == torch.float32
         torch.testing.assert_close(values, expected, rtol=1e-4, atol=1e-5)
-    answer = predict_tiles(network, image, WINDOW, overlap=overlap)
+    answer = predict_tiles(network, image, WINDOW, TileConfig(overlap=overlap))
     assert answer.dtype == np.uint8
     assert (answer == expected.argmax(0).numpy()).mean() > 0.99  # but for ties within rounding
 
@@ -147,7 +147,7 @@ def test_weights_of_neighbours_add_up_to_one():
 )
 def test_what_makes_no_windows_is_refused(options, message):
     with pytest.raises(InputError, match=message):
-        predict_tiles(convolution(1), random_image((20, 30)), WINDOW, **options)
+        predict_tiles(convolution(1), random_image((20, 30)), WINDOW, TileConfig(**options))
     with pytest.raises(InputError, match=message):
         TileConfig(tiles=True, **options).check()
 
@@ -179,7 +179,7 @@ def test_the_commands_look_at_windows_if_asked(checkpoint, tmp_path, folder_data
     assert (maps[0] != maps[1]).any()
     network, _ = evaluate.load_checkpoint(checkpoint)
     image = np.array(Image.open(pictures / "a.png"))
-    assert (maps[1] == predict_tiles(network, image, (16, 16), overlap=0.25)).all()
+    assert (maps[1] == predict_tiles(network, image, (16, 16), TileConfig(overlap=0.25))).all()
 
     (tmp_path / "list.txt").write_text("photo 0\nphoto 3\n")
     data = [f"--{name}={folder_data[name]}" for name in ("images", "labels", "classes")]
@@ -192,7 +192,7 @@ def test_the_commands_look_at_windows_if_asked(checkpoint, tmp_path, folder_data
     for name in ("photo 0", "photo 3"):
         image = np.array(Image.open(f"{folder_data['images']}/{name}.png"))
         label = np.array(Image.open(f"{folder_data['labels']}/{name}.png"))
-        answer = predict_tiles(network, image, (16, 16), scale=0.5)
+        answer = predict_tiles(network, image, (16, 16), TileConfig(scale=0.5))
         right += int(((answer == label) & (label != 255)).sum())
         valid += int((label != 255).sum())
     assert found["pixel_accuracy"] == pytest.approx(right / valid)

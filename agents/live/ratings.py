@@ -12,8 +12,9 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
-from agents.files import write_json, write_tensors
+from agents.files import new_lines, write_json, write_tensors
 from rss_env.errors import InputError
 
 RATINGS_NAME = "ratings.jsonl"
@@ -66,6 +67,9 @@ class Rating:
         return self.stars / self.out_of
 
 
+_RATING = TypeAdapter(Rating)
+
+
 @dataclass(frozen=True)
 class Question:
     """Maps to be rated.
@@ -84,7 +88,7 @@ class Question:
     class_names: tuple[str, ...]
     palette: ByteArray
 
-    @property
+    @cached_property
     def name(self) -> str:
         """The same for the same images and maps."""
         return _digest(self.images, self.action_maps)
@@ -131,18 +135,11 @@ class RatingBook:
         Raises:
             InputError: If a line is no rating.
         """
-        try:
-            with self.path.open("rb") as file:
-                file.seek(self._read_to)
-                new = file.read()
-        except FileNotFoundError:
-            return self._scores
-        whole, _, _ = new.rpartition(b"\n")
-        for line in whole.splitlines():
-            self._lines += 1
-            if (rating := self._read_line(line)) is not None:
+        lines, end = new_lines(self.path, self._read_to)
+        for number, line in enumerate(lines, self._lines + 1):
+            if (rating := self._read_line(line, number)) is not None:
                 self._scores[rating.key] = rating.score
-        self._read_to += len(whole) + bool(whole)
+        self._read_to, self._lines = end, self._lines + len(lines)
         return self._scores
 
     @property
@@ -150,15 +147,15 @@ class RatingBook:
         """How many different maps have been rated."""
         return len(self.scores())
 
-    def _read_line(self, line: bytes) -> Rating | None:
+    def _read_line(self, line: bytes, number: int) -> Rating | None:
         """A rating; None if the line was torn by a power cut and was never confirmed."""
-        where = f"{self.path}, line {self._lines}"
+        where = f"{self.path}, line {number}"
         try:
             if not line.startswith(b"{") or not line.endswith(b"}"):
                 if line.startswith(b"{") or not line.strip():
                     return None
                 raise ValueError("it is no JSON object")
-            rating = TypeAdapter(Rating).validate_json(line, strict=True)
+            rating = _RATING.validate_json(line, strict=True)
             if not 0 <= rating.stars <= rating.out_of or rating.out_of < 1:
                 raise ValueError(f"{rating.stars} of {rating.out_of} stars")
         except (ValueError, ValidationError) as error:
@@ -184,7 +181,7 @@ class RatingBook:
             if not 0 <= given <= question.stars:
                 raise InputError(f"stars must be in 0..{question.stars}, got {given}")
             ratings.append(Rating(*keys[g][k], given, question.stars, question.name, now))
-        text = "".join(json.dumps(rating.__dict__) + "\n" for rating in ratings)
+        text = "".join(json.dumps(asdict(rating)) + "\n" for rating in ratings)
         with self.path.open("ab+") as file:
             if file.tell():
                 file.seek(-1, os.SEEK_END)

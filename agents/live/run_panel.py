@@ -47,7 +47,7 @@ class _Chart:
 
     def __init__(self, name: str):
         self._element = ui.echart({"series": []}, renderer="svg").classes("w-full h-72")
-        self._element.mark(name).props(f'data-testid="{name}"')
+        self._element.props(f'data-testid="{name}"')
 
     def draw(self, options: dict[str, Any]) -> None:
         self._element.visible = any(line["data"] for line in options["series"])

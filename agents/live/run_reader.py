@@ -10,6 +10,7 @@ from typing import Literal, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from agents.files import new_lines
 from agents.report import METRICS_NAME, OVERLAY_NAME
 from agents.resuming import read_config
 from agents.run_folder import PROGRESS_NAME, VALIDATION_NAME
@@ -66,6 +67,8 @@ class Validation:
 
 
 _Content = TypeVar("_Content", Progress, Validation)
+_ROW = TypeAdapter(dict[str, float])
+_PROGRESS, _VALIDATION = TypeAdapter(Progress), TypeAdapter(Validation)
 
 
 class RunReader:
@@ -100,31 +103,27 @@ class RunReader:
         """
         known = (len(self.rows), self.progress, self.validation)
         self._read_rows()
-        self.progress = self._read_json(PROGRESS_NAME, TypeAdapter(Progress))
-        self.validation = self._read_json(VALIDATION_NAME, TypeAdapter(Validation))
+        self.progress = self._read_json(PROGRESS_NAME, _PROGRESS)
+        self.validation = self._read_json(VALIDATION_NAME, _VALIDATION)
         return known != (len(self.rows), self.progress, self.validation)
 
     def _read_rows(self) -> None:
         path = self.folder / METRICS_NAME
-        try:
-            if path.stat().st_size < self._read_to:  # the run went on from an earlier state
-                self.rows, self._read_to = [], 0
-            with path.open("rb") as file:
-                file.seek(self._read_to)
-                new = file.read()
-        except FileNotFoundError:
-            return
-        whole, _, _ = new.rpartition(b"\n")
-        for line in whole.splitlines():
+        if path.is_file() and path.stat().st_size < self._read_to:
+            self.rows, self._read_to = [], 0  # the run went on from an earlier state
+        lines, end = new_lines(path, self._read_to)
+        rows: list[dict[str, float]] = []
+        for number, line in enumerate(lines, len(self.rows) + 1):
             try:
-                row = TypeAdapter(dict[str, float]).validate_json(line)
+                row = _ROW.validate_json(line)
                 if not {"update", "score_queries"} <= set(row):
                     raise ValueError("it has no update or no score_queries")
             except (ValidationError, ValueError) as error:
                 reason = " ".join(str(error).split())[:200]
-                raise InputError(f"{path}, line {len(self.rows) + 1}: {reason}") from None
-            self.rows.append(row)
-        self._read_to += len(whole) + bool(whole)
+                raise InputError(f"{path}, line {number}: {reason}") from None
+            rows.append(row)
+        self.rows += rows
+        self._read_to = end
 
     def _read_json(self, name: str, kind: TypeAdapter[_Content]) -> _Content | None:
         path = self.folder / name
