@@ -72,6 +72,24 @@ class Variant:
 
 _POLICY_GRADIENT = ("--objective", "policy_gradient")
 _PARTS = ("psr", "psd", "syncan")
+_CLIPPED = {
+    "entropy-0.02": ("--baseline.entropy", "0.02"),
+    "entropy-0.2": ("--baseline.entropy", "0.2"),
+    "epochs-2": ("--baseline.epochs", "2"),
+}
+_UNCLIPPED = {
+    "entropy-0.15": ("--baseline.entropy", "0.15"),
+    "entropy-1.5": ("--baseline.entropy", "1.5"),
+    "exploration-0.1": ("--baseline.exploration", "0.1"),
+}
+_SLOWER = {"rate-1e-3": ("--learning-rate", "1e-3")}
+# What the plain policy gradients were tuned over, beside the settings they ship with.
+_TUNING = {
+    f"{name}-{setting}": Variant(("--algo", name, *arguments))
+    for names, settings in ((("reinforce", "rloo"), _UNCLIPPED), (("grpo", "ppo"), _CLIPPED))
+    for name in names
+    for setting, arguments in (settings | _SLOWER).items()
+}
 # SB3's own policy has a distribution and 512 x C weights for every cell: few cells, a low rate.
 _STOCK = (
     *("--sb3.policy", "cnn", "--sb3.entropy", "0", "--learning-rate", "3e-4"),
@@ -109,6 +127,7 @@ VARIANTS = {
             "ppo",
         )
     },
+    **_TUNING,
     "sb3-ppo": Variant(("--algo", "sb3-ppo", "--num-images", "8")),
     "sb3-a2c": Variant(("--algo", "sb3-a2c", "--num-images", "8")),
     "sb3-ppo-cnn": Variant(("--algo", "sb3-ppo", *_STOCK)),
@@ -119,6 +138,7 @@ GROUPS = {
     "headline": ["psl", "rss", "rss-pixel"],
     "supervised": ["psl", "psl-metric", "psl-dice", "psl-multiscale"],
     "plain": ["reinforce", "rloo", "grpo", "ppo"],
+    "plain-tuning": list(_TUNING),
     "sb3": ["sb3-ppo", "sb3-a2c", "sb3-ppo-cnn", "sb3-a2c-cnn"],
     "feedback": ["rss-rating-5", "rss-ranking", "rss-noisy-0.05", "rss-noisy-0.1"],
     "ablations": [name for name in VARIANTS if name.startswith("rss")],
