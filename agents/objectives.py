@@ -17,6 +17,7 @@ from agents.advantages import leave_one_out, synchronised_deviation
 from agents.distributed import mean_over_ranks
 from rss_env.kernels.advantage_map import advantage_map
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
+from rss_env.kernels.whitened_residuals import whitened_residuals
 
 _MOST_WEIGHT = 2.0  # of a cell of an older map in the policy gradient
 
@@ -150,31 +151,14 @@ def whitened_regression(
 
     Source: generalised least squares (Aitken, 1936), with random or free intercepts of groups.
     """
-    groups, members = scores.shape[1:]
-    present = scores.new_ones(scores.shape) if valid is None else valid[..., None].expand_as(scores)
-    present = present.flatten(1).double()
+    there = torch.ones_like(scores, dtype=torch.bool)
+    present = (there if valid is None else there & valid[..., None]).flatten(1)
     residual = (predicted - scores).flatten(1).double() * present
-    total = covariance.double() * present[:, :, None]
-    total *= present[:, None]
-    # A score that is not there has residual 0, and a variance that keeps the sum positive.
-    total.diagonal(dim1=1, dim2=2).add_(noise.flatten(1) * present + (1 - present))
-    # (Without a check of the result, for which a host would have to wait for its device.)
-    factor = torch.linalg.cholesky_ex(total).L
-    whitened = residual.detach()[..., None]
-    if offset is None:
-        whitened = torch.cholesky_solve(whitened, factor)
-    else:
-        indicator = torch.eye(groups, dtype=total.dtype, device=total.device)
-        indicator = indicator.repeat_interleave(members, 0) * present[..., None]
-        solved = torch.cholesky_solve(torch.cat([whitened, indicator], 2), factor)
-        whitened, spread = solved[..., :1], solved[..., 1:]
-        precision = indicator.mT @ spread
-        absent = (precision.diagonal(dim1=1, dim2=2) == 0).double()
-        precision = precision + (1 / offset.double()[:, None] + absent).diag_embed()
-        common = torch.linalg.solve_ex(precision, indicator.mT @ whitened).result
-        whitened = whitened - spread @ common
-    count = mean_over_ranks(present.sum()).clamp(min=1)
-    return ((whitened[..., 0] * residual).sum() / count).to(predicted.dtype)
+    whitened = whitened_residuals(
+        residual.detach(), covariance, noise.flatten(1), present, scores.shape[2], offset
+    )
+    count = mean_over_ranks(present.sum().double()).clamp(min=1)
+    return ((whitened * residual).sum() / count).to(predicted.dtype)
 
 
 def policy_gradient(

@@ -19,6 +19,7 @@ from rss_env.kernels.label_covariance import label_covariance
 from rss_env.kernels.label_table import label_table
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 from rss_env.kernels.sample_classes import sample_classes
+from rss_env.kernels.whitened_residuals import whitened_residuals
 
 LABELS, MAPS, INDEX, MIRRORED = problem(3, 5, 3, 7, 11, 3, 5, 0.2)
 LOOKUPS = {
@@ -49,6 +50,11 @@ CALLS = {
         {},
     ),
     "pairwise_difference": (pairwise_spatial_difference, (torch.rand(2, 4), OWN), {}),
+    "whitened_residuals": (
+        whitened_residuals,
+        (torch.rand(2, 4), torch.eye(4).repeat(2, 1, 1), torch.rand(2, 4), torch.rand(2, 4) < 2, 2),
+        {},
+    ),
 }
 EACH_CALL = pytest.mark.parametrize("name", CALLS)
 

@@ -12,6 +12,7 @@ from agents.cell_sample import sample_cells
 from agents.objectives import group_variances, relative_regression, whitened_regression
 from agents.score_models import cell_uncertainty
 from rss_env.feedback import Feedback
+from rss_env.kernels.whitened_residuals import whitened_residuals
 from rss_env.rewards import METRICS, score_counts
 
 NOISE = torch.linspace(0.1, 1.2, 24, dtype=torch.float64).view(2, 3, 4)
@@ -110,6 +111,30 @@ def test_group_variances_are_those_of_centred_scores():
     torch.testing.assert_close(variances.flatten(1), covariance.diagonal(dim1=1, dim2=2))
     diagonal = centred(covariance, 4).diagonal(dim1=1, dim2=2)
     torch.testing.assert_close(within, diagonal.unflatten(1, (3, 4)).mean(2))
+
+
+@pytest.mark.parametrize("offset", [None, 0.3, torch.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("images", "number", "members"), [(1, 1, 1), (3, 2, 3), (5, 9, 7)])
+def test_faces_of_whitened_residuals_agree(images, number, members, dtype, offset):
+    predicted, scores, covariance = groups(1, images, number, members)
+    present = torch.rand(images, number, 1, generator=torch.Generator().manual_seed(0)) < 0.7
+    present[-1] = False
+    common = None if offset is None else torch.full((images,), offset, dtype=dtype)
+    given = (
+        (predicted - scores).flatten(1).to(dtype),
+        covariance.to(dtype),
+        torch.linspace(0.1, 1.2, images * number * members).view(images, -1).to(dtype),
+        present.expand(-1, -1, members).flatten(1),
+        members,
+        common,
+    )
+    reference, found = (
+        whitened_residuals(*given, implementation=i) for i in ("reference", "numba")
+    )
+    assert found.dtype == torch.float64
+    torch.testing.assert_close(found, reference, rtol=1e-9, atol=1e-9)
+    assert found.any() or members == 1
 
 
 @pytest.mark.parametrize("metric", METRICS)

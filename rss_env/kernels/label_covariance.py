@@ -37,80 +37,94 @@ def label_covariance_reference(
 
 
 @BatchLoop
-def _second_moments(
+def _covariances(
     probabilities,  # (B, C, cells) floating point
     maps,  # (B, N, cells) uint8
     hit_weights,  # (B, N, S, C) floating point
     class_weights,  # (B, N, S, C) floating point
     offsets,  # (S + 1,) int64
-    means,  # (B, N, cells), zeros; written: what each cell gives, times the root of its count
-    result,  # (B, S, N, N) floating point; written: the mean products, summed over cells
+    result,  # (B, S, N, N) floating point; written
 ):
     images, members, _ = maps.shape
     classes, scales = probabilities.shape[1], offsets.size - 1
     width = (members + 15) // 16 * 16  # whole vectors, also of the lower triangle's rows
-    size = 64  # cells whose maps are brought together, so that memory is read in order
+    size = 32  # cells brought together, so that they stay in the cache
     for n in numba.prange(images * scales):
         b, s = n // scales, n % scales
-        rates = np.empty((classes, size), result.dtype)
+        rates = np.empty((size, classes), result.dtype)
         own = np.zeros((size, members), np.uint8)
+        # What each map gives at a cell, times the root of its count: where the label is the map's
+        # class, and on average.
         roots = np.zeros((size, members), result.dtype)
-        # What the maps of one class give at each of four cells, and zeros for the other maps.
+        means = np.zeros((size, width), result.dtype)
+        # The first of it for the maps of one class at each of four cells, zeros for the other maps.
         alike = np.zeros((4, classes, width), result.dtype)
         sums = np.zeros((members, width), result.dtype)
         hits = np.zeros((members, classes), result.dtype)
         labelled = np.zeros(classes, result.dtype)
-        total = np.empty(size, result.dtype)
+        hit = hit_weights[b, :, s].copy()
+        everywhere = class_weights[b, :, s].T.copy()
         for start in range(offsets[s], offsets[s + 1], size):
             count = min(size, offsets[s + 1] - start)
-            total[:] = 0
             for c in range(classes):
                 for q in range(count):
-                    rates[c, q] = probabilities[b, c, start + q]
-                    labelled[c] += rates[c, q]
-                    total[q] += rates[c, q]
-            for q in range(count):
-                total[q] = 1 / np.sqrt(total[q])
+                    rates[q, c] = probabilities[b, c, start + q]
+                    labelled[c] += rates[q, c]
             for k in range(members):
-                mean = means[b, k, start : start + count]
-                for c in range(classes):
-                    everywhere = class_weights[b, k, s, c]
-                    for q in range(count):
-                        mean[q] += everywhere * rates[c, q]
                 for q in range(count):
-                    choice = maps[b, k, start + q]
-                    rate, weight = rates[choice, q], hit_weights[b, k, s, choice]
-                    own[q, k] = choice
-                    roots[q, k] = weight * np.sqrt(rate)
-                    hits[k, choice] += weight * rate
-                    mean[q] = (mean[q] + weight * rate) * total[q]
-                for q in range(count, (count + 3) // 4 * 4):
-                    roots[q, k] = 0
+                    own[q, k] = maps[b, k, start + q]
+            for q in range(count):
+                rate, mean = rates[q], means[q]
+                unit = 1 / np.sqrt(rate.sum())
+                mean[:] = 0
+                for c in range(classes):
+                    for k in range(members):
+                        mean[k] += everywhere[c, k] * (rate[c] * unit)
+                for k in range(members):
+                    choice = own[q, k]
+                    given = hit[k, choice] * rate[choice]
+                    hits[k, choice] += given
+                    mean[k] += given * unit
+                for c in range(classes):
+                    rate[c] = np.sqrt(rate[c])
+                for k in range(members):
+                    roots[q, k] = hit[k, own[q, k]] * rate[own[q, k]]
+            for q in range(count, (count + 3) // 4 * 4):
+                roots[q] = 0
+                means[q] = 0
             for first in range(0, count, 4):  # four at once, as the row is what has to be moved
+                mean0, mean1 = means[first], means[first + 1]
+                mean2, mean3 = means[first + 2], means[first + 3]
                 for q in range(4):
                     for k in range(members):
                         alike[q, own[first + q, k], k] = roots[first + q, k]
                 for k in range(members):
-                    class0, class1 = own[first, k], own[first + 1, k]
-                    class2, class3 = own[first + 2, k], own[first + 3, k]
+                    alike0, alike1 = alike[0, own[first, k]], alike[1, own[first + 1, k]]
+                    alike2, alike3 = alike[2, own[first + 2, k]], alike[3, own[first + 3, k]]
                     root0, root1 = roots[first, k], roots[first + 1, k]
                     root2, root3 = roots[first + 2, k], roots[first + 3, k]
+                    own0, own1, own2, own3 = mean0[k], mean1[k], mean2[k], mean3[k]
+                    row = sums[k]
                     for j in range((k // 16 + 1) * 16):
-                        shared = root0 * alike[0, class0, j] + root1 * alike[1, class1, j]
-                        shared += root2 * alike[2, class2, j] + root3 * alike[3, class3, j]
-                        sums[k, j] += shared
+                        shared = root0 * alike0[j] - own0 * mean0[j]
+                        shared += root1 * alike1[j] - own1 * mean1[j]
+                        shared += root2 * alike2[j] - own2 * mean2[j]
+                        row[j] += shared + (root3 * alike3[j] - own3 * mean3[j])
                 for q in range(4):
                     for k in range(members):
                         alike[q, own[first + q, k], k] = 0
         # What the class weights share with the hits, and among themselves, is a matter of counts.
+        hits_of_class = hits.T.copy()
         for k in range(members):
+            row = sums[k]
+            for c in range(classes):
+                one, hit_by_one = everywhere[c, k], hits[k, c]
+                for j in range(k + 1):
+                    other = everywhere[c, j]
+                    row[j] += one * (hits_of_class[c, j] + labelled[c] * other) + hit_by_one * other
             for j in range(k + 1):
-                product = sums[k, j]
-                for c in range(classes):
-                    one, other = class_weights[b, k, s, c], class_weights[b, j, s, c]
-                    product += one * (hits[j, c] + labelled[c] * other) + hits[k, c] * other
-                result[b, s, k, j] = product
-                result[b, s, j, k] = product
+                result[b, s, k, j] = row[j]
+                result[b, s, j, k] = row[j]
 
 
 def _empty_covariance(probabilities, maps, hits, others, offsets: Sequence[int], **_):
@@ -154,13 +168,7 @@ def label_covariance(
         from rss_env.kernels.triton.label_covariance import label_covariance_triton
 
         return label_covariance_triton(probabilities, maps, *weights, offsets)
-    images, members, _ = maps.shape
-    scales = len(offsets) - 1
-    means = probabilities.new_zeros(maps.shape)
-    result = probabilities.new_empty(images, scales, members, members)
-    starts = torch.tensor(offsets)
-    _second_moments(images * scales, probabilities, maps, *weights, starts, means, result)
-    for s, (start, stop) in enumerate(pairwise(offsets)):
-        centre = means[..., start:stop]
-        result[:, s].baddbmm_(centre, centre.mT, alpha=-1)
+    result = _empty_covariance(probabilities, maps, *weights, offsets)
+    problems = result.shape[0] * result.shape[1]
+    _covariances(problems, probabilities, maps, *weights, torch.tensor(offsets), result)
     return result
