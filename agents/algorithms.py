@@ -90,5 +90,5 @@ def build_learner(
             raise InputError("psl-metric decides for a metric: give --metric, and no --scorer")
         return MetricDecisionLearner(*labelled, augmentation=augmentation, metric=env.metric)
     if algo == "psl-multiscale":
-        return MultiScaleLearner(*labelled, augmentation=augmentation, scales=env.geometry.scales)
+        return MultiScaleLearner(*labelled, augmentation=augmentation, geometry=env.geometry)
     return _LABELLED[algo](*labelled, augmentation=augmentation)

@@ -15,10 +15,10 @@ import torch
 from agents.advantages import leave_one_out, synchronised_deviation
 from agents.distributed import mean_over_ranks, own_seed
 from agents.learner import Learner
-from agents.objectives import pool_cells
 from agents.policies import SegmentationNetwork
 from agents.sampling import mix_with_uniform, sample_maps
 from rss_env.errors import InputError, check_choice
+from rss_env.kernels.pool_cells import pool_cells
 from rss_env.vector_env import RSSVectorEnv
 
 METHODS = ("reinforce", "rloo", "grpo", "ppo")
@@ -138,7 +138,7 @@ class BaselineLearner(Learner):
     def _policy(self, images: torch.Tensor) -> torch.Tensor:
         """Probabilities (B, C, P) of every cell's class."""
         pixels = self.network(images).softmax(1)
-        (cells,) = pool_cells(pixels, self.env.geometry.scales, self.stride)
+        cells = pool_cells(pixels, self.env.geometry.scales, self.stride)
         return mix_with_uniform(cells, self.config.exploration).clamp(min=1e-12)
 
     def losses(

@@ -8,10 +8,7 @@ Shapes: B images, V groups of K maps of each, C classes, P cells of the scale.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
-import torch.nn.functional as F
 
 from agents.advantages import leave_one_out, synchronised_deviation
 from agents.distributed import mean_over_ranks
@@ -20,28 +17,6 @@ from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 from rss_env.kernels.whitened_residuals import whitened_residuals
 
 _MOST_WEIGHT = 2.0  # of a cell of an older map in the policy gradient
-
-
-def pool_cells(values: torch.Tensor, scales: Sequence[int], stride: int = 1) -> list[torch.Tensor]:
-    """Values of every scale's cells: the mean over each cell's pixels.
-
-    Args:
-        values: (B, C, H/stride, W/stride).
-        scales: Cell sizes in pixels, coarse to fine.
-        stride: What the values are given at, in pixels; it divides every scale.
-
-    Returns:
-        (B, C, cells_s) for each scale.
-    """
-    pooled: list[torch.Tensor] = []
-    finer, finer_scale = values, stride
-    for scale in reversed(scales):  # fine to coarse: each from the one before where it divides
-        if scale % finer_scale:
-            finer, finer_scale = values, stride
-        finer = F.avg_pool2d(finer, scale // finer_scale) if scale != finer_scale else finer
-        finer_scale = scale
-        pooled.insert(0, finer.flatten(2))
-    return pooled
 
 
 def relative_regression(

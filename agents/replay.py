@@ -62,7 +62,8 @@ class ImageMemory:
         height, width = image_size
         generator = torch.Generator().manual_seed(0)
         weights = torch.randint(-(2**62), 2**62, (height * width * 3,), generator=generator)
-        self._hash_weights = weights.to(device)
+        mirrored = weights.view(height, width, 3).flip(1).flatten()
+        self._hash_weights = torch.stack([weights, mirrored]).to(device)
         self._tables: list[torch.Tensor] = []
         self._keys = self._table(dtype=torch.int64)
         self._last_seen = self._table(dtype=torch.int64)  # the number of the batch; 0 for never
@@ -106,8 +107,8 @@ class ImageMemory:
 
     def recognise(self, images: torch.Tensor) -> ImageKeys:
         """The keys of images (B, H, W, 3) uint8."""
-        sides = torch.stack([images, images.flip(2)]).flatten(2).long()
-        plain, flipped = (sides * self._hash_weights).sum(2).unbind()  # wraps modulo 2**64
+        pixels = images.flatten(1).long()
+        plain, flipped = ((pixels * own).sum(1) for own in self._hash_weights)  # modulo 2**64
         mirrored = flipped < plain
         return ImageKeys(torch.where(mirrored, flipped, plain), mirrored)
 

@@ -19,7 +19,6 @@ from agents.metric_regression import metric_regression
 from agents.objectives import (
     coarsened_cross_entropy,
     policy_gradient,
-    pool_cells,
     relative_regression,
 )
 from agents.policies import SegmentationNetwork
@@ -28,6 +27,7 @@ from agents.rss_config import RSSConfig
 from agents.sampling import mix_with_uniform, sample_maps, sample_varied_maps
 from agents.score_models import linear_prediction
 from rss_env.errors import InputError
+from rss_env.kernels.pool_cells import pool_cells
 from rss_env.vector_env import RSSVectorEnv
 
 
@@ -114,10 +114,10 @@ class RSSLearner(Learner):
         remembered = self._remembered
         if remembered is not None:
             known_as = remembered.recognise(images)
-            logits = torch.where(known_as.mirrored.view(-1, 1, 1, 1), logits.flip(3), logits)
-        beliefs, policy = self._believe(logits, progress)
+        mirrored = None if known_as is None else known_as.mirrored
+        beliefs, policy = self._believe(logits, mirrored, progress)
         maps = self._draw(policy.detach())
-        shown = maps if known_as is None else geometry.mirror(maps, known_as.mirrored)
+        shown = maps if mirrored is None else geometry.mirror(maps, mirrored)
         self.observations, rewards, _, _, infos = env.step(shown.flatten(0, 1))
         told = infos["final_info"]["pixel_rewards" if env.pixel_level else "scale_scores"]
         scores = told.unflatten(0, (-1, members))
@@ -190,18 +190,20 @@ class RSSLearner(Learner):
         """The images, their numbers, the maps drawn for them and their scores."""
         return self._last
 
-    def _believe(self, logits: torch.Tensor, progress: float) -> tuple[torch.Tensor, torch.Tensor]:
-        """Beliefs and policy (B, C, cells) of all scales, from the network's logits."""
+    def _believe(
+        self, logits: torch.Tensor, mirrored: torch.Tensor | None, progress: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Beliefs and policy (B, C, cells) of all scales, of images as they are remembered."""
         config, scales, stride = self.config, self.env.geometry.scales, self.stride
         fallen = progress * (config.final_exploration - config.exploration)
         if self.is_linear:
-            beliefs = torch.cat(pool_cells(logits, scales, stride), 2)
+            beliefs = pool_cells(logits, scales, stride, mirrored)
             chances = (beliefs / self.temperature).softmax(1)
         else:
             pixels = (logits / self.temperature).softmax(1)
             if self.uses_metric and config.metric_decisions and not self.env.pixel_level:
                 self.decide.observe(pixels.detach(), self.env.formula, self.temperature)
-            beliefs = chances = torch.cat(pool_cells(pixels, scales, stride), 2)
+            beliefs = chances = pool_cells(pixels, scales, stride, mirrored)
         return beliefs, mix_with_uniform(chances, config.exploration + fallen)
 
     def _draw(self, policy: torch.Tensor) -> torch.Tensor:

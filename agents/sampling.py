@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 
 from agents.distributed import own_rows, world_size
 from rss_env.kernels.sample_classes import sample_classes
@@ -52,6 +51,21 @@ def sample_maps(
     return sample_classes(probabilities, own_rows(keys), num_maps, stratified=stratified)
 
 
+def _stretch(count: torch.Tensor, size: int) -> torch.Tensor:
+    """A matrix (size, at most) that interpolates linearly between the first `count` values.
+
+    As `interpolate` does without aligned corners; but how many values there are the host need not
+    know.
+    """
+    place = (torch.arange(size, device=count.device) + 0.5) * count / size - 0.5
+    place = place.clamp(min=0)
+    low = place.long()
+    high = torch.minimum(low + 1, count - 1)
+    numbers = torch.arange(_MOST_REGIONS, device=count.device)
+    share = (place - low)[:, None]
+    return (low[:, None] == numbers) * (1 - share) + (high[:, None] == numbers) * share
+
+
 def sample_varied_maps(
     probabilities: torch.Tensor, num_maps: int, grid: tuple[int, int], generator: torch.Generator
 ) -> torch.Tensor:
@@ -80,8 +94,9 @@ def sample_varied_maps(
         size = (everywhere * num_maps, classes, *shape)
         return own_rows(torch.randn(size, generator=generator, device=device))
 
-    sides = torch.randint(1, _MOST_REGIONS + 1, (2,), generator=generator, device=device).tolist()
-    regions = F.interpolate(normal(*sides), size=grid, mode="bilinear", align_corners=False)
+    sides = torch.randint(1, _MOST_REGIONS + 1, (2,), generator=generator, device=device)
+    rows, columns = (_stretch(count, size) for count, size in zip(sides, grid, strict=True))
+    regions = rows @ normal(_MOST_REGIONS, _MOST_REGIONS) @ columns.mT
     noise = (normal(1, 1) + _REGIONS_OVER_IMAGE * regions).view(batch, num_maps, classes, cells)
     place = own_rows(torch.rand(everywhere, num_maps, 1, 1, generator=generator, device=device))
     strength = _WEAKEST * (_STRONGEST / _WEAKEST) ** place

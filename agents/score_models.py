@@ -18,11 +18,9 @@ import torch
 from agents.cell_sample import CellSample
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.kernels.expected_counts import expected_counts
+from rss_env.kernels.expected_scores import PRESENCE_SHARE, class_ratios, expected_scores
 from rss_env.kernels.label_covariance import label_covariance
 
-# A class in the map is counted by the metric for certain; one that is not, only if the label has
-# it. Its expected share of the image is turned into that chance as share / (share + this).
-_PRESENCE_SHARE = 0.005
 _REGIONS = 4  # along a side, where the grid allows: regions whose labels err together
 
 
@@ -46,37 +44,6 @@ def linear_prediction(
     return torch.stack([own / count for own, count in zip(sums, cells, strict=True)], 2)
 
 
-def _class_ratios(
-    right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor, metric: str
-) -> torch.Tensor:
-    """The metric of every class from expected counts of its pixels, all of one shape."""
-    if metric == "mean_accuracy":
-        return right / labelled.clamp(min=1e-6)
-    if metric == "miou":
-        return right / (predicted + labelled - right).clamp(min=1e-6)
-    return 2 * right / (predicted + labelled).clamp(min=1e-6)
-
-
-def _score(
-    right: torch.Tensor,
-    predicted: torch.Tensor,
-    labelled: torch.Tensor,
-    cells: torch.Tensor,
-    metric: str,
-) -> torch.Tensor:
-    """The metric (...) of expected true positives, predicted and labelled cells (..., C).
-
-    The last argument but one says how many cells (...) there are.
-    """
-    if metric == "pixel_accuracy":
-        return right.sum(-1) / cells
-    counted = labelled / (labelled + _PRESENCE_SHARE * cells[..., None])
-    if metric != "mean_accuracy":
-        counted = torch.where(predicted > 0, 1.0, counted)
-    ratios = _class_ratios(right, predicted, labelled, metric)
-    return (ratios * counted).sum(-1) / counted.sum(-1).clamp(min=1e-6)
-
-
 def class_values(
     right: torch.Tensor, share: torch.Tensor, metric: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -97,8 +64,8 @@ def class_values(
         return torch.ones_like(right), torch.zeros_like(right)
     with torch.enable_grad():
         hits, predictions = right.clone().requires_grad_(), share.clone().requires_grad_()
-        ratios = _class_ratios(hits, predictions, share, metric)
-        total = (ratios * share / (share + _PRESENCE_SHARE)).sum()
+        ratios = class_ratios(hits, predictions, share, metric)
+        total = (ratios * share / (share + PRESENCE_SHARE)).sum()
         gains, losses = torch.autograd.grad(total, (hits, predictions), materialize_grads=True)
     return gains, -losses
 
@@ -137,19 +104,10 @@ def metric_prediction(
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
         metric: `miou`, `dice`, `mean_accuracy` or `pixel_accuracy`; see `rss_env.rewards`.
     """
-    with torch.enable_grad():
-        if not probabilities.requires_grad:
-            probabilities = probabilities.detach().requires_grad_()
-        right = expected_counts(probabilities, maps, offsets)
-        cells = [stop - start for start, stop in pairwise(offsets)]
-        labelled = torch.stack([part.sum(2) for part in probabilities.split(cells, 2)], 1)
-        labelled = labelled[:, None].expand_as(right)
-        total = predicted.sum(-1)  # the cells of each scale
-        scores = _score(right, predicted, labelled, total, metric)
-        slopes = torch.autograd.grad(
-            scores.sum(), (right, labelled), retain_graph=True, materialize_grads=True
-        )
-    return MetricPrediction(scores, *slopes)
+    right = expected_counts(probabilities, maps, offsets)
+    cells = [stop - start for start, stop in pairwise(offsets)]
+    labelled = torch.stack([part.sum(2) for part in probabilities.split(cells, 2)], 1)
+    return MetricPrediction(*expected_scores(right, predicted, labelled, metric))
 
 
 def cell_uncertainty(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -13,10 +13,11 @@ from torch import nn
 
 from agents.distributed import mean_over_ranks, own_seed
 from agents.learner import Learner
-from agents.objectives import pool_cells
 from agents.policies import SegmentationNetwork, upsample
+from rss_env.action_maps import ActionMapGeometry
 from rss_env.augmentation import Augmentation
 from rss_env.kernels.label_table import VOID
+from rss_env.kernels.pool_cells import pool_cells
 from rss_env.scene_stream import SceneStream
 from rss_env.scenes import Scenes
 
@@ -141,19 +142,21 @@ class MultiScaleLearner(LabelledLearner):
         seed: int,
         *,
         augmentation: Augmentation,
-        scales: Sequence[int],
+        geometry: ActionMapGeometry,
     ):
-        """As the parent, with cell sizes, coarse to fine."""
+        """As the parent, with the action maps whose cells are learned from."""
         super().__init__(network, scenes, num_images, seed, augmentation=augmentation)
-        self.scales = scales
+        self.geometry = geometry
 
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The mean over scales of the cross-entropy with the share of each class in a cell."""
         valid = (labels != VOID).float()
         targets = F.one_hot(labels.where(labels != VOID, 0), logits.shape[1]).permute(0, 3, 1, 2)
-        shares = pool_cells(targets * valid[:, None], self.scales)  # sum to the valid share
+        scales, split = self.geometry.scales, self.geometry.split
+        shares = pool_cells(targets * valid[:, None], scales)  # sum to the valid share
+        told = shares * pool_cells(logits, scales).log_softmax(1)
         terms = [
-            -(share * pooled.log_softmax(1)).sum() / mean_over_ranks(share.sum()).clamp(min=1e-6)
-            for share, pooled in zip(shares, pool_cells(logits, self.scales), strict=True)
+            -of_scale.sum() / mean_over_ranks(share.sum()).clamp(min=1e-6)
+            for of_scale, share in zip(split(told), split(shares), strict=True)
         ]
         return torch.stack(terms).mean()

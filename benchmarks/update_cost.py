@@ -71,9 +71,9 @@ class GivenLogits(nn.Module):
     """A network that costs nothing: the same logits for all images."""
 
     def __init__(self, *shape: int):
-        """Random logits of a shape."""
+        """Random logits of a shape, laid out in memory as the network's are."""
         super().__init__()
-        self.logits = nn.Parameter(torch.randn(shape))
+        self.logits = nn.Parameter(torch.randn(shape).to(memory_format=torch.channels_last))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """The logits."""

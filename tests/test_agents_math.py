@@ -14,7 +14,6 @@ from agents.advantages import (
 )
 from agents.objectives import (
     policy_gradient,
-    pool_cells,
     relative_regression,
 )
 from agents.sampling import mix_with_uniform
@@ -319,11 +318,3 @@ def test_groups_that_are_not_there_leave_the_policy_gradient_as_it_is(syncan):
         valid=torch.tensor([[True, False, False]] * 2),
     )
     torch.testing.assert_close(padded, expected)
-
-
-@pytest.mark.parametrize("scales", [(4, 2, 1), (6, 4, 1), (12, 4), (3,)])
-def test_pooled_values_are_means_over_cells(scales):
-    logits = torch.randn(2, 3, 24, 12)
-    for scale, pooled in zip(scales, pool_cells(logits, scales), strict=True):
-        blocks = logits.view(2, 3, 24 // scale, scale, 12 // scale, scale)
-        torch.testing.assert_close(pooled, blocks.mean((3, 5)).flatten(2), rtol=1e-4, atol=1e-6)

@@ -142,6 +142,8 @@ LEARNERS = {
     "no pairs": ("ImageReward", {}, {"psd": False}),
     "pixel accuracy": ("ImageReward", {"metric": "pixel_accuracy"}, {}),
     "ranking": ("ImageReward", {"feedback": "ranking"}, {}),
+    "noise": ("ImageReward", {"feedback": "noisy"}, {}),
+    "stars": ("ImageReward", {"feedback": "rating"}, {}),
     "noise, cell by cell": ("ImageReward", {"feedback": "noisy"}, {"varied": 0.0}),
     "stars, cell by cell": ("ImageReward", {"feedback": "rating"}, {"varied": 0.0}),
     "linear": ("ImageReward", {}, {"score_model": "linear"}),

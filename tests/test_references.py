@@ -14,6 +14,7 @@ from agents.command_line import DataConfig
 from agents.policies import build_network
 from agents.supervised import CrossEntropyLearner, DiceLearner, MultiScaleLearner
 from agents.weakly_supervised import ImageTagLearner
+from rss_env.action_maps import ActionMapGeometry
 from rss_env.augmentation import Augmentation
 from rss_env.errors import InputError
 from rss_env.scenes import load_scenes
@@ -30,6 +31,10 @@ def scenes():
 def network(seed=0):
     torch.manual_seed(seed)
     return build_network("tiny-unet", CLASSES, (SIZE, SIZE))
+
+
+def geometry(*scales):
+    return ActionMapGeometry((SIZE, SIZE), scales, CLASSES)
 
 
 def labelled(kind, scenes, **arguments):
@@ -66,13 +71,13 @@ def test_dice_is_least_where_the_map_is_right(scenes):
 
 def test_multiscale_at_the_pixels_alone_is_cross_entropy(scenes):
     logits, labels = logits_and_labels()
-    one = labelled(MultiScaleLearner, scenes, scales=(1,)).loss_of(logits, labels)
+    one = labelled(MultiScaleLearner, scenes, geometry=geometry(1)).loss_of(logits, labels)
     torch.testing.assert_close(
         one, labelled(CrossEntropyLearner, scenes).loss_of(logits, labels), rtol=1e-5, atol=1e-6
     )
     flat = labels.where(labels != VOID, 3) * 0 + 3  # one class everywhere: all scales agree
     uniform = logits.mean((2, 3), keepdim=True).expand_as(logits)
-    both = labelled(MultiScaleLearner, scenes, scales=(4, 1)).loss_of(uniform, flat)
+    both = labelled(MultiScaleLearner, scenes, geometry=geometry(4, 1)).loss_of(uniform, flat)
     torch.testing.assert_close(both, F.cross_entropy(uniform, flat))
 
 

@@ -4,7 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from agents.sampling import mix_with_uniform, sample_maps, sample_varied_maps
+from agents.sampling import (
+    _MOST_REGIONS,
+    _stretch,
+    mix_with_uniform,
+    sample_maps,
+    sample_varied_maps,
+)
 
 
 def test_mixed_probabilities_sum_to_one():
@@ -52,6 +58,16 @@ def test_stratified_maps_differ_more_than_independent_ones():
         alike.append((maps[:1] == maps[1:]).float().mean().item())
     assert alike[0] == pytest.approx(3 / 7, abs=0.01)  # 4 of 8 maps have the class of any map
     assert alike[1] == pytest.approx(1 / 2, abs=0.01)
+
+
+@pytest.mark.parametrize("size", [1, 3, 16])
+@pytest.mark.parametrize("count", range(1, _MOST_REGIONS + 1))
+def test_noise_of_regions_is_interpolated_as_pytorch_does(count, size):
+    values = torch.randn(_MOST_REGIONS, generator=torch.Generator().manual_seed(0))
+    expected = torch.nn.functional.interpolate(
+        values[None, None, :count], size, mode="linear", align_corners=False
+    )
+    torch.testing.assert_close(_stretch(torch.tensor(count), size) @ values, expected[0, 0])
 
 
 def test_varied_maps_differ_in_regions():

@@ -200,7 +200,7 @@ def test_ppo_learns():
     arguments = ppo_arguments(32, group_size=8, peak=1e-2, entropy=0.0)
     kwargs = {"scales": (4,)}
     trained = PPO(MapActorCriticPolicy, env, seed=0, policy_kwargs=kwargs, **arguments)
-    trained.learn(32 * 30)
+    trained.learn(32 * 60)
     env.seed(1)
     actions, _ = trained.predict(env.reset(), deterministic=True)
     assert env.step(actions)[1].mean() > 0.56

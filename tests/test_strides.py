@@ -15,7 +15,6 @@ from agents.algorithms import Algorithm
 from agents.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from agents.command_line import DataConfig
 from agents.evaluate import EvalConfig, evaluate_checkpoint
-from agents.objectives import pool_cells
 from agents.policies import build_network, upsample
 from agents.train_config import TrainConfig
 from rss_env.errors import InputError
@@ -27,17 +26,6 @@ SIZE = (32, 64)
 def images(count: int = 2) -> torch.Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (count, *SIZE, 3), dtype=torch.uint8, generator=generator)
-
-
-def test_pooling_starts_from_the_stride_of_the_values():
-    """Means over cells, from scratch: each value at stride 4 stands for its 16 pixels."""
-    values = torch.randn(2, 3, 8, 16, generator=torch.Generator().manual_seed(0))
-    pixels = values.repeat_interleave(4, 2).repeat_interleave(4, 3)
-    scales = (16, 8, 4)
-    for scale, pooled in zip(scales, pool_cells(values, scales, 4), strict=True):
-        blocks = pixels.unflatten(3, (-1, scale)).unflatten(2, (-1, scale))
-        torch.testing.assert_close(pooled, blocks.mean((3, 5)).flatten(2))
-    assert torch.equal(pool_cells(values, scales, 4)[-1], values.flatten(2))
 
 
 def test_training_gives_logits_of_cells_and_evaluation_those_of_pixels():

@@ -12,12 +12,12 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from agents.objectives import pool_cells
 from agents.policies import build_network
 from agents.sb3.distribution import MapCategoricalDistribution
 from agents.tiny_unet import TINY_UNET
 from rss_env.action_maps import ActionMapGeometry, default_scales
 from rss_env.errors import InputError, check_choice
+from rss_env.kernels.pool_cells import pool_cells
 
 LOG_PROBABILITIES = ("mean", "sum")
 _CRITIC_STRIDE = 4  # of the pooling in front of the critic's convolutions, in pixels
@@ -143,8 +143,8 @@ class MapActorCriticPolicy(ActorCriticPolicy):
     def _distribution(self, logits: torch.Tensor) -> MapCategoricalDistribution:
         """The policy that pixels' logits (B, C, H, W) mean."""
         assert isinstance(self.action_dist, MapCategoricalDistribution)
-        by_scale = pool_cells(logits, self.geometry.scales)
-        return self.action_dist.proba_distribution(torch.cat(by_scale, 2))
+        cells = pool_cells(logits, self.geometry.scales)
+        return self.action_dist.proba_distribution(cells)
 
     def forward(
         self, obs: torch.Tensor, deterministic: bool = False
