@@ -107,12 +107,11 @@ class ActionMapGeometry:
 
     def mirror(self, flat: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
         """Flip flat actions (B, ..., cells) horizontally where `mirrored` (B,) is true."""
-        parts = []
-        for part, grid in zip(self.split(flat), self.grids, strict=True):
-            cells = part.unflatten(-1, grid)
-            where = mirrored.view(-1, *[1] * (cells.ndim - 1))
-            parts.append(torch.where(where, cells.flip(-1), cells).flatten(-2))
-        return torch.cat(parts, -1)
+        cells = torch.arange(self.num_cells, device=flat.device)
+        parts = zip(self.split(cells), self.grids, strict=True)
+        opposite = torch.cat([part.view(grid).flip(1).flatten() for part, grid in parts])
+        place = torch.where(mirrored[:, None], opposite, cells)
+        return flat.gather(-1, place.view(len(flat), *[1] * (flat.ndim - 2), -1).expand_as(flat))
 
     def action_space(self, action_format: str) -> spaces.Space[Any]:
         """The space of one environment's action: `MultiDiscrete`, or a `Dict` of them.
