@@ -126,11 +126,11 @@ def whitened_regression(
 
     Source: generalised least squares (Aitken, 1936), with random or free intercepts of groups.
     """
-    there = torch.ones_like(scores, dtype=torch.bool)
-    present = (there if valid is None else there & valid[..., None]).flatten(1)
-    residual = (predicted - scores).flatten(1).double() * present
+    valid = torch.ones_like(scores[..., 0], dtype=torch.bool) if valid is None else valid
+    present = valid[..., None].expand_as(scores).flatten(1)
+    residual = (predicted - scores).flatten(1).double()
     whitened = whitened_residuals(
-        residual.detach(), covariance, noise.flatten(1), present, scores.shape[2], offset
+        residual, covariance, noise.flatten(1), present, scores.shape[2], offset
     )
     count = mean_over_ranks(present.sum().double()).clamp(min=1)
     return ((whitened * residual).sum() / count).to(predicted.dtype)

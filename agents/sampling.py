@@ -52,7 +52,7 @@ def sample_maps(
 
 
 def _stretch(count: torch.Tensor, size: int) -> torch.Tensor:
-    """A matrix (size, at most) that interpolates linearly between the first `count` values.
+    """A matrix (size, _MOST_REGIONS) that interpolates linearly between the first `count` values.
 
     As `interpolate` does without aligned corners; but how many values there are the host need not
     know.

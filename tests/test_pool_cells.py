@@ -70,18 +70,3 @@ def test_images_stay_as_they_are_unless_told_otherwise():
     plain = pool_cells(values, scales, stride)
     assert plain.equal(pool_cells(values, scales, stride, torch.zeros_like(mirrored)))
     assert plain[..., -values[0, 0].numel() :].equal(values.flatten(2))
-
-
-def test_a_compiled_gradient_is_the_plain_one():
-    values, scales, stride, mirrored = problem("nested")
-    leaves = [values.clone().requires_grad_() for _ in range(2)]
-
-    def squared(given):
-        return pool_cells(given, scales, stride, mirrored).square().sum()
-
-    squared(leaves[0]).backward()
-    torch.compile(squared, backend="aot_eager", fullgraph=True)(leaves[1]).backward()
-    plain, compiled = (leaf.grad for leaf in leaves)
-    assert plain is not None
-    assert compiled is not None
-    assert plain.equal(compiled)

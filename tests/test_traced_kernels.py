@@ -14,10 +14,12 @@ from rss_env.errors import InputError
 from rss_env.kernels.cell_rewards import cell_rewards
 from rss_env.kernels.class_counts import class_counts
 from rss_env.kernels.expected_counts import expected_counts
+from rss_env.kernels.expected_scores import expected_scores
 from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.label_covariance import label_covariance
 from rss_env.kernels.label_table import label_table
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
+from rss_env.kernels.pool_cells import pool_cells
 from rss_env.kernels.sample_classes import sample_classes
 from rss_env.kernels.whitened_residuals import whitened_residuals
 
@@ -58,6 +60,24 @@ CALLS = {
 }
 EACH_CALL = pytest.mark.parametrize("name", CALLS)
 
+VALUES, FLIPS = torch.rand(3, 5, 8, 12), torch.tensor([True, False, True])
+COUNTS, SHARES = 9 * torch.rand(2, 4, 2, 3) + 1, torch.rand(2, 4, 2, 3)
+LABELLED = 9 * torch.rand(2, 2, 3) + 9
+OPERATORS = {
+    "expected_counts_backward": (torch.randn(2, 4, 2, 3), OWN, (0, 2, 9)),
+    "expected_scores": (COUNTS * SHARES, COUNTS, LABELLED, "miou"),
+    "pool_cells": (VALUES, (4, 2, 1), FLIPS),
+    "pool_cells_backward": (torch.randn(3, 5, 126), (4, 2, 1), FLIPS, 8, 12),
+}
+DIFFERENTIABLE = {
+    "expected_counts": (lambda beliefs: expected_counts(beliefs, OWN, (0, 2, 9)), BELIEFS),
+    "expected_scores": (
+        lambda share: expected_scores(share * COUNTS, COUNTS, LABELLED, "miou")[0],
+        SHARES,
+    ),
+    "pool_cells": (lambda values: pool_cells(values, (4, 2, 1), mirrored=FLIPS), VALUES),
+}
+
 
 @EACH_CALL
 def test_operators_keep_their_promises(name):
@@ -76,16 +96,22 @@ def test_gradient_of_expected_counts_is_that_of_finite_differences(implementatio
     )
 
 
-def test_gradient_of_expected_counts_is_an_operator_too():
-    gradient = torch.randn(2, 4, 2, 3)
-    operator = torch.ops.rss_env.expected_counts_backward
-    found = torch.library.opcheck(operator.default, (gradient, OWN, (0, 2, 9)))
+@pytest.mark.parametrize("name", OPERATORS)
+def test_parts_of_differentiable_kernels_are_operators_too(name):
+    operator = getattr(torch.ops.rss_env, name)
+    found = torch.library.opcheck(operator.default, OPERATORS[name])
     assert set(found.values()) == {"SUCCESS"}
 
-    def weighed(beliefs):
-        return (expected_counts(beliefs, OWN, (0, 2, 9)) * gradient).sum()
 
-    leaves = [BELIEFS.clone().requires_grad_() for _ in range(2)]
+@pytest.mark.parametrize("name", DIFFERENTIABLE)
+def test_a_compiled_gradient_is_the_plain_one(name):
+    function, given = DIFFERENTIABLE[name]
+    upstream = torch.randn(function(given).shape)
+
+    def weighed(values):
+        return (function(values) * upstream).sum()
+
+    leaves = [given.clone().requires_grad_() for _ in range(2)]
     weighed(leaves[0]).backward()
     torch.compile(weighed, backend="aot_eager", fullgraph=True)(leaves[1]).backward()
     plain, compiled = (leaf.grad for leaf in leaves)

@@ -13,16 +13,13 @@ import numpy as np
 import torch
 
 from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.metric_scores import DICE, MEAN_ACCURACY, MIOU, PIXEL_ACCURACY
 from rss_env.rewards import METRICS
 
 # A class in the map is counted by the metric for certain; one that is not, only if the label has
 # it. Its expected share of the image is turned into that chance as share / (share + this).
 PRESENCE_SHARE = 0.005
 _TINY = 1e-6  # what nothing is divided by less than
-
-_MIOU, _PIXEL_ACCURACY, _MEAN_ACCURACY, _DICE = (
-    METRICS.index(name) for name in ("miou", "pixel_accuracy", "mean_accuracy", "dice")
-)
 
 
 def class_ratios(
@@ -71,56 +68,50 @@ def _score_with_slopes(
     result,  # (3, B, N, S, C) floating point; written: scores, slopes in `right` and in `labelled`
 ):
     images, members, scales, classes = right.shape
+    once = 2.0 if metric == DICE else 1.0  # what a hit counts for in the class's ratio
     for n in numba.prange(images * members):
         b, k = n // members, n % members
-        ratios, counted = np.empty(classes), np.empty(classes)
+        ratios, counted, wholes = np.empty(classes), np.empty(classes), np.empty(classes)
         for s in range(scales):
             hits, maps, labels = right[b, k, s], predicted[b, k, s], labelled[b, s]
-            cells = np.float64(0)
+            cells, total, weight = 0.0, 0.0, 0.0
             for c in range(classes):
                 cells += maps[c]
-            if metric == _PIXEL_ACCURACY:
-                total = np.float64(0)
+            if metric == PIXEL_ACCURACY:
                 for c in range(classes):
                     total += hits[c]
                 result[0, b, k, s] = total / cells
                 result[1, b, k, s] = 1 / cells
                 result[2, b, k, s] = 0
                 continue
-            total, weight = 0.0, 0.0
             for c in range(classes):
                 counted[c] = labels[c] / (labels[c] + PRESENCE_SHARE * cells)
-                if maps[c] > 0 and metric != _MEAN_ACCURACY:
+                if maps[c] > 0 and metric != MEAN_ACCURACY:
                     counted[c] = 1
-                whole = np.float64(labels[c])
-                if metric != _MEAN_ACCURACY:
-                    whole += maps[c]
-                if metric == _MIOU:
-                    whole -= hits[c]
-                ratios[c] = (2 if metric == _DICE else 1) * hits[c] / max(whole, _TINY)
+                wholes[c] = labels[c]
+                if metric != MEAN_ACCURACY:
+                    wholes[c] += maps[c]
+                if metric == MIOU:
+                    wholes[c] -= hits[c]
+                ratios[c] = once * hits[c] / max(wholes[c], _TINY)
                 total += ratios[c] * counted[c]
                 weight += counted[c]
-            score = total / max(weight, _TINY)
+            divisor = max(weight, _TINY)
+            score = total / divisor
             result[0, b, k, s] = score
             for c in range(classes):
-                whole = np.float64(labels[c])
-                if metric != _MEAN_ACCURACY:
-                    whole += maps[c]
-                if metric == _MIOU:
-                    whole -= hits[c]
-                by_right = (2 if metric == _DICE else 1) / max(whole, _TINY)
-                by_label = 0.0
-                if whole >= _TINY:
-                    by_label = -ratios[c] / whole
-                    if metric == _MIOU:
+                by_right, by_label = once / max(wholes[c], _TINY), 0.0
+                if wholes[c] >= _TINY:
+                    by_label = -ratios[c] / wholes[c]
+                    if metric == MIOU:
                         by_right -= by_label
-                result[1, b, k, s, c] = by_right * counted[c] / max(weight, _TINY)
+                result[1, b, k, s, c] = by_right * counted[c] / divisor
                 by_label *= counted[c]
-                if maps[c] == 0 or metric == _MEAN_ACCURACY:
+                if maps[c] == 0 or metric == MEAN_ACCURACY:
                     gain = ratios[c] - (score if weight >= _TINY else 0.0)
                     presence = labels[c] + PRESENCE_SHARE * cells
                     by_label += gain * PRESENCE_SHARE * cells / (presence * presence)
-                result[2, b, k, s, c] = by_label / max(weight, _TINY)
+                result[2, b, k, s, c] = by_label / divisor
 
 
 def _empty_scores(right, predicted, labelled, metric: str, **_) -> torch.Tensor:

@@ -10,7 +10,8 @@ from rss_env.errors import check_choice
 from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose
 from rss_env.rewards import METRICS, score_counts
 
-_MIOU, _PIXEL_ACCURACY, _MEAN_ACCURACY, _DICE = (
+# What a loop is told of the metric.
+MIOU, PIXEL_ACCURACY, MEAN_ACCURACY, DICE = (
     METRICS.index(name) for name in ("miou", "pixel_accuracy", "mean_accuracy", "dice")
 )
 
@@ -41,13 +42,13 @@ def _score(
                 right = np.float64(counts[g, k, s, 0, c])
                 predicted = np.float64(counts[g, k, s, 1, c])
                 labelled = np.float64(class_pixels[index[g], c])
-                if metric == _MIOU:
+                if metric == MIOU:
                     part, whole = right, predicted + labelled - right
-                elif metric == _DICE:
+                elif metric == DICE:
                     part, whole = 2.0 * right, predicted + labelled
                 else:
                     part, whole = right, labelled
-                if metric == _PIXEL_ACCURACY:
+                if metric == PIXEL_ACCURACY:
                     total, counted = total + part, counted + whole
                 elif whole > 0.0:
                     total, counted = total + part / whole, counted + 1.0

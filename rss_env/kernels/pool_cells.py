@@ -38,16 +38,17 @@ def pool_cells_reference(
 
 @numba.njit(cache=True)
 def _sources(sides):
-    """Of each scale, the finer one that its sums are made of: the next, if it divides, or pixels.
+    """Of each scale, the finer one that its sums are made of, and how many of its values go in one.
 
-    Pixels are the last, at S.
+    It is the next, if that divides the scale; otherwise the pixels, which are the last, at S.
     """
     count = len(sides)
-    found = np.full(count, count)
+    found, ratios = np.full(count, count), sides.copy()
     for s in range(count - 1):
         if sides[s] % sides[s + 1] == 0:
             found[s] = s + 1
-    return found
+            ratios[s] = sides[s] // sides[s + 1]
+    return found, ratios
 
 
 @BatchLoop
@@ -59,7 +60,7 @@ def _pool(
     result,  # (B, C, cells) floating point, zeros; written
 ):
     images, height, width, classes = values.shape
-    count, sources = len(sides), _sources(sides)
+    count, (sources, ratios) = len(sides), _sources(sides)
     for b in numba.prange(images):
         # Sums of the pixels of a row, of each scale; the pixels themselves last.
         sums = np.empty((count + 1, classes, width), values.dtype)
@@ -69,9 +70,8 @@ def _pool(
                 for c in range(classes):
                     sums[count, c, place] = values[b, y, x, c]
             for s in range(count - 1, -1, -1):
-                side, source = sides[s], sources[s]
+                side, source, ratio = sides[s], sources[s], ratios[s]
                 columns, share = width // side, values.dtype.type(1 / (side * side))
-                ratio = side if source == count else side // sides[source]
                 first = offsets[s] + y // side * columns
                 for c in range(classes):
                     finer, own = sums[source, c], sums[s, c]
@@ -99,16 +99,15 @@ def _spread(
     result,  # (B, H, W, C) floating point; written
 ):
     images, height, width, classes = result.shape
-    count, sources = len(sides), _sources(sides)
+    count, (sources, ratios) = len(sides), _sources(sides)
     for b in numba.prange(images):
         # What is owed to a row by each scale and those made of its sums; the pixels' last.
         owed = np.empty((count + 1, classes, width), result.dtype)
         for y in range(height):
             owed[:] = 0
             for s in range(count):
-                side, source = sides[s], sources[s]
+                side, source, ratio = sides[s], sources[s], ratios[s]
                 columns, share = width // side, result.dtype.type(1 / (side * side))
-                ratio = side if source == count else side // sides[source]
                 first = offsets[s] + y // side * columns
                 for c in range(classes):
                     finer, own = owed[source, c], owed[s, c]

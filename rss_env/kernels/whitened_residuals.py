@@ -66,12 +66,8 @@ def _eliminate(
                     row[k] -= factor * pivot[k]
         if stop < first + _AT_ONCE:
             return
-        pivot0, pivot1, pivot2, pivot3 = (
-            work[first],
-            work[first + 1],
-            work[first + 2],
-            work[stop - 1],
-        )
+        pivot0, pivot1 = work[first], work[first + 1]
+        pivot2, pivot3 = work[first + 2], work[first + 3]
         for i in range(stop, count):
             row = work[i]
             factor0, factor1, factor2, factor3 = pivot0[i], pivot1[i], pivot2[i], pivot3[i]
