@@ -16,9 +16,10 @@ from agents.advantages import leave_one_out, synchronised_deviation
 from agents.distributed import mean_over_ranks, own_seed
 from agents.learner import Learner
 from agents.policies import SegmentationNetwork
-from agents.sampling import mix_with_uniform, sample_maps
+from agents.sampling import sample_maps
 from rss_env.errors import InputError, check_choice
 from rss_env.kernels.pool_cells import pool_cells
+from rss_env.kernels.sample_classes import mix_with_uniform
 from rss_env.vector_env import RSSVectorEnv
 
 METHODS = ("reinforce", "rloo", "grpo", "ppo")

@@ -19,6 +19,7 @@ import torch
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.errors import InputError
 from rss_env.kernels.expected_counts import expected_counts
+from rss_env.kernels.hash_images import hash_images
 
 
 @dataclass(frozen=True)
@@ -107,8 +108,7 @@ class ImageMemory:
 
     def recognise(self, images: torch.Tensor) -> ImageKeys:
         """The keys of images (B, H, W, 3) uint8."""
-        pixels = images.flatten(1).long()
-        plain, flipped = ((pixels * own).sum(1) for own in self._hash_weights)  # modulo 2**64
+        plain, flipped = hash_images(images, self._hash_weights).unbind(1)
         mirrored = flipped < plain
         return ImageKeys(torch.where(mirrored, flipped, plain), mirrored)
 
@@ -212,10 +212,11 @@ class ReplayMemory(ImageMemory):
         """
         cells, scales, classes = geometry.num_cells, len(geometry.scales), geometry.num_classes
         size = cells * (3 if with_likelihoods else 1) + 4 * scales * (1 + classes)
-        size *= groups * group_size
+        size *= (1 + groups) * group_size
         super().__init__(geometry.image_size, num_images, size, device, max_bytes)
         self.groups = groups
-        shape, real = (groups, group_size), torch.float32
+        # Before the groups is room for the new one, so that what is fetched is copied once.
+        shape, real = (1 + groups, group_size), torch.float32
         self._told = self._table(dtype=torch.int64)  # groups so far
         self._maps = self._table(*shape, cells, dtype=torch.uint8)
         self._scores = self._table(*shape, scales, dtype=real)
@@ -241,19 +242,28 @@ class ReplayMemory(ImageMemory):
         places, known = self._find(keys)
         before = self._told[places] * known
         there = torch.arange(self.groups, device=keys.device) < before[:, None]
+
+        def with_older(newest: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+            fetched = table.index_select(0, places).to(newest.dtype)
+            fetched[:, :1] = newest
+            return fetched
+
+        scores = with_older(new.scores, self._scores)
+        scores[:, 1:] *= there[..., None, None]
+        likelihoods = None
+        if new.likelihoods is not None and self._likelihoods is not None:
+            likelihoods = with_older(new.likelihoods, self._likelihoods)
         everything = ScoredMaps(
-            torch.cat([new.maps, self._maps.index_select(0, places)], 1),
-            torch.cat([new.scores, self._scores[places] * there[..., None, None]], 1),
-            torch.cat([new.predicted, self._predicted[places]], 1),
+            with_older(new.maps, self._maps),
+            scores,
+            with_older(new.predicted, self._predicted),
             torch.cat([new.valid, there], 1),
-            None
-            if new.likelihoods is None or self._likelihoods is None
-            else torch.cat([new.likelihoods, self._likelihoods[places]], 1),
+            likelihoods,
         )
         earlier, count = _rank_among_equals(keys)
         kept = earlier >= count - self.groups  # of one image's groups only the last V have a place
         places = torch.where(kept, places, self.capacity)
-        group = (before + earlier) % self.groups
+        group = 1 + (before + earlier) % self.groups
         self._told[places] = before + count
         self._maps[places, group] = new.maps[:, 0]
         self._scores[places, group] = new.scores[:, 0]

@@ -24,10 +24,11 @@ from agents.objectives import (
 from agents.policies import SegmentationNetwork
 from agents.replay import ReplayMemory, ScoredMaps, ShareMemory
 from agents.rss_config import RSSConfig
-from agents.sampling import mix_with_uniform, sample_maps, sample_varied_maps
+from agents.sampling import sample_maps, sample_varied_maps
 from agents.score_models import linear_prediction
 from rss_env.errors import InputError
 from rss_env.kernels.pool_cells import pool_cells
+from rss_env.kernels.sample_classes import mix_with_uniform
 from rss_env.vector_env import RSSVectorEnv
 
 
@@ -115,8 +116,10 @@ class RSSLearner(Learner):
         if remembered is not None:
             known_as = remembered.recognise(images)
         mirrored = None if known_as is None else known_as.mirrored
-        beliefs, policy = self._believe(logits, mirrored, progress)
-        maps = self._draw(policy.detach())
+        beliefs, chances = self._believe(logits, mirrored)
+        fallen = progress * (self.config.final_exploration - self.config.exploration)
+        exploration = self.config.exploration + fallen
+        maps = self._draw(chances.detach(), exploration)
         shown = maps if mirrored is None else geometry.mirror(maps, mirrored)
         self.observations, rewards, _, _, infos = env.step(shown.flatten(0, 1))
         told = infos["final_info"]["pixel_rewards" if env.pixel_level else "scale_scores"]
@@ -127,13 +130,14 @@ class RSSLearner(Learner):
             scores = geometry.mirror(scores, known_as.mirrored)
             shares = self.shares.add(known_as.keys, maps, scores)
             return self._mean_over_scales(coarsened_cross_entropy, beliefs, shares), metrics
-        likelihoods = None
+        policy = likelihoods = None
         if not self.regresses:
+            policy = mix_with_uniform(chances, exploration)
             likelihoods = policy.detach().gather(1, maps.long())
         scored = ScoredMaps.new(maps, scores, geometry, likelihoods)
         if self.memory is not None and known_as is not None:
             scored = self.memory.exchange(known_as.keys, scored)
-        if not self.regresses:
+        if policy is not None:
             return self._climb(policy, scored, progress), metrics
         if self.is_linear:
             return self._regress_linearly(beliefs, scored), metrics
@@ -191,29 +195,37 @@ class RSSLearner(Learner):
         return self._last
 
     def _believe(
-        self, logits: torch.Tensor, mirrored: torch.Tensor | None, progress: float
+        self, logits: torch.Tensor, mirrored: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Beliefs and policy (B, C, cells) of all scales, of images as they are remembered."""
+        """Beliefs and chances (B, C, cells) of all scales, of images as they are remembered.
+
+        The chances are the policy, but for its exploration.
+        """
         config, scales, stride = self.config, self.env.geometry.scales, self.stride
-        fallen = progress * (config.final_exploration - config.exploration)
         if self.is_linear:
             beliefs = pool_cells(logits, scales, stride, mirrored)
-            chances = (beliefs / self.temperature).softmax(1)
-        else:
-            pixels = (logits / self.temperature).softmax(1)
-            if self.uses_metric and config.metric_decisions and not self.env.pixel_level:
-                self.decide.observe(pixels.detach(), self.env.formula, self.temperature)
-            beliefs = chances = pool_cells(pixels, scales, stride, mirrored)
-        return beliefs, mix_with_uniform(chances, config.exploration + fallen)
+            return beliefs, self._softmax(beliefs)
+        pixels = self._softmax(logits)
+        if self.uses_metric and config.metric_decisions and not self.env.pixel_level:
+            self.decide.observe(pixels.detach(), self.env.formula, self.temperature)
+        beliefs = pool_cells(pixels, scales, stride, mirrored)
+        return beliefs, beliefs
 
-    def _draw(self, policy: torch.Tensor) -> torch.Tensor:
+    def _softmax(self, logits: torch.Tensor) -> torch.Tensor:
+        """Probabilities (B, C, ...) of logits at the policy's temperature."""
+        scaled = logits if self.temperature == 1 else logits / self.temperature
+        return scaled.softmax(1)
+
+    def _draw(self, chances: torch.Tensor, exploration: float) -> torch.Tensor:
         """K maps (B, K, cells) of a policy (B, C, cells), the varied ones last."""
         geometry, plain = self.env.geometry, self.env.group_size - self.num_varied
         parts = []
         if plain:
             # (The policy gradient's baseline, the mean of the other maps, has to be independent.)
-            parts.append(sample_maps(policy, plain, self.generator, stratified=self.regresses))
+            how = {"stratified": self.regresses, "exploration": exploration}
+            parts.append(sample_maps(chances, plain, self.generator, **how))
         if self.num_varied:
+            policy = mix_with_uniform(chances, exploration)
             varied = [
                 sample_varied_maps(part, self.num_varied, grid, self.generator)
                 for part, grid in zip(geometry.split(policy), geometry.grids, strict=True)

@@ -14,21 +14,13 @@ _REGIONS_OVER_IMAGE = 1.5  # deviation of the noise of regions, over that of the
 _MOST_REGIONS = 4  # along a side
 
 
-def mix_with_uniform(probabilities: torch.Tensor, exploration: float) -> torch.Tensor:
-    """Give every class of (B, C, P) probabilities at least `exploration` / C.
-
-    It keeps classes alive: what is learned of a class shrinks with its own probability, so a class
-    once rare would be lost.
-    """
-    return (1.0 - exploration) * probabilities + exploration / probabilities.shape[1]
-
-
 def sample_maps(
     probabilities: torch.Tensor,
     num_maps: int,
     generator: torch.Generator | None,
     *,
     stratified: bool = False,
+    exploration: float = 0.0,
 ) -> torch.Tensor:
     """Draw K maps cell by cell.
 
@@ -41,6 +33,8 @@ def sample_maps(
             more or less often than K times its probability, by maps in random order. Every map by
             itself still follows the probabilities, and its cells are independent; but maps of a
             group, which are compared, differ more. Otherwise maps are independent of one another.
+        exploration: Share of uniformly random classes. It keeps classes alive: what is learned of a
+            class shrinks with its own probability, so a class once rare would be lost.
 
     Returns:
         (B, K, P) uint8.
@@ -48,7 +42,8 @@ def sample_maps(
     low, high = -(2**63), 2**63 - 1
     shape = (len(probabilities) * world_size(),)
     keys = torch.randint(low, high, shape, generator=generator, device=probabilities.device)
-    return sample_classes(probabilities, own_rows(keys), num_maps, stratified=stratified)
+    how = {"stratified": stratified, "exploration": exploration}
+    return sample_classes(probabilities, own_rows(keys), num_maps, **how)
 
 
 def _stretch(count: torch.Tensor, size: int) -> torch.Tensor:

@@ -17,8 +17,9 @@ import torch
 
 from agents.cell_sample import CellSample
 from rss_env.action_maps import ActionMapGeometry
-from rss_env.kernels.expected_counts import expected_counts
-from rss_env.kernels.expected_scores import PRESENCE_SHARE, class_ratios, expected_scores
+from rss_env.kernels.cell_uncertainty import cell_uncertainty as weighted_uncertainty
+from rss_env.kernels.expected_counts import expected_and_label_counts, expected_counts
+from rss_env.kernels.expected_scores import PRESENCE_SHARE, class_ratio_slopes, expected_scores
 from rss_env.kernels.label_covariance import label_covariance
 
 _REGIONS = 4  # along a side, where the grid allows: regions whose labels err together
@@ -62,12 +63,9 @@ def class_values(
     """
     if metric == "pixel_accuracy":
         return torch.ones_like(right), torch.zeros_like(right)
-    with torch.enable_grad():
-        hits, predictions = right.clone().requires_grad_(), share.clone().requires_grad_()
-        ratios = class_ratios(hits, predictions, share, metric)
-        total = (ratios * share / (share + PRESENCE_SHARE)).sum()
-        gains, losses = torch.autograd.grad(total, (hits, predictions), materialize_grads=True)
-    return gains, -losses
+    chance = share / (share + PRESENCE_SHARE)
+    by_hits, by_predictions = class_ratio_slopes(right, share, share, metric)
+    return chance * by_hits, -chance * by_predictions
 
 
 @dataclass(frozen=True)
@@ -104,9 +102,7 @@ def metric_prediction(
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
         metric: `miou`, `dice`, `mean_accuracy` or `pixel_accuracy`; see `rss_env.rewards`.
     """
-    right = expected_counts(probabilities, maps, offsets)
-    cells = [stop - start for start, stop in pairwise(offsets)]
-    labelled = torch.stack([part.sum(2) for part in probabilities.split(cells, 2)], 1)
+    right, labelled = expected_and_label_counts(probabilities, maps, offsets)
     return MetricPrediction(*expected_scores(right, predicted, labelled, metric))
 
 
@@ -120,12 +116,8 @@ def cell_uncertainty(
         prediction: What is predicted of maps' scores.
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
     """
-    probabilities = probabilities.detach()
-    spread = probabilities - probabilities.square()
     weights = prediction.hit_weights.square().mean(1)  # (B, S, C)
-    sizes = [stop - start for start, stop in pairwise(offsets)]
-    parts = zip(weights.unbind(1), spread.split(sizes, 2), strict=True)
-    return torch.cat([(own[:, None] @ part)[:, 0] for own, part in parts], 1)
+    return weighted_uncertainty(probabilities, weights, offsets)
 
 
 def metric_covariance(
@@ -160,8 +152,8 @@ def metric_covariance(
     if sample is None:
         covariance = label_covariance(probabilities, maps, *weights, offsets)
     else:
-        rates = sample.of(probabilities) * sample.counts[:, None]
-        covariance = label_covariance(rates, sample.of(maps), *weights, sample.offsets)
+        drawn = (sample.offsets, sample.cells, sample.counts)
+        covariance = label_covariance(probabilities, maps, *weights, *drawn)
     if not in_regions:
         return covariance
     parts = (geometry.split(probabilities), geometry.split(maps), geometry.grids)

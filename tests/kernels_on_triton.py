@@ -18,7 +18,7 @@ from test_sample_classes import problem as sampling_problem
 
 from rss_env.kernels.cell_rewards import cell_rewards
 from rss_env.kernels.class_counts import class_counts
-from rss_env.kernels.expected_counts import expected_counts
+from rss_env.kernels.expected_counts import expected_and_label_counts, expected_counts
 from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.label_covariance import label_covariance
 from rss_env.kernels.label_table import label_table
@@ -110,8 +110,10 @@ def test_images_are_copied_exactly(name, repeats):
 )
 def test_drawn_classes_are_the_same(images, classes, cells, members, dtype, stratified):
     probabilities, keys = sampling_problem(images, classes, cells, dtype)
-    found, expected = both(sample_classes, probabilities, keys, members, stratified=stratified)
-    assert found.equal(expected)
+    for exploration in (0.0, 0.3):
+        options = {"stratified": stratified, "exploration": exploration}
+        found, expected = both(sample_classes, probabilities, keys, members, **options)
+        assert found.equal(expected)
 
 
 def test_extreme_keys_draw_the_same():
@@ -154,13 +156,14 @@ def test_equal_maps_owe_nothing():
 def test_expected_counts_and_their_gradient(shape, offsets, dtype):
     probabilities, maps = belief_problem(*shape)
     leaf = probabilities.to(dtype).requires_grad_()
-    expected = expected_counts(leaf, maps, offsets, implementation="reference")
-    upstream = torch.randn_like(expected)
-    (expected * upstream).sum().backward()
+    expected = expected_and_label_counts(leaf, maps, offsets, implementation="reference")
+    upstream = [torch.randn_like(part) for part in expected]
+    torch.autograd.backward(expected, upstream)
     beliefs = strided(leaf.detach()).requires_grad_()
-    found = expected_counts(beliefs, strided(maps), offsets, implementation="triton")
-    (found * strided(upstream)).sum().backward()
-    torch.testing.assert_close(found.detach().cpu(), expected.detach())
+    found = expected_and_label_counts(beliefs, strided(maps), offsets, implementation="triton")
+    torch.autograd.backward(found, [strided(part) for part in upstream])
+    for own, reference in zip(found, expected, strict=True):
+        torch.testing.assert_close(own.detach().cpu(), reference.detach())
     assert beliefs.grad is not None
     torch.testing.assert_close(beliefs.grad.cpu(), leaf.grad)
 
@@ -201,3 +204,15 @@ def test_covariances(shape, offsets, monkeypatch):
     )
     most = float(expected.max())
     torch.testing.assert_close(found.cpu().double(), expected, rtol=1e-3, atol=1e-4 * most)
+    cells = torch.arange(shape[2]).flip(0).expand(shape[0], -1)
+    found, expected = both(
+        label_covariance,
+        exact,
+        maps,
+        hit.double(),
+        everywhere.double(),
+        offsets,
+        cells,
+        1.0 / counts[:, 0],
+    )
+    torch.testing.assert_close(found, expected)

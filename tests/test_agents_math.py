@@ -16,9 +16,9 @@ from agents.objectives import (
     policy_gradient,
     relative_regression,
 )
-from agents.sampling import mix_with_uniform
 from agents.score_models import linear_prediction
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
+from rss_env.kernels.sample_classes import mix_with_uniform
 from rss_env.rewards import METRICS, score_counts
 
 SCORES = torch.tensor([[1.0, 0.0, 0.5], [0.2, 0.2, 0.2]], dtype=torch.float64)

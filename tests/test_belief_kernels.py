@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from rss_env.kernels.advantage_map import advantage_map
-from rss_env.kernels.expected_counts import expected_counts
+from rss_env.kernels.cell_uncertainty import cell_uncertainty
+from rss_env.kernels.expected_counts import expected_and_label_counts, expected_counts
 from rss_env.kernels.label_covariance import label_covariance
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 
@@ -43,12 +44,25 @@ def test_expected_counts_agree_forward_and_backward(name, dtype):
     results = []
     for implementation in ("reference", "numba"):
         leaf = probabilities.to(dtype).requires_grad_()
-        right = expected_counts(leaf, maps, offsets, implementation=implementation)
-        (right * upstream).sum().backward()
-        results.append((right.detach(), leaf.grad))
+        right, labelled = expected_and_label_counts(
+            leaf, maps, offsets, implementation=implementation
+        )
+        ((right * upstream).sum() + (labelled * upstream[:, 0].square()).sum()).backward()
+        results.append((right.detach(), labelled.detach(), leaf.grad))
     for reference, found in zip(*results, strict=True):
         assert found.dtype == dtype
         torch.testing.assert_close(found, reference, rtol=1e-5, atol=1e-5)
+
+
+def test_expected_counts_alone_and_with_those_of_labels():
+    probabilities, maps = problem(2, 3, 30, 4)
+    right, labelled = expected_and_label_counts(probabilities, maps, (0, 10, 30))
+    assert right.equal(expected_counts(probabilities, maps, (0, 10, 30)))
+    torch.testing.assert_close(labelled.sum(2), torch.tensor([[10.0, 20.0]] * 2))
+    leaf = probabilities.requires_grad_()
+    expected_counts(leaf, maps, (0, 10, 30)).sum().backward()
+    assert leaf.grad is not None
+    torch.testing.assert_close(leaf.grad.sum(1), torch.full((2, 30), 3.0))
 
 
 def test_expected_counts_of_maps_that_are_not_contiguous():
@@ -79,6 +93,55 @@ def test_covariance_faces_agree(name, most):
         for i in ("reference", "numba")
     )
     torch.testing.assert_close(found, reference, rtol=1e-3, atol=1e-4 * float(reference.max()))
+
+
+@pytest.mark.parametrize("implementation", ["reference", "numba"])
+@pytest.mark.parametrize("name", SHAPES)
+def test_covariance_of_cells_that_stand_for_all(name, implementation):
+    """Some twice, some not at all, and most for several."""
+    probabilities, maps = problem(*SHAPES[name])
+    scales = scales_of(maps.shape[2])
+    cells = torch.cat(
+        [
+            torch.randint(a, b, (len(maps), 2 * (b - a) // 3 + 1))
+            for a, b in itertools.pairwise(scales)
+        ],
+        1,
+    )
+    counts = 0.5 + 3 * torch.rand(cells.shape)
+    offsets = [0]
+    for a, b in itertools.pairwise(scales):
+        offsets.append(offsets[-1] + 2 * (b - a) // 3 + 1)
+    hit, other = torch.rand(2, *maps.shape[:2], len(scales) - 1, probabilities.shape[1]).unbind()
+    found = label_covariance(
+        probabilities, maps, hit, other, offsets, cells, counts, implementation=implementation
+    )
+    rows = torch.arange(len(maps))[:, None]
+    chosen = probabilities.transpose(1, 2)[rows, cells] * counts[..., None]
+    drawn = maps.transpose(1, 2)[rows, cells]
+    expected = label_covariance(
+        chosen.mT, drawn.mT, hit, other, offsets, implementation="reference"
+    )
+    torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", SHAPES)
+def test_uncertainty_of_cells_is_the_variance_of_their_labels(name, dtype):
+    probabilities, _ = problem(*SHAPES[name])
+    probabilities = probabilities.to(dtype)
+    offsets = scales_of(probabilities.shape[2])
+    weights = torch.rand(len(probabilities), len(offsets) - 1, probabilities.shape[1], dtype=dtype)
+    expected = torch.zeros(len(probabilities), offsets[-1], dtype=dtype)
+    for s, (start, stop) in enumerate(itertools.pairwise(offsets)):
+        for c in range(probabilities.shape[1]):
+            chance = probabilities[:, c, start:stop]
+            expected[:, start:stop] += weights[:, s, c, None] * chance * (1 - chance)
+    turned = probabilities.transpose(1, 2).contiguous().transpose(1, 2)
+    for implementation in ("reference", "numba"):
+        found = cell_uncertainty(turned, weights, offsets, implementation=implementation)
+        assert found.dtype == dtype
+        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("implementation", ["reference", "numba"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rss_env.kernels.expected_scores import expected_scores
+from rss_env.kernels.expected_scores import class_ratio_slopes, class_ratios, expected_scores
 from rss_env.rewards import METRICS
 
 EACH_METRIC = pytest.mark.parametrize("metric", METRICS)
@@ -56,3 +56,16 @@ def test_gradients_are_those_of_finite_differences(metric, implementation):
         lambda r, n: expected_scores(r, predicted, n, metric, implementation=implementation)[0],
         leaves,
     )
+
+
+@pytest.mark.parametrize("metric", [name for name in METRICS if name != "pixel_accuracy"])
+def test_slopes_of_ratios_are_derivatives(metric):
+    """Also where a class is nowhere, and nothing is divided by."""
+    right, predicted, labelled = problem()
+    labelled = labelled[:, None].expand_as(right)
+    leaves = right.requires_grad_(), predicted.requires_grad_()
+    total = class_ratios(*leaves, labelled, metric).sum()
+    expected = torch.autograd.grad(total, leaves, materialize_grads=True)
+    found = class_ratio_slopes(right.detach(), predicted.detach(), labelled, metric)
+    for own, reference in zip(found, expected, strict=True):
+        torch.testing.assert_close(own, reference)

@@ -96,7 +96,7 @@ def test_memory_is_bounded():
         found = [memory.exchange(keys[n, None], scored(geometry, 1)) for n in numbers]
         return [bool(part.valid[0, 1]) for part in found]
 
-    bytes_per_image = 2 * (4 + 4 * 3)
+    bytes_per_image = 2 * 2 * (4 + 4 * 3)  # with room for a new group
     for memory in (
         ReplayMemory(geometry, 3, 2, 1),
         ReplayMemory(geometry, 100, 2, 1, max_bytes=3 * bytes_per_image),

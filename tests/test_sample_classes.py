@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from rss_env import counter_random
-from rss_env.kernels.sample_classes import _finalise, _signed, sample_classes
+from rss_env.kernels.sample_classes import _finalise, _signed, mix_with_uniform, sample_classes
 
 
 def problem(images: int, classes: int, cells: int, dtype=torch.float32, seed: int = 0):
@@ -16,21 +16,25 @@ def problem(images: int, classes: int, cells: int, dtype=torch.float32, seed: in
     return (3 * logits).softmax(1), keys
 
 
+@pytest.mark.parametrize("exploration", [0.0, 0.3])
 @pytest.mark.parametrize("stratified", [False, True])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize(
     ("images", "classes", "cells", "members"),
     [(2, 5, 7, 3), (1, 2, 1, 8), (3, 60, 130, 1), (1, 19, 64, 2), (2, 256, 65, 33)],
 )
-def test_faces_agree(images, classes, cells, members, dtype, stratified):
+def test_faces_agree(images, classes, cells, members, dtype, stratified, exploration):
     probabilities, keys = problem(images, classes, cells, dtype)
+    options = {"stratified": stratified, "exploration": exploration}
     drawn = [
-        sample_classes(probabilities, keys, members, stratified=stratified, implementation=face)
+        sample_classes(probabilities, keys, members, implementation=face, **options)
         for face in ("reference", "numba")
     ]
     assert drawn[0].shape == (images, members, cells)
     assert drawn[0].dtype == drawn[1].dtype == torch.uint8
     assert drawn[0].equal(drawn[1])
+    mixed = mix_with_uniform(probabilities, exploration)
+    assert drawn[0].equal(sample_classes(mixed, keys, members, stratified=stratified))
 
 
 @pytest.mark.parametrize("stratified", [False, True])

@@ -7,10 +7,10 @@ import torch.nn.functional as F
 from agents.sampling import (
     _MOST_REGIONS,
     _stretch,
-    mix_with_uniform,
     sample_maps,
     sample_varied_maps,
 )
+from rss_env.kernels.sample_classes import mix_with_uniform
 
 
 def test_mixed_probabilities_sum_to_one():

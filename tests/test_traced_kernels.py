@@ -12,15 +12,18 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from rss_env.errors import InputError
 from rss_env.kernels.cell_rewards import cell_rewards
+from rss_env.kernels.cell_uncertainty import cell_uncertainty
 from rss_env.kernels.class_counts import class_counts
 from rss_env.kernels.expected_counts import expected_counts
 from rss_env.kernels.expected_scores import expected_scores
 from rss_env.kernels.gather_images import gather_images
+from rss_env.kernels.hash_images import hash_images
 from rss_env.kernels.label_covariance import label_covariance
 from rss_env.kernels.label_table import label_table
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 from rss_env.kernels.pool_cells import pool_cells
 from rss_env.kernels.sample_classes import sample_classes
+from rss_env.kernels.systematic_sample import systematic_sample
 from rss_env.kernels.whitened_residuals import whitened_residuals
 
 LABELS, MAPS, INDEX, MIRRORED = problem(3, 5, 3, 7, 11, 3, 5, 0.2)
@@ -45,12 +48,23 @@ CALLS = {
     "gather_images, once": (gather_images, (LABELS[..., None], INDEX, MIRRORED), {}),
     "sample_classes": (sample_classes, (PROBABILITIES, KEYS, 3), {}),
     "sample_classes, stratified": (sample_classes, (PROBABILITIES, KEYS, 3), {"stratified": True}),
+    "sample_classes, mixed": (sample_classes, (PROBABILITIES, KEYS, 3), {"exploration": 0.2}),
     "expected_counts": (expected_counts, (BELIEFS, OWN, (0, 2, 9)), {}),
     "label_covariance": (
         label_covariance,
         (BELIEFS, OWN, *torch.rand(2, 2, 4, 2, 3), (0, 2, 9)),
         {},
     ),
+    "label_covariance, sampled": (
+        label_covariance,
+        (
+            *(BELIEFS, OWN, *torch.rand(2, 2, 4, 2, 3), (0, 2, 5)),
+            *(torch.tensor([[0, 1, 3, 5, 8]] * 2), torch.rand(2, 5)),
+        ),
+        {},
+    ),
+    "cell_uncertainty": (cell_uncertainty, (BELIEFS, torch.rand(2, 2, 3), (0, 2, 9)), {}),
+    "hash_images": (hash_images, (LABELS, torch.randint(2**62, (2, LABELS[0].numel()))), {}),
     "pairwise_difference": (pairwise_spatial_difference, (torch.rand(2, 4), OWN), {}),
     "whitened_residuals": (
         whitened_residuals,
@@ -58,13 +72,14 @@ CALLS = {
         {},
     ),
 }
+SAMPLING = (torch.rand(2, 9), torch.rand(2, 2), (0, 2, 9), 3)
 EACH_CALL = pytest.mark.parametrize("name", CALLS)
 
 VALUES, FLIPS = torch.rand(3, 5, 8, 12), torch.tensor([True, False, True])
 COUNTS, SHARES = 9 * torch.rand(2, 4, 2, 3) + 1, torch.rand(2, 4, 2, 3)
 LABELLED = 9 * torch.rand(2, 2, 3) + 9
 OPERATORS = {
-    "expected_counts_backward": (torch.randn(2, 4, 2, 3), OWN, (0, 2, 9)),
+    "expected_counts_backward": (torch.randn(2, 4, 2, 3), torch.randn(2, 2, 3), OWN, (0, 2, 9)),
     "expected_scores": (COUNTS * SHARES, COUNTS, LABELLED, "miou"),
     "pool_cells": (VALUES, (4, 2, 1), FLIPS),
     "pool_cells_backward": (torch.randn(3, 5, 126), (4, 2, 1), FLIPS, 8, 12),
@@ -118,6 +133,15 @@ def test_a_compiled_gradient_is_the_plain_one(name):
     assert plain is not None
     assert compiled is not None
     assert plain.equal(compiled)
+
+
+def test_a_sample_is_an_operator_of_two_results():
+    found = torch.library.opcheck(torch.ops.rss_env.systematic_sample.default, SAMPLING)
+    assert set(found.values()) == {"SUCCESS"}
+    for own, plain in zip(
+        torch.ops.rss_env.systematic_sample(*SAMPLING), systematic_sample(*SAMPLING), strict=True
+    ):
+        assert own.equal(plain)
 
 
 @EACH_CALL

@@ -78,7 +78,7 @@ def choose(
     return implementation
 
 
-def traceable(name: str, fake: Callable[..., torch.Tensor]) -> Callable[[Kernel], Kernel]:
+def traceable(name: str, fake: Callable[..., Any]) -> Callable[[Kernel], Kernel]:
     """Make of a kernel the operator `torch.ops.rss_env.<name>` as well (as a decorator).
 
     Fake tensors and `torch.compile` see the operator, one opaque step of known shape; other tensors
@@ -86,7 +86,7 @@ def traceable(name: str, fake: Callable[..., torch.Tensor]) -> Callable[[Kernel]
 
     Args:
         name: Of the operator.
-        fake: Makes an empty result from the kernel's arguments, by their shapes and types alone.
+        fake: Makes empty results from the arguments, by their shapes and types alone.
     """
 
     def register(kernel: Kernel) -> Kernel:
@@ -139,16 +139,28 @@ class BatchLoop:
     always allow two calling threads. Nor do they survive a fork: there, too, the loop is serial.
     """
 
-    def __init__(self, function: types.FunctionType):
-        """Compile a function of arrays and integers (as a decorator); both are cached on disk."""
+    def __init__(
+        self, function: types.FunctionType, *, in_any_order: bool = False, fused: bool = False
+    ):
+        """Compile a function of arrays and integers (as a decorator); both are cached on disk.
+
+        Args:
+            function: What to compile.
+            in_any_order: Whether sums may be taken in another order than written: as vectors.
+            fused: Whether products and sums may be rounded together.
+        """
+        allowed = {"reassoc", "nsz"} if in_any_order else set[str]()
+        if fused:
+            allowed.add("contract")
+        options: dict[str, Any] = {"cache": True, "fastmath": allowed}
         # numba's cache tells functions apart by name, not by option: without a name of its own
         # the serial loop would be answered with the parallel one's code.
         alone = types.FunctionType(function.__code__, function.__globals__)
         alone.__qualname__ = f"{function.__qualname__}_serial"
-        self.serial = numba.njit(cache=True)(alone)
-        self.parallel = numba.njit(parallel=True, cache=True)(function)
+        self.serial = numba.njit(**options)(alone)
+        self.parallel = numba.njit(parallel=True, **options)(function)
 
-    def __call__(self, batch: int, *arguments: torch.Tensor | np.ndarray | int) -> None:
+    def __call__(self, batch: int, *arguments: torch.Tensor | np.ndarray | float) -> None:
         """Run over a batch; tensors are passed as C-contiguous arrays, one compiled signature.
 
         Args:
@@ -158,7 +170,7 @@ class BatchLoop:
         arrays = [as_array(a) if isinstance(a, torch.Tensor) else a for a in arguments]
         self.on_arrays(batch, *arrays)
 
-    def on_arrays(self, batch: int, *arguments: np.ndarray | int) -> None:
+    def on_arrays(self, batch: int, *arguments: np.ndarray | float) -> None:
         """Run over a batch of what needs no conversion: C-contiguous arrays and numbers."""
         (self.serial if batch == 1 or _forked else self.parallel)(*arguments)
 

@@ -6,6 +6,7 @@ gradient written directly. All scales of flat action maps are counted in one go.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -30,7 +31,13 @@ def expected_counts_reference(
     return torch.stack(counts, 2)
 
 
-@BatchLoop
+# Up to so many classes, comparing all cells with each class, as vectors, is faster than looking up
+# each cell's own: for 6 classes 1.0 instead of 1.7 ms, and backward 0.9 instead of 2.7 ms.
+_FEW_CLASSES, _FEW_CLASSES_BACKWARD = 8, 12
+_SIZE = 512  # cells at a time, so that what is read again for every map stays in the cache
+
+
+@functools.partial(BatchLoop, in_any_order=True)
 def _count(
     probabilities,  # (B, C, cells) floating point
     maps,  # (B, N, cells) uint8
@@ -39,46 +46,76 @@ def _count(
 ):
     images, members, _ = maps.shape
     classes = probabilities.shape[1]
-    size = 256  # cells whose probabilities are brought together, so that they stay in the cache
+    zero = probabilities.dtype.type(0)
     for b in numba.prange(images):
-        tile = np.empty((size, classes), probabilities.dtype)
+        tile = np.empty((_SIZE, classes), probabilities.dtype)
         for s in range(offsets.size - 1):
-            for start in range(offsets[s], offsets[s + 1], size):
-                stop = min(start + size, offsets[s + 1])
+            for start in range(offsets[s], offsets[s + 1], _SIZE):
+                stop = min(start + _SIZE, offsets[s + 1])
+                if classes <= _FEW_CLASSES:
+                    for k in range(members):
+                        own = maps[b, k, start:stop]
+                        for c in range(classes):
+                            rates, total = probabilities[b, c, start:stop], zero
+                            for q in range(stop - start):
+                                total += rates[q] if own[q] == np.uint8(c) else zero
+                            counts[b, k, s, c] += total
+                    continue
                 for c in range(classes):
-                    for p in range(start, stop):
-                        tile[p - start, c] = probabilities[b, c, p]
+                    for q in range(stop - start):
+                        tile[q, c] = probabilities[b, c, start + q]
                 # Four maps at once: a sum then need not wait for the one before it.
                 for k in range(0, members - 3, 4):
                     counts0, counts1 = counts[b, k, s], counts[b, k + 1, s]
                     counts2, counts3 = counts[b, k + 2, s], counts[b, k + 3, s]
-                    map0, map1 = maps[b, k], maps[b, k + 1]
-                    map2, map3 = maps[b, k + 2], maps[b, k + 3]
-                    for p in range(start, stop):
-                        row = tile[p - start]
-                        counts0[map0[p]] += row[map0[p]]
-                        counts1[map1[p]] += row[map1[p]]
-                        counts2[map2[p]] += row[map2[p]]
-                        counts3[map3[p]] += row[map3[p]]
+                    map0, map1 = maps[b, k, start:stop], maps[b, k + 1, start:stop]
+                    map2, map3 = maps[b, k + 2, start:stop], maps[b, k + 3, start:stop]
+                    for q in range(stop - start):
+                        row = tile[q]
+                        counts0[map0[q]] += row[map0[q]]
+                        counts1[map1[q]] += row[map1[q]]
+                        counts2[map2[q]] += row[map2[q]]
+                        counts3[map3[q]] += row[map3[q]]
                 for k in range(members // 4 * 4, members):
-                    for p in range(start, stop):
-                        counts[b, k, s, maps[b, k, p]] += tile[p - start, maps[b, k, p]]
+                    own = maps[b, k, start:stop]
+                    for q in range(stop - start):
+                        counts[b, k, s, own[q]] += tile[q, own[q]]
 
 
 @BatchLoop
 def _count_backward(
     gradient,  # (B, N, S, C) floating point, on the counts
+    of_labels,  # (B, S, C) floating point, on the counts of labels
     maps,  # (B, N, cells) uint8
     offsets,  # (S + 1,) int64
-    result,  # (B, C, cells) floating point, zeros; written
+    result,  # (B, C, cells) floating point; written
 ):
     images, members, _ = maps.shape
+    classes = gradient.shape[3]
+    zero = gradient.dtype.type(0)
     for b in numba.prange(images):
-        for k in range(members):
-            for s in range(offsets.size - 1):
-                own = gradient[b, k, s]
-                for p in range(offsets[s], offsets[s + 1]):
-                    result[b, maps[b, k, p], p] += own[maps[b, k, p]]
+        for s in range(offsets.size - 1):
+            for start in range(offsets[s], offsets[s + 1], _SIZE):
+                stop = min(start + _SIZE, offsets[s + 1])
+                for c in range(classes):
+                    result[b, c, start:stop] = of_labels[b, s, c]
+                if classes > _FEW_CLASSES_BACKWARD:
+                    for k in range(members):
+                        own, owed = maps[b, k, start:stop], gradient[b, k, s]
+                        for q in range(stop - start):
+                            result[b, own[q], start + q] += owed[own[q]]
+                    continue
+                for k in range(0, members, 2):  # two maps for each time that a sum is moved
+                    other = min(k + 1, members - 1)
+                    map0, map1 = maps[b, k, start:stop], maps[b, other, start:stop]
+                    for c in range(classes):
+                        owed0 = gradient[b, k, s, c]
+                        owed1 = gradient[b, other, s, c] if other > k else zero
+                        total = result[b, c, start:stop]
+                        for q in range(stop - start):
+                            total[q] += (owed0 if map0[q] == np.uint8(c) else zero) + (
+                                owed1 if map1[q] == np.uint8(c) else zero
+                            )
 
 
 def _empty_counts(probabilities, maps, offsets: Sequence[int], **_) -> torch.Tensor:
@@ -103,25 +140,32 @@ def _forward(
     return counts
 
 
-def _empty_gradient(gradient, maps, offsets: Sequence[int], **_) -> torch.Tensor:
+def _empty_gradient(gradient, of_labels, maps, offsets: Sequence[int], **_) -> torch.Tensor:
     return gradient.new_empty(len(maps), gradient.shape[3], maps.shape[2])
 
 
 @traceable("expected_counts_backward", _empty_gradient)
 def _backward(
     gradient: torch.Tensor,
+    of_labels: torch.Tensor,
     maps: torch.Tensor,
     offsets: Sequence[int],
     *,
     implementation: str = "auto",
 ) -> torch.Tensor:
-    """The gradient (B, C, cells) on the probabilities, of one (B, N, S, C) on the counts."""
+    """The gradient (B, C, cells) on the probabilities.
+
+    Of one (B, N, S, C) on the expected counts, and one (B, S, C) on those of the labels.
+    """
     if choose(implementation, maps, FACES) == "triton":
         from rss_env.kernels.triton.expected_counts import expected_counts_gradient_triton
 
-        return expected_counts_gradient_triton(gradient, maps, offsets)
-    result = torch.zeros_like(_empty_gradient(gradient, maps, offsets))
-    _count_backward(len(maps), gradient, maps, torch.tensor(offsets), result)
+        result = expected_counts_gradient_triton(gradient, maps, offsets)
+        for s, (start, stop) in enumerate(pairwise(offsets)):
+            result[..., start:stop] += of_labels[:, s, :, None]
+        return result
+    result = _empty_gradient(gradient, of_labels, maps, offsets)
+    _count_backward(len(maps), gradient, of_labels, maps, torch.tensor(offsets), result)
     return result
 
 
@@ -133,16 +177,51 @@ class _ExpectedCounts(torch.autograd.Function):
         maps: torch.Tensor,
         offsets: tuple[int, ...],
         face: str,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         ctx.save_for_backward(maps)
         ctx.offsets, ctx.face = offsets, face
-        return _forward(probabilities, maps, offsets, implementation=face)
+        counts = _forward(probabilities, maps, offsets, implementation=face)
+        return counts, label_counts(probabilities, offsets)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         (maps,) = ctx.saved_tensors
-        result = _backward(gradients[0], maps, ctx.offsets, implementation=ctx.face)
+        given = (gradients[0], gradients[1], maps, ctx.offsets)
+        result = _backward(*given, implementation=ctx.face)
         return result, None, None, None
+
+
+def label_counts(probabilities: torch.Tensor, offsets: Sequence[int]) -> torch.Tensor:
+    """Expected cells of every class in the label (B, S, C), of probabilities (B, C, cells)."""
+    sizes = [stop - start for start, stop in pairwise(offsets)]
+    return torch.stack([part.sum(2) for part in probabilities.split(sizes, 2)], 1)
+
+
+def expected_and_label_counts(
+    probabilities: torch.Tensor,
+    maps: torch.Tensor,
+    offsets: Sequence[int],
+    *,
+    implementation: str = "auto",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Expected true positives of every class at every scale, and expected cells in the label.
+
+    Args:
+        probabilities: (B, C, cells) floating point, of each cell's pixels, summing to 1 over C.
+        maps: (B, N, cells) uint8, flat actions with classes below C.
+        offsets: Where each scale starts, and the number of cells last; S + 1 in all.
+        implementation: `auto`, `reference`, `numba` or `triton`.
+
+    Returns:
+        (B, N, S, C) and (B, S, C) of the probabilities' type, in cells; both differentiable in the
+        probabilities, with one gradient written for both.
+    """
+    face = choose(implementation, maps, FACES)
+    if face == "reference":
+        counts = expected_counts_reference(probabilities, maps, offsets)
+        return counts, label_counts(probabilities, offsets)
+    given = (probabilities, maps, tuple(offsets), face)
+    return _ExpectedCounts.apply(*given)  # pyright: ignore[reportReturnType]
 
 
 def expected_counts(
@@ -152,19 +231,6 @@ def expected_counts(
     *,
     implementation: str = "auto",
 ) -> torch.Tensor:
-    """Expected true positives of every class at every scale.
-
-    Args:
-        probabilities: (B, C, cells) floating point, of each cell's pixels, summing to 1 over C.
-        maps: (B, N, cells) uint8, flat actions with classes below C.
-        offsets: Where each scale starts, and the number of cells last; S + 1 in all.
-        implementation: `auto`, `reference`, `numba` or `triton`.
-
-    Returns:
-        (B, N, S, C) of the probabilities' type, in cells; differentiable in the probabilities.
-    """
-    face = choose(implementation, maps, FACES)
-    if face == "reference":
-        return expected_counts_reference(probabilities, maps, offsets)
-    given = (probabilities, maps, tuple(offsets), face)
-    return _ExpectedCounts.apply(*given)  # pyright: ignore[reportReturnType]
+    """Expected true positives (B, N, S, C) alone; see `expected_and_label_counts`."""
+    given = (probabilities, maps, offsets)
+    return expected_and_label_counts(*given, implementation=implementation)[0]

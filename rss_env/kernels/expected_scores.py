@@ -33,6 +33,19 @@ def class_ratios(
     return 2 * right / (predicted + labelled).clamp(min=_TINY)
 
 
+def class_ratio_slopes(
+    right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor, metric: str
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """How `class_ratios` grow with pixels that are right, and with pixels predicted."""
+    if metric == "mean_accuracy":
+        return 1 / labelled.clamp(min=_TINY), torch.zeros_like(right)
+    whole = predicted + labelled - (right if metric == "miou" else 0)
+    once = 1 if metric == "miou" else 2
+    shrinking = torch.where(whole >= _TINY, once * right / whole.square(), 0)
+    by_right = once / whole.clamp(min=_TINY) + (shrinking if metric == "miou" else 0)
+    return by_right, -shrinking
+
+
 def _score(
     right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor, metric: str
 ) -> torch.Tensor:

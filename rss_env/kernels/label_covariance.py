@@ -7,6 +7,7 @@ what is learned from one is known from the other. Every scale is a label map of 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -36,73 +37,82 @@ def label_covariance_reference(
     return torch.stack(found, 1)
 
 
-@BatchLoop
+@functools.partial(BatchLoop, fused=True)
 def _covariances(
     probabilities,  # (B, C, cells) floating point
     maps,  # (B, N, cells) uint8
     hit_weights,  # (B, N, S, C) floating point
     class_weights,  # (B, N, S, C) floating point
     offsets,  # (S + 1,) int64
+    cells,  # (B, M) int64, or (0, 0) for all of them
+    counts,  # (B, M) floating point, or (0, 0)
     result,  # (B, S, N, N) floating point; written
 ):
     images, members, _ = maps.shape
     classes, scales = probabilities.shape[1], offsets.size - 1
     width = (members + 15) // 16 * 16  # whole vectors, also of the lower triangle's rows
     size = 32  # cells brought together, so that they stay in the cache
+    zero = result.dtype.type(0)
     for n in numba.prange(images * scales):
         b, s = n // scales, n % scales
         rates = np.empty((size, classes), result.dtype)
-        own = np.zeros((size, members), np.uint8)
-        # What each map gives at a cell, times the root of its count: where the label is the map's
-        # class, and on average.
-        roots = np.zeros((size, members), result.dtype)
-        means = np.zeros((size, width), result.dtype)
-        # The first of it for the maps of one class at each of four cells, zeros for the other maps.
+        own = np.zeros((size, width), np.uint8)
+        # What each map gives at four cells, times the root of their counts: where the label is the
+        # map's class, and on average.
+        roots = np.zeros((4, width), result.dtype)
+        means = np.zeros((4, width), result.dtype)
+        # The first of it for the maps of one class, zeros for the other maps.
         alike = np.zeros((4, classes, width), result.dtype)
         sums = np.zeros((members, width), result.dtype)
-        hits = np.zeros((members, classes), result.dtype)
+        hits = np.zeros((classes, width), result.dtype)
         labelled = np.zeros(classes, result.dtype)
-        hit = hit_weights[b, :, s].copy()
-        everywhere = class_weights[b, :, s].T.copy()
+        hit = np.zeros((classes, width), result.dtype)
+        everywhere = np.zeros((classes, width), result.dtype)
+        for c in range(classes):
+            for k in range(members):
+                hit[c, k] = hit_weights[b, k, s, c]
+                everywhere[c, k] = class_weights[b, k, s, c]
         for start in range(offsets[s], offsets[s + 1], size):
             count = min(size, offsets[s + 1] - start)
-            for c in range(classes):
+            if cells.size:
+                places = cells[b, start : start + count]
                 for q in range(count):
-                    rates[q, c] = probabilities[b, c, start + q]
-                    labelled[c] += rates[q, c]
-            for k in range(members):
-                for q in range(count):
-                    own[q, k] = maps[b, k, start + q]
-            for q in range(count):
-                rate, mean = rates[q], means[q]
-                unit = 1 / np.sqrt(rate.sum())
-                mean[:] = 0
-                for c in range(classes):
-                    for k in range(members):
-                        mean[k] += everywhere[c, k] * (rate[c] * unit)
+                    for c in range(classes):
+                        rates[q, c] = probabilities[b, c, places[q]] * counts[b, start + q]
                 for k in range(members):
-                    choice = own[q, k]
-                    given = hit[k, choice] * rate[choice]
-                    hits[k, choice] += given
-                    mean[k] += given * unit
+                    for q in range(count):
+                        own[q, k] = maps[b, k, places[q]]
+            else:
                 for c in range(classes):
-                    rate[c] = np.sqrt(rate[c])
+                    for q in range(count):
+                        rates[q, c] = probabilities[b, c, start + q]
                 for k in range(members):
-                    roots[q, k] = hit[k, own[q, k]] * rate[own[q, k]]
-            for q in range(count, (count + 3) // 4 * 4):
-                roots[q] = 0
-                means[q] = 0
-            for first in range(0, count, 4):  # four at once, as the row is what has to be moved
-                mean0, mean1 = means[first], means[first + 1]
-                mean2, mean3 = means[first + 2], means[first + 3]
+                    for q in range(count):
+                        own[q, k] = maps[b, k, start + q]
+            for first in range(0, count, 4):  # four at once, as sums are what has to be moved
                 for q in range(4):
-                    for k in range(members):
-                        alike[q, own[first + q, k], k] = roots[first + q, k]
+                    mean, root = means[q], roots[q]
+                    mean[:] = 0
+                    root[:] = 0
+                    if first + q >= count:
+                        continue
+                    rate, choice = rates[first + q], own[first + q]
+                    unit = 1 / np.sqrt(rate.sum())
+                    for c in range(classes):
+                        labelled[c] += rate[c]
+                        half, share, same = np.sqrt(rate[c]), rate[c] * unit, alike[q, c]
+                        of_hit, of_class, total = hit[c], everywhere[c], hits[c]
+                        for k in range(width):
+                            given = of_hit[k] if choice[k] == np.uint8(c) else zero
+                            same[k] = given * half
+                            root[k] += given * half
+                            mean[k] += (of_class[k] + given) * share
+                            total[k] += given * rate[c]
+                mean0, mean1, mean2, mean3 = means[0], means[1], means[2], means[3]
                 for k in range(members):
                     alike0, alike1 = alike[0, own[first, k]], alike[1, own[first + 1, k]]
                     alike2, alike3 = alike[2, own[first + 2, k]], alike[3, own[first + 3, k]]
-                    root0, root1 = roots[first, k], roots[first + 1, k]
-                    root2, root3 = roots[first + 2, k], roots[first + 3, k]
+                    root0, root1, root2, root3 = roots[0, k], roots[1, k], roots[2, k], roots[3, k]
                     own0, own1, own2, own3 = mean0[k], mean1[k], mean2[k], mean3[k]
                     row = sums[k]
                     for j in range((k // 16 + 1) * 16):
@@ -110,24 +120,31 @@ def _covariances(
                         shared += root1 * alike1[j] - own1 * mean1[j]
                         shared += root2 * alike2[j] - own2 * mean2[j]
                         row[j] += shared + (root3 * alike3[j] - own3 * mean3[j])
-                for q in range(4):
-                    for k in range(members):
-                        alike[q, own[first + q, k], k] = 0
         # What the class weights share with the hits, and among themselves, is a matter of counts.
-        hits_of_class = hits.T.copy()
         for k in range(members):
             row = sums[k]
             for c in range(classes):
-                one, hit_by_one = everywhere[c, k], hits[k, c]
+                one, hit_by_one = everywhere[c, k], hits[c, k]
                 for j in range(k + 1):
                     other = everywhere[c, j]
-                    row[j] += one * (hits_of_class[c, j] + labelled[c] * other) + hit_by_one * other
+                    row[j] += one * (hits[c, j] + labelled[c] * other) + hit_by_one * other
             for j in range(k + 1):
                 result[b, s, k, j] = row[j]
                 result[b, s, j, k] = row[j]
 
 
-def _empty_covariance(probabilities, maps, hits, others, offsets: Sequence[int], **_):
+def _sampled(
+    probabilities: torch.Tensor, maps: torch.Tensor, cells: torch.Tensor, counts: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cells that stand for several alike (B, C, M), and maps of them (B, N, M)."""
+    rates, own = (
+        values.gather(2, cells[:, None].expand(-1, values.shape[1], -1))
+        for values in (probabilities, maps)
+    )
+    return rates * counts[:, None], own
+
+
+def _empty_covariance(probabilities, maps, hits, others, offsets: Sequence[int], *_, **__):
     images, members, _ = maps.shape
     return probabilities.new_empty(images, len(offsets) - 1, members, members)
 
@@ -139,6 +156,8 @@ def label_covariance(
     hit_weights: torch.Tensor,
     class_weights: torch.Tensor,
     offsets: Sequence[int],
+    cells: torch.Tensor | None = None,
+    counts: torch.Tensor | None = None,
     *,
     implementation: str = "auto",
 ) -> torch.Tensor:
@@ -154,6 +173,9 @@ def label_covariance(
         hit_weights: (B, N, S, C) floating point.
         class_weights: (B, N, S, C) floating point.
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
+        cells: (B, M) int64, cells that stand for all, scale after scale; None for all of them.
+            Offsets are then places among these.
+        counts: (B, M) floating point, how many cells each of them stands for; positive.
         implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
@@ -162,6 +184,8 @@ def label_covariance(
     probabilities = probabilities.detach()
     weights = (hit_weights.detach(), class_weights.detach())
     face = choose(implementation, maps, FACES)
+    if face != "numba" and cells is not None and counts is not None:
+        probabilities, maps = _sampled(probabilities, maps, cells, counts)
     if face == "reference":
         return label_covariance_reference(probabilities, maps, *weights, offsets)
     if face == "triton":
@@ -170,5 +194,8 @@ def label_covariance(
         return label_covariance_triton(probabilities, maps, *weights, offsets)
     result = _empty_covariance(probabilities, maps, *weights, offsets)
     problems = result.shape[0] * result.shape[1]
-    _covariances(problems, probabilities, maps, *weights, torch.tensor(offsets), result)
+    if cells is None or counts is None:
+        cells, counts = torch.empty(0, 0, dtype=torch.int64), result.new_empty(0, 0)
+    given = (probabilities, maps, *weights, torch.tensor(offsets), cells, counts)
+    _covariances(problems, *given, result)
     return result

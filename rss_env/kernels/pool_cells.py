@@ -1,8 +1,7 @@
 """Values of every scale's cells from those of pixels, in the order of flat action maps.
 
-Differentiable, with the gradient written directly. Networks give values whose classes lie beside
-each other in memory, action maps have the cells of a class beside each other: both directions turn
-one into the other on the way.
+Differentiable, with the gradient written directly. Values and their gradient lie in memory as
+torch's softmax gives and takes them, the pixels of a class beside each other.
 """
 
 from __future__ import annotations
@@ -53,29 +52,28 @@ def _sources(sides):
 
 @BatchLoop
 def _pool(
-    values,  # (B, H, W, C) floating point
+    values,  # (B, C, H, W) floating point
     sides,  # (S,) int64, of the cells in pixels, coarse to fine
     offsets,  # (S + 1,) int64, where each scale starts
     mirrored,  # (B,) bool
-    result,  # (B, C, cells) floating point, zeros; written
+    result,  # (B, C, cells) floating point; written
 ):
-    images, height, width, classes = values.shape
+    images, classes, height, width = values.shape
     count, (sources, ratios) = len(sides), _sources(sides)
     for b in numba.prange(images):
         # Sums of the pixels of a row, of each scale; the pixels themselves last.
-        sums = np.empty((count + 1, classes, width), values.dtype)
-        for y in range(height):
-            for x in range(width):
-                place = width - 1 - x if mirrored[b] else x
-                for c in range(classes):
-                    sums[count, c, place] = values[b, y, x, c]
-            for s in range(count - 1, -1, -1):
-                side, source, ratio = sides[s], sources[s], ratios[s]
-                columns, share = width // side, values.dtype.type(1 / (side * side))
-                first = offsets[s] + y // side * columns
-                for c in range(classes):
-                    finer, own = sums[source, c], sums[s, c]
-                    cells = result[b, c, first : first + columns]
+        sums = np.empty((count + 1, width), values.dtype)
+        for c in range(classes):
+            for y in range(height):
+                pixels = values[b, c, y]
+                if mirrored[b]:
+                    pixels = pixels[::-1]
+                sums[count] = pixels
+                for s in range(count - 1, -1, -1):
+                    side, ratio = sides[s], ratios[s]
+                    columns, share = width // side, values.dtype.type(1 / (side * side))
+                    first = offsets[s] + y // side * columns
+                    finer, own = sums[sources[s]], sums[s]
                     if ratio == 1:
                         own[:] = finer
                     elif ratio == 2:
@@ -86,6 +84,9 @@ def _pool(
                             own[x] = finer[x * ratio]
                             for i in range(x * ratio + 1, (x + 1) * ratio):
                                 own[x] += finer[i]
+                    cells = result[b, c, first : first + columns]
+                    if y % side == 0:
+                        cells[:] = 0
                     for x in range(columns):
                         cells[x] += own[x] * share
 
@@ -96,21 +97,21 @@ def _spread(
     sides,  # (S,) int64, of the cells in pixels, coarse to fine
     offsets,  # (S + 1,) int64, where each scale starts
     mirrored,  # (B,) bool
-    result,  # (B, H, W, C) floating point; written
+    result,  # (B, C, H, W) floating point; written
 ):
-    images, height, width, classes = result.shape
+    images, classes, height, width = result.shape
     count, (sources, ratios) = len(sides), _sources(sides)
     for b in numba.prange(images):
         # What is owed to a row by each scale and those made of its sums; the pixels' last.
-        owed = np.empty((count + 1, classes, width), result.dtype)
-        for y in range(height):
-            owed[:] = 0
-            for s in range(count):
-                side, source, ratio = sides[s], sources[s], ratios[s]
-                columns, share = width // side, result.dtype.type(1 / (side * side))
-                first = offsets[s] + y // side * columns
-                for c in range(classes):
-                    finer, own = owed[source, c], owed[s, c]
+        owed = np.empty((count + 1, width), result.dtype)
+        for c in range(classes):
+            for y in range(height):
+                owed[:] = 0
+                for s in range(count):
+                    side, ratio = sides[s], ratios[s]
+                    columns, share = width // side, result.dtype.type(1 / (side * side))
+                    first = offsets[s] + y // side * columns
+                    finer, own = owed[sources[s]], owed[s]
                     cells = gradient[b, c, first : first + columns]
                     for x in range(columns):
                         own[x] += cells[x] * share
@@ -125,10 +126,10 @@ def _spread(
                         for x in range(columns):
                             for i in range(x * ratio, (x + 1) * ratio):
                                 finer[i] += own[x]
-            for x in range(width):
-                place = width - 1 - x if mirrored[b] else x
-                for c in range(classes):
-                    result[b, y, x, c] = owed[count, c, place]
+                if mirrored[b]:
+                    result[b, c, y] = owed[count, ::-1]
+                else:
+                    result[b, c, y] = owed[count]
 
 
 def _offsets(height: int, width: int, sides: Sequence[int]) -> list[int]:
@@ -142,16 +143,15 @@ def _empty_cells(values, sides: Sequence[int], *_, **__) -> torch.Tensor:
 
 @traceable("pool_cells", _empty_cells)
 def _forward(values: torch.Tensor, sides: Sequence[int], mirrored: torch.Tensor) -> torch.Tensor:
-    result = torch.zeros_like(_empty_cells(values, sides))
+    result = _empty_cells(values, sides)
     height, width = values.shape[2:]
     layout = [torch.tensor(part) for part in (sides, _offsets(height, width, sides))]
-    _pool(len(values), values.permute(0, 2, 3, 1), *layout, mirrored, result)
+    _pool(len(values), values, *layout, mirrored, result)
     return result
 
 
 def _empty_values(gradient, sides: Sequence[int], mirrored, height: int, width: int):
-    shape = (*gradient.shape[:2], height, width)
-    return gradient.new_empty(shape).to(memory_format=torch.channels_last)
+    return gradient.new_empty(*gradient.shape[:2], height, width)
 
 
 @traceable("pool_cells_backward", _empty_values)
@@ -163,10 +163,10 @@ def _backward(
     width: int,
 ) -> torch.Tensor:
     """The gradient (B, C, H, W) on the values, of one (B, C, cells) on the means."""
-    result = gradient.new_empty(len(gradient), height, width, gradient.shape[1])
+    result = _empty_values(gradient, sides, mirrored, height, width)
     layout = [torch.tensor(part) for part in (sides, _offsets(height, width, sides))]
     _spread(len(gradient), gradient, *layout, mirrored, result)
-    return result.permute(0, 3, 1, 2)
+    return result
 
 
 class _PoolCells(torch.autograd.Function):

@@ -39,10 +39,21 @@ def _uniform(keys: torch.Tensor, cells: int, count: int) -> torch.Tensor:
     return ((bits >> 40) & 0xFFFFFF).float() * 2.0**-24
 
 
+def mix_with_uniform(probabilities: torch.Tensor, exploration: float) -> torch.Tensor:
+    """Give every class of (B, C, P) probabilities at least `exploration` / C."""
+    return (1.0 - exploration) * probabilities + exploration / probabilities.shape[1]
+
+
 def sample_classes_reference(
-    probabilities: torch.Tensor, keys: torch.Tensor, num_maps: int, stratified: bool
+    probabilities: torch.Tensor,
+    keys: torch.Tensor,
+    num_maps: int,
+    stratified: bool,
+    exploration: float,
 ) -> torch.Tensor:
     """The classes by inverting every cell's distribution function, all cells at once."""
+    if exploration:
+        probabilities = mix_with_uniform(probabilities, exploration)
     uniform = _uniform(keys, probabilities.shape[2], 2 * num_maps if stratified else num_maps)
     draws = uniform[..., :num_maps]
     if stratified:
@@ -86,9 +97,12 @@ def _draw(
     probabilities,  # (B, C, P) floating point
     keys,  # (B,) int64
     stratified,
+    exploration,  # float64
     maps,  # (B, K, P) uint8; written
 ):
     images, classes, cells = probabilities.shape
+    real = probabilities.dtype.type
+    kept, given = real(1.0 - exploration), real(exploration / classes)
     members = maps.shape[1]
     width = 512  # cells at a time: inner loops go over cells and without branches, as vectors
     for b in numba.prange(images):
@@ -102,10 +116,11 @@ def _draw(
             count = min(width, cells - first)
             for q in range(count):
                 states[q] = _number(key, first + q + 1)
-                cumulative[0, q] = probabilities[b, 0, first + q]
+                cumulative[0, q] = kept * probabilities[b, 0, first + q] + given
             for c in range(1, classes):
                 for q in range(count):
-                    cumulative[c, q] = cumulative[c - 1, q] + probabilities[b, c, first + q]
+                    mixed = kept * probabilities[b, c, first + q] + given
+                    cumulative[c, q] = cumulative[c - 1, q] + mixed
             total = cumulative[classes - 1]
             tile = maps[b, :, first : first + count]
             for k in range(members):
@@ -144,16 +159,19 @@ def sample_classes(
     num_maps: int,
     *,
     stratified: bool = False,
+    exploration: float = 0.0,
     implementation: str = "auto",
 ) -> torch.Tensor:
     """Draw K maps by inverting the distribution function of every cell.
 
     Args:
-        probabilities: (B, C, P) floating point, of one sum over C in each cell; C at most 256.
+        probabilities: (B, C, P) floating point, of one sum over C in each cell (1, if there is
+            exploration); C at most 256.
         keys: (B,) int64, any numbers.
         num_maps: K.
         stratified: Whether the K maps share out a cell's classes: one number is drawn in each of K
             equal parts of [0, 1), and they are dealt to the maps in random order.
+        exploration: Share of uniformly random classes; see `mix_with_uniform`.
         implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
@@ -165,12 +183,14 @@ def sample_classes(
     probabilities = probabilities.detach()
     face = choose(implementation, probabilities, FACES)
     if face == "reference":
-        return sample_classes_reference(probabilities, keys, num_maps, stratified)
+        return sample_classes_reference(probabilities, keys, num_maps, stratified, exploration)
     if face == "triton":
         from rss_env.kernels.triton.sample_classes import sample_classes_triton
 
+        if exploration:
+            probabilities = mix_with_uniform(probabilities, exploration)
         return sample_classes_triton(probabilities, keys, num_maps, stratified)
     batch, _, cells = probabilities.shape
     maps = torch.empty(batch, num_maps, cells, dtype=torch.uint8)
-    _draw(batch, probabilities, keys, int(stratified), maps)
+    _draw(batch, probabilities, keys, int(stratified), float(exploration), maps)
     return maps

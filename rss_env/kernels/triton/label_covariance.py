@@ -12,6 +12,7 @@ import torch
 import triton
 import triton.language as tl
 
+from rss_env.kernels.expected_counts import label_counts
 from rss_env.kernels.triton.expected_counts import expected_counts_triton
 from rss_env.kernels.triton.launching import launch
 
@@ -138,7 +139,7 @@ def label_covariance_triton(
     )
     # What the class weights share with the hits, and among themselves, is a matter of counts.
     hits = (expected_counts_triton(probabilities, maps, offsets) * hit_weights).transpose(1, 2)
-    labelled = torch.stack([part.sum(2) for part in probabilities.split(sizes, 2)], 1)
+    labelled = label_counts(probabilities, offsets)
     everywhere = class_weights.transpose(1, 2)
     shared = (hits + 0.5 * labelled[:, :, None] * everywhere) @ everywhere.mT
     return parts.sum(2) + shared + shared.mT

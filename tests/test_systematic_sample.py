@@ -1,0 +1,67 @@
+"""Cells drawn in proportion to their importance: faces compared, and both against enumeration."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rss_env.kernels.hash_images import hash_images
+from rss_env.kernels.systematic_sample import sample_offsets, systematic_sample
+
+EACH_FACE = pytest.mark.parametrize("implementation", ["reference", "numba"])
+
+# images, offsets, most
+SHAPES = {
+    "one cell": (1, (0, 1), 1),
+    "all taken": (2, (0, 3, 12), 9),
+    "some taken": (3, (0, 4, 20, 84), 16),
+    "one drawn": (2, (0, 7, 50), 1),
+    "one image": (1, (0, 600), 256),
+}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("certain", [0.0, 0.8, 1.0])
+@pytest.mark.parametrize("name", SHAPES)
+def test_faces_agree(name, certain, dtype):
+    images, offsets, most = SHAPES[name]
+    generator = torch.Generator().manual_seed(0)
+    importance = torch.rand(images, offsets[-1], generator=generator, dtype=dtype)
+    importance[torch.rand(importance.shape, generator=generator) < certain] = 0
+    starts = torch.rand(images, len(offsets) - 1, generator=generator)
+    (cells, counts), found = (
+        systematic_sample(importance, starts, offsets, most, implementation=i)
+        for i in ("reference", "numba")
+    )
+    assert cells.shape == (images, sample_offsets(offsets, most)[-1])
+    assert found[0].equal(cells)
+    assert found[1].dtype == dtype
+    torch.testing.assert_close(found[1], counts)
+
+
+@EACH_FACE
+def test_sums_over_a_sample_are_right_on_average(implementation):
+    """Over all starts, of which there are as many as matter here, every cell counts once."""
+    importance = torch.tensor([[4.0, 1.0, 0.0, 2.0, 3.0, 0.0, 5.0]], dtype=torch.float64)
+    number = 20_000
+    starts = ((torch.arange(number) + 0.5) / number).double()[:, None]
+    cells, counts = systematic_sample(
+        importance.expand(number, -1), starts, (0, 7), 3, implementation=implementation
+    )
+    totals = torch.zeros(7, dtype=torch.float64).index_add(0, cells.flatten(), counts.flatten())
+    torch.testing.assert_close(
+        totals / number, torch.ones(7, dtype=torch.float64), rtol=0, atol=1e-3
+    )
+    assert (cells.diff(dim=1) >= 0).all()
+
+
+@EACH_FACE
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (2, 5, 4, 3)])
+def test_hashes_are_weighted_sums_modulo_two_to_the_64(shape, implementation):
+    images = torch.randint(0, 256, shape, dtype=torch.uint8)
+    weights = torch.randint(-(2**62), 2**62, (2, images[0].numel()))
+    found = hash_images(images, weights, implementation=implementation)
+    for image, own in zip(images, found.tolist(), strict=True):
+        for row, number in zip(weights.tolist(), own, strict=True):
+            total = sum(a * b for a, b in zip(image.flatten().tolist(), row, strict=True))
+            assert (total - number) % 2**64 == 0
