@@ -48,18 +48,18 @@ def metric_regression(
     Returns:
         A scalar.
     """
-    groups, members = scored.maps.shape[1:3]
-    maps = scored.maps.flatten(1, 2)
-    prediction = metric_prediction(
-        beliefs, maps, scored.predicted.flatten(1, 2), geometry.offsets, metric
-    )
+    groups, members = scored.rows.shape[1:]
+    rows = scored.rows.flatten(1)
+    told = (scored.predicted.flatten(1, 2), geometry.offsets, metric, rows)
+    prediction = metric_prediction(beliefs, scored.maps, *told)
     importance = cell_uncertainty(beliefs, prediction, geometry.offsets)
     covariance = metric_covariance(
         beliefs,
-        maps,
+        scored.maps,
         prediction,
         geometry,
         sample=sample_cells(importance, geometry.offsets, _MOST_CELLS, generator),
+        rows=rows,
         in_regions=in_regions,
     )
     # Every scale of every image is a problem of its own: (B * S, ...).

@@ -18,8 +18,8 @@ import torch
 
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.errors import InputError
-from rss_env.kernels.expected_counts import expected_counts
 from rss_env.kernels.hash_images import hash_images
+from rss_env.kernels.map_counts import map_counts
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ImageKeys:
 class ImageMemory:
     """Which place of a memory belongs to which image: the images longest unseen give way.
 
-    Every table has a place more than there are images: what goes there is forgotten.
+    Every table has more places than there are images: what goes to the spare ones is forgotten.
     """
 
     def __init__(
@@ -49,6 +49,7 @@ class ImageMemory:
         bytes_per_image: int,
         device: torch.device | str,
         max_bytes: int,
+        spare: int = 1,
     ):
         """Begin with no image.
 
@@ -57,9 +58,11 @@ class ImageMemory:
             num_images: How many there are to remember.
             bytes_per_image: Size of what is remembered of one.
             device: Where everything lies.
-            max_bytes: Bound on all of it.
+            max_bytes: Bound on all of it, but for the spare places.
+            spare: Places of what is forgotten.
         """
         self.capacity = max(1, min(num_images, max_bytes // bytes_per_image))
+        self._spare = spare
         height, width = image_size
         generator = torch.Generator().manual_seed(0)
         weights = torch.randint(-(2**62), 2**62, (height * width * 3,), generator=generator)
@@ -72,19 +75,19 @@ class ImageMemory:
 
     def __len__(self) -> int:
         """How many images are remembered."""
-        return int((self._last_seen[:-1] > 0).sum())
+        return int((self._last_seen[: self.capacity] > 0).sum())
 
     def _table(self, *shape: int, dtype: torch.dtype) -> torch.Tensor:
-        """Zeros for every image, and for the place of those that are forgotten."""
+        """Zeros for every image, and for those that are forgotten."""
         device = self._hash_weights.device
-        table = torch.zeros(self.capacity + 1, *shape, dtype=dtype, device=device)
+        table = torch.zeros(self.capacity + self._spare, *shape, dtype=dtype, device=device)
         self._tables.append(table)
         return table
 
     def get_state(self) -> dict[str, Any]:
-        """What is remembered: the rows in use of all tables, and the one that is forgotten."""
+        """What is remembered: the rows in use of all tables, and those that are forgotten."""
         used = self._last_seen > 0
-        used[-1] = True
+        used[self.capacity :] = True
         places = used.nonzero()[:, 0]
         rows = [table[places] for table in self._tables]
         return {"clock": self._clock, "places": places, "rows": rows}
@@ -98,7 +101,7 @@ class ImageMemory:
         rows, places = state["rows"], state["places"].to(self._clock.device)
         shapes = [row.shape[1:] for row in rows]
         if shapes != [table.shape[1:] for table in self._tables] or (
-            int(places.max()) != self.capacity
+            int(places.max()) + 1 != self.capacity + self._spare
         ):
             raise InputError("the training state has a memory of another layout")
         self._clock.copy_(state["clock"])
@@ -122,8 +125,8 @@ class ImageMemory:
             Places (B,) int64, and (B,) bool, whether the image was remembered there before.
         """
         self._clock += 1
-        nowhere, last_seen = self.capacity, self._last_seen[:-1]
-        matches = (keys[:, None] == self._keys[:-1]) & (last_seen > 0)
+        nowhere, last_seen = self.capacity, self._last_seen[: self.capacity]
+        matches = (keys[:, None] == self._keys[:nowhere]) & (last_seen > 0)
         known, places = matches.any(1), matches.byte().argmax(1)
         self._last_seen[torch.where(known, places, nowhere)] = self._clock
         spare = min(len(keys), self.capacity)
@@ -152,7 +155,8 @@ class ScoredMaps:
     """Groups of maps of the images of a batch, with their scores, as the images are remembered.
 
     Attributes:
-        maps: (B, V, K, cells) uint8, V groups of K flat actions per image.
+        maps: (R, cells) uint8, a table of flat actions.
+        rows: (B, V, K) int64, which of them are the V groups of K maps of each image.
         scores: (B, V, K, S) float32; 0 where there is no such group.
         predicted: (B, V, K, S, C) float32, cells of each class in the maps.
         valid: (B, V) bool, whether there is such a group.
@@ -160,6 +164,7 @@ class ScoredMaps:
     """
 
     maps: torch.Tensor
+    rows: torch.Tensor
     scores: torch.Tensor
     predicted: torch.Tensor
     valid: torch.Tensor
@@ -174,14 +179,20 @@ class ScoredMaps:
         likelihoods: torch.Tensor | None = None,
     ) -> ScoredMaps:
         """One group of maps (B, K, cells) for each image, with scores (B, K, S)."""
-        ones = scores.new_ones(len(maps), geometry.num_classes, geometry.num_cells)
+        rows = torch.arange(scores[..., 0].numel(), device=maps.device)
         return cls(
-            maps[:, None],
+            maps.flatten(0, 1),
+            rows.view(len(maps), 1, -1),
             scores[:, None],
-            expected_counts(ones, maps, geometry.offsets)[:, None],
+            map_counts(maps, geometry.offsets, geometry.num_classes)[:, None],
             torch.ones(len(maps), 1, dtype=torch.bool, device=maps.device),
             None if likelihoods is None else likelihoods[:, None],
         )
+
+    @property
+    def own_maps(self) -> torch.Tensor:
+        """(B, V, K, cells) uint8, a copy."""
+        return self.maps[self.rows]
 
 
 class ReplayMemory(ImageMemory):
@@ -193,6 +204,7 @@ class ReplayMemory(ImageMemory):
         num_images: int,
         group_size: int,
         groups: int,
+        batch_size: int,
         *,
         with_likelihoods: bool = False,
         device: torch.device | str = "cpu",
@@ -204,7 +216,8 @@ class ReplayMemory(ImageMemory):
             geometry: Of the maps.
             num_images: How many images there are to remember.
             group_size: K.
-            groups: V, groups kept per image.
+            groups: V, groups kept per image, beside the newest one.
+            batch_size: Most images of a batch, B.
             with_likelihoods: Whether maps come with the probabilities they were drawn with; kept
                 as float16.
             device: Where it lies.
@@ -212,11 +225,11 @@ class ReplayMemory(ImageMemory):
         """
         cells, scales, classes = geometry.num_cells, len(geometry.scales), geometry.num_classes
         size = cells * (3 if with_likelihoods else 1) + 4 * scales * (1 + classes)
-        size *= (1 + groups) * group_size
-        super().__init__(geometry.image_size, num_images, size, device, max_bytes)
+        size *= (groups + 1) * group_size
+        super().__init__(geometry.image_size, num_images, size, device, max_bytes, batch_size)
         self.groups = groups
-        # Before the groups is room for the new one, so that what is fetched is copied once.
-        shape, real = (1 + groups, group_size), torch.float32
+        # With a place for the newest group, maps need not be copied to be learned from with it.
+        shape, real = (groups + 1, group_size), torch.float32
         self._told = self._table(dtype=torch.int64)  # groups so far
         self._maps = self._table(*shape, cells, dtype=torch.uint8)
         self._scores = self._table(*shape, scales, dtype=real)
@@ -237,40 +250,48 @@ class ReplayMemory(ImageMemory):
             new: One group for each image, of the image as it is remembered.
 
         Returns:
-            The new groups, followed by the V that were remembered, if there are so many.
+            The new groups, followed by the V that were remembered, if there are so many, from the
+            newest to the oldest. The maps are the memory's own, until its next exchange.
         """
         places, known = self._find(keys)
         before = self._told[places] * known
-        there = torch.arange(self.groups, device=keys.device) < before[:, None]
-
-        def with_older(newest: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
-            fetched = table.index_select(0, places).to(newest.dtype)
-            fetched[:, :1] = newest
-            return fetched
-
-        scores = with_older(new.scores, self._scores)
-        scores[:, 1:] *= there[..., None, None]
+        earlier, count = _rank_among_equals(keys)
+        # Each image of the batch has a spare place; there goes what is forgotten at once.
+        spare = self.capacity + torch.arange(len(keys), device=keys.device)
+        places = torch.where(places == self.capacity, spare, places)
+        ring = self.groups + 1
+        kept = earlier >= count - ring  # of one image's groups only the last have a place
+        target, group = torch.where(kept, places, spare), (before + earlier) % ring
+        self._told[target] = before + count
+        place = target * ring + group
+        for table, told in (
+            (self._maps, new.maps),
+            (self._scores, new.scores),
+            (self._predicted, new.predicted),
+            (self._likelihoods, new.likelihoods),
+        ):
+            if table is not None and told is not None:
+                rows = table.flatten(0, 1)
+                rows.index_copy_(0, place, told.view(len(keys), *rows.shape[1:]).to(rows.dtype))
+        age = torch.arange(1, ring, device=keys.device)
+        # (Groups of the same image in this batch have taken the places of the oldest.)
+        there = (age <= before[:, None]) & (age <= ring - count[:, None])
+        older = places[:, None] * ring + (before[:, None] - age) % ring
+        slots = torch.cat([place[:, None], older], 1)
+        valid = torch.cat([new.valid, there], 1)
         likelihoods = None
         if new.likelihoods is not None and self._likelihoods is not None:
-            likelihoods = with_older(new.likelihoods, self._likelihoods)
-        everything = ScoredMaps(
-            with_older(new.maps, self._maps),
-            scores,
-            with_older(new.predicted, self._predicted),
-            torch.cat([new.valid, there], 1),
+            remembered = self._likelihoods.flatten(0, 1)[older].to(new.likelihoods.dtype)
+            likelihoods = torch.cat([new.likelihoods, remembered], 1)
+        members = torch.arange(new.rows.shape[2], device=keys.device)
+        return ScoredMaps(
+            self._maps.flatten(0, 2),
+            slots[..., None] * len(members) + members,
+            self._scores.flatten(0, 1)[slots] * valid[..., None, None],
+            self._predicted.flatten(0, 1)[slots],
+            valid,
             likelihoods,
         )
-        earlier, count = _rank_among_equals(keys)
-        kept = earlier >= count - self.groups  # of one image's groups only the last V have a place
-        places = torch.where(kept, places, self.capacity)
-        group = 1 + (before + earlier) % self.groups
-        self._told[places] = before + count
-        self._maps[places, group] = new.maps[:, 0]
-        self._scores[places, group] = new.scores[:, 0]
-        self._predicted[places, group] = new.predicted[:, 0]
-        if self._likelihoods is not None and new.likelihoods is not None:
-            self._likelihoods[places, group] = new.likelihoods[:, 0].half()
-        return everything
 
 
 class ShareMemory(ImageMemory):

@@ -78,6 +78,7 @@ class RSSLearner(Learner):
                 env.num_images,
                 env.group_size,
                 max(1, config.replay // env.group_size),
+                batch_size=env.num_envs // env.group_size,
                 with_likelihoods=not self.regresses,
                 device=env.device,
             )
@@ -243,7 +244,8 @@ class RSSLearner(Learner):
     def _regress_linearly(self, beliefs: torch.Tensor, scored: ScoredMaps) -> torch.Tensor:
         """The loss under the linear model, of beliefs (B, C, cells) in units of reward."""
         terms, geometry, valid = [], self.env.geometry, scored.valid
-        maps, shape = scored.maps.flatten(1, 2), scored.maps.shape[1:3]
+        shape = scored.rows.shape[1:]
+        maps = scored.own_maps.flatten(1, 2)
         if self.env.pixel_level:
             cells = beliefs.gather(1, maps.long()).unflatten(1, shape)
             predictions, scores = geometry.split(cells), geometry.split(scored.scores)
@@ -279,7 +281,11 @@ class RSSLearner(Learner):
                 valid=scored.valid,
             )
             for probabilities, maps, told, drawn_with in zip(
-                split(policy), split(scored.maps), scores, split(scored.likelihoods), strict=True
+                split(policy),
+                split(scored.own_maps),
+                scores,
+                split(scored.likelihoods),
+                strict=True,
             )
         ]
         return torch.stack(terms).mean()

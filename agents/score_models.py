@@ -21,6 +21,7 @@ from rss_env.kernels.cell_uncertainty import cell_uncertainty as weighted_uncert
 from rss_env.kernels.expected_counts import expected_and_label_counts, expected_counts
 from rss_env.kernels.expected_scores import PRESENCE_SHARE, class_ratio_slopes, expected_scores
 from rss_env.kernels.label_covariance import label_covariance
+from rss_env.kernels.map_rows import gather_maps
 
 _REGIONS = 4  # along a side, where the grid allows: regions whose labels err together
 
@@ -89,6 +90,7 @@ def metric_prediction(
     predicted: torch.Tensor,
     offsets: Sequence[int],
     metric: str,
+    rows: torch.Tensor | None = None,
 ) -> MetricPrediction:
     """What a metric would say of each map, if labels follow the probabilities.
 
@@ -97,12 +99,13 @@ def metric_prediction(
 
     Args:
         probabilities: (B, C, cells), summing to 1 over C.
-        maps: (B, N, cells) uint8.
+        maps: (B, N, cells) uint8; or a table (R, cells).
         predicted: (B, N, S, C) cells of each class in the maps.
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
         metric: `miou`, `dice`, `mean_accuracy` or `pixel_accuracy`; see `rss_env.rewards`.
+        rows: (B, N) int64 of the table; None without one.
     """
-    right, labelled = expected_and_label_counts(probabilities, maps, offsets)
+    right, labelled = expected_and_label_counts(probabilities, maps, offsets, rows)
     return MetricPrediction(*expected_scores(right, predicted, labelled, metric))
 
 
@@ -127,6 +130,7 @@ def metric_covariance(
     geometry: ActionMapGeometry,
     *,
     sample: CellSample | None = None,
+    rows: torch.Tensor | None = None,
     in_regions: bool = False,
 ) -> torch.Tensor:
     """How the scores of maps vary together at each scale, if labels follow the probabilities.
@@ -138,10 +142,11 @@ def metric_covariance(
 
     Args:
         probabilities: (B, C, cells), summing to 1 over C.
-        maps: (B, N, cells) uint8.
+        maps: (B, N, cells) uint8; or a table (R, cells).
         prediction: What is predicted of their scores.
         geometry: Of the maps.
         sample: Cells that stand for all; None: all of them.
+        rows: (B, N) int64 of the table; None without one.
         in_regions: Whether logits err in regions too.
 
     Returns:
@@ -150,13 +155,14 @@ def metric_covariance(
     probabilities, offsets = probabilities.detach(), geometry.offsets
     weights = (prediction.hit_weights, prediction.class_weights)
     if sample is None:
-        covariance = label_covariance(probabilities, maps, *weights, offsets)
+        covariance = label_covariance(probabilities, maps, *weights, offsets, rows=rows)
     else:
         drawn = (sample.offsets, sample.cells, sample.counts)
-        covariance = label_covariance(probabilities, maps, *weights, *drawn)
+        covariance = label_covariance(probabilities, maps, *weights, *drawn, rows=rows)
     if not in_regions:
         return covariance
-    parts = (geometry.split(probabilities), geometry.split(maps), geometry.grids)
+    own_maps = geometry.split(gather_maps(maps, rows))
+    parts = (geometry.split(probabilities), own_maps, geometry.grids)
     for s, (rates, own, grid) in enumerate(zip(*parts, strict=True)):
         for regions in (1, _REGIONS):
             sides = (math.gcd(regions, grid[0]), math.gcd(regions, grid[1]))

@@ -23,7 +23,7 @@ def scored(geometry: ActionMapGeometry, images: int, likelihoods: bool = False) 
 
 def test_an_image_and_its_mirror_image_have_one_key():
     geometry = ActionMapGeometry((4, 6), (2, 1), 3)
-    memory = ReplayMemory(geometry, 5, 2, groups=2)
+    memory = ReplayMemory(geometry, 5, 2, groups=2, batch_size=5)
     images = random_images(5, 4, 6)
     plain, flipped = memory.recognise(images), memory.recognise(images.flip(2))
     assert plain.keys.equal(flipped.keys)
@@ -34,7 +34,7 @@ def test_an_image_and_its_mirror_image_have_one_key():
 @pytest.mark.parametrize("with_likelihoods", [False, True])
 def test_memory_recalls_what_it_was_told(with_likelihoods):
     geometry = ActionMapGeometry((4, 6), (2, 1), 3)
-    memory = ReplayMemory(geometry, 9, 2, groups=2, with_likelihoods=with_likelihoods)
+    memory = ReplayMemory(geometry, 9, 2, 2, 3, with_likelihoods=with_likelihoods)
     keys = memory.recognise(random_images(3, 4, 6)).keys
     told: list[ScoredMaps] = []
     for number in range(4):  # the first is forgotten in the end: two groups are kept
@@ -42,9 +42,8 @@ def test_memory_recalls_what_it_was_told(with_likelihoods):
         found = memory.exchange(keys, told[-1])
         assert found.valid.tolist() == [[True, number > 0, number > 1]] * 3
         assert (found.likelihoods is not None) == with_likelihoods
-        recalled = sorted(range(max(0, number - 2), number), key=lambda n: n % 2)
-        for v, n in enumerate([number, *recalled]):
-            assert found.maps[:, v].equal(told[n].maps[:, 0])
+        for v, n in enumerate(range(number, max(-1, number - 3), -1)):
+            assert found.own_maps[:, v].equal(told[n].own_maps[:, 0])
             assert found.scores[:, v].equal(told[n].scores[:, 0])
             assert found.predicted[:, v].equal(told[n].predicted[:, 0])
             known = told[n].likelihoods
@@ -56,14 +55,14 @@ def test_memory_recalls_what_it_was_told(with_likelihoods):
 def test_predicted_counts_are_of_the_maps():
     geometry = ActionMapGeometry((4, 6), (2, 1), 3)
     new = scored(geometry, 3)
-    for s, part in enumerate(geometry.split(new.maps)):
+    for s, part in enumerate(geometry.split(new.own_maps)):
         counts = torch.nn.functional.one_hot(part.long(), 3).sum(-2)
         assert new.predicted[..., s, :].equal(counts.float())
 
 
 def test_memory_says_which_groups_there_are():
     geometry = ActionMapGeometry((2, 2), (1,), 2)
-    memory = ReplayMemory(geometry, 3, 2, groups=1)
+    memory = ReplayMemory(geometry, 3, 2, groups=1, batch_size=3)
     keys = memory.recognise(random_images(3)).keys
     assert memory.exchange(keys[:1], scored(geometry, 1)).valid.tolist() == [[True, False]]
     # One image twice in a batch: neither knows of the other, and the later one is kept.
@@ -71,26 +70,45 @@ def test_memory_says_which_groups_there_are():
     found = memory.exchange(keys[[1, 0, 1]], new)
     assert found.valid.tolist() == [[True, False], [True, True], [True, False]]
     assert (found.scores[0, 1] == 0).all()
+    assert found.own_maps[:, 0].equal(new.own_maps[:, 0])
+    assert found.scores[:, 0].equal(new.scores[:, 0])
     found = memory.exchange(keys[:2], scored(geometry, 2))
     assert found.valid.all()
-    assert found.maps[:, 1].equal(new.maps[[1, 2], 0])
+    assert found.own_maps[:, 1].equal(new.own_maps[[1, 2], 0])
 
 
 def test_one_image_all_over_a_batch_keeps_its_last_groups():
     geometry = ActionMapGeometry((2, 2), (1,), 2)
-    memory = ReplayMemory(geometry, 4, 2, groups=3)
+    memory = ReplayMemory(geometry, 4, 2, groups=2, batch_size=5)
     key = memory.recognise(random_images(1)).keys
+    memory.exchange(key, scored(geometry, 1))
     new = scored(geometry, 5)
-    memory.exchange(key.expand(5), new)
+    found = memory.exchange(key.expand(5), new)
+    assert found.valid.tolist() == [[True, False, False]] * 5
+    assert found.own_maps[:, 0].equal(new.own_maps[:, 0])
     found = memory.exchange(key, scored(geometry, 1))
     assert found.valid.all()
-    # (Groups 2, 3 and 4 of five lie in the places 2, 0 and 1 of three.)
-    assert found.scores[0, 1:].equal(new.scores[[3, 4, 2], 0])
+    assert found.scores[0, 1:].equal(new.scores[[4, 3], 0])
+    assert found.own_maps[0, 1:].equal(new.own_maps[[4, 3], 0])
+
+
+def test_an_image_twice_in_a_batch_takes_the_place_of_its_oldest_group():
+    geometry = ActionMapGeometry((2, 2), (1,), 2)
+    memory = ReplayMemory(geometry, 4, 2, groups=3, batch_size=2)
+    key = memory.recognise(random_images(1)).keys
+    told = [scored(geometry, 1) for _ in range(5)]
+    for one in told:
+        memory.exchange(key, one)
+    found = memory.exchange(key.expand(2), scored(geometry, 2))
+    assert found.valid.tolist() == [[True, True, True, False]] * 2
+    for v, n in ((1, 4), (2, 3)):
+        assert found.own_maps[:, v].equal(told[n].own_maps[:, 0].expand(2, -1, -1))
+        assert found.scores[:, v].equal(told[n].scores[:, 0].expand(2, -1, -1))
 
 
 def test_memory_is_bounded():
     geometry = ActionMapGeometry((2, 2), (1,), 2)
-    keys = ReplayMemory(geometry, 1, 2, 1).recognise(random_images(4)).keys
+    keys = ReplayMemory(geometry, 1, 2, 1, 1).recognise(random_images(4)).keys
 
     def known(memory: ReplayMemory, numbers: list[int]) -> list[bool]:
         found = [memory.exchange(keys[n, None], scored(geometry, 1)) for n in numbers]
@@ -98,8 +116,8 @@ def test_memory_is_bounded():
 
     bytes_per_image = 2 * 2 * (4 + 4 * 3)  # with room for a new group
     for memory in (
-        ReplayMemory(geometry, 3, 2, 1),
-        ReplayMemory(geometry, 100, 2, 1, max_bytes=3 * bytes_per_image),
+        ReplayMemory(geometry, 3, 2, 1, 1),
+        ReplayMemory(geometry, 100, 2, 1, 1, max_bytes=3 * bytes_per_image),
     ):
         # Three images fit. 0 is seen again, so 1 is the longest unseen when 3 comes.
         assert known(memory, [0, 1, 2, 0, 3]) == [False, False, False, True, False]
@@ -109,7 +127,7 @@ def test_memory_is_bounded():
 
 def test_a_batch_of_more_images_than_there_are_places():
     geometry = ActionMapGeometry((2, 2), (1,), 2)
-    memory = ReplayMemory(geometry, 2, 2, 1)
+    memory = ReplayMemory(geometry, 2, 2, 1, batch_size=4)
     keys = memory.recognise(random_images(4)).keys
     new = scored(geometry, 4)
     assert memory.exchange(keys, new).valid.tolist() == [[True, False]] * 4
@@ -123,16 +141,18 @@ def test_a_batch_of_more_images_than_there_are_places():
 def test_nothing_is_asked_of_the_host():
     """Tensors of no data: whatever needs a value on the host raises."""
     geometry = ActionMapGeometry((4, 6), (2, 1), 3)
-    memory = ReplayMemory(geometry, 5, 2, groups=2, device="meta")
+    memory = ReplayMemory(geometry, 5, 2, 2, 3, device="meta")
     known_as = memory.recognise(random_images(3, 4, 6).to("meta"))
     shape = (3, 1, 2)
     new = ScoredMaps(
-        torch.zeros(*shape, geometry.num_cells, dtype=torch.uint8, device="meta"),
+        torch.zeros(6, geometry.num_cells, dtype=torch.uint8, device="meta"),
+        torch.zeros(*shape, dtype=torch.int64, device="meta"),
         torch.zeros(*shape, 2, device="meta"),
         torch.zeros(*shape, 2, 3, device="meta"),
         torch.zeros(3, 1, dtype=torch.bool, device="meta"),
     )
-    assert memory.exchange(known_as.keys, new).maps.shape == (3, 3, 2, geometry.num_cells)
+    found = memory.exchange(known_as.keys, new)
+    assert found.own_maps.shape == (3, 3, 2, geometry.num_cells)
 
 
 def test_shares_add_up():

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from rss_env.kernels.dispatch import FACES, BatchLoop, choose, traceable
+from rss_env.kernels.map_rows import as_table, batch_shape, gather_maps
 
 
 def expected_counts_reference(
@@ -34,27 +35,31 @@ def expected_counts_reference(
 # Up to so many classes, comparing all cells with each class, as vectors, is faster than looking up
 # each cell's own: for 6 classes 1.0 instead of 1.7 ms, and backward 0.9 instead of 2.7 ms.
 _FEW_CLASSES, _FEW_CLASSES_BACKWARD = 8, 12
-_SIZE = 512  # cells at a time, so that what is read again for every map stays in the cache
+# Cells at a time, so that what is read again for every map stays in the cache: many if they are read
+# in order, so that maps are too.
+_LARGE, _SMALL = 4096, 512
 
 
 @functools.partial(BatchLoop, in_any_order=True)
 def _count(
     probabilities,  # (B, C, cells) floating point
-    maps,  # (B, N, cells) uint8
+    maps,  # (R, cells) uint8
+    rows,  # (B, N) int64
     offsets,  # (S + 1,) int64
     counts,  # (B, N, S, C) floating point, zeros; written
 ):
-    images, members, _ = maps.shape
+    images, members = rows.shape
     classes = probabilities.shape[1]
     zero = probabilities.dtype.type(0)
+    size = _LARGE if classes <= _FEW_CLASSES else _SMALL
     for b in numba.prange(images):
-        tile = np.empty((_SIZE, classes), probabilities.dtype)
+        tile = np.empty((_SMALL, classes), probabilities.dtype)
         for s in range(offsets.size - 1):
-            for start in range(offsets[s], offsets[s + 1], _SIZE):
-                stop = min(start + _SIZE, offsets[s + 1])
+            for start in range(offsets[s], offsets[s + 1], size):
+                stop = min(start + size, offsets[s + 1])
                 if classes <= _FEW_CLASSES:
                     for k in range(members):
-                        own = maps[b, k, start:stop]
+                        own = maps[rows[b, k], start:stop]
                         for c in range(classes):
                             rates, total = probabilities[b, c, start:stop], zero
                             for q in range(stop - start):
@@ -68,8 +73,8 @@ def _count(
                 for k in range(0, members - 3, 4):
                     counts0, counts1 = counts[b, k, s], counts[b, k + 1, s]
                     counts2, counts3 = counts[b, k + 2, s], counts[b, k + 3, s]
-                    map0, map1 = maps[b, k, start:stop], maps[b, k + 1, start:stop]
-                    map2, map3 = maps[b, k + 2, start:stop], maps[b, k + 3, start:stop]
+                    map0, map1 = maps[rows[b, k], start:stop], maps[rows[b, k + 1], start:stop]
+                    map2, map3 = maps[rows[b, k + 2], start:stop], maps[rows[b, k + 3], start:stop]
                     for q in range(stop - start):
                         row = tile[q]
                         counts0[map0[q]] += row[map0[q]]
@@ -77,7 +82,7 @@ def _count(
                         counts2[map2[q]] += row[map2[q]]
                         counts3[map3[q]] += row[map3[q]]
                 for k in range(members // 4 * 4, members):
-                    own = maps[b, k, start:stop]
+                    own = maps[rows[b, k], start:stop]
                     for q in range(stop - start):
                         counts[b, k, s, own[q]] += tile[q, own[q]]
 
@@ -86,28 +91,30 @@ def _count(
 def _count_backward(
     gradient,  # (B, N, S, C) floating point, on the counts
     of_labels,  # (B, S, C) floating point, on the counts of labels
-    maps,  # (B, N, cells) uint8
+    maps,  # (R, cells) uint8
+    rows,  # (B, N) int64
     offsets,  # (S + 1,) int64
     result,  # (B, C, cells) floating point; written
 ):
-    images, members, _ = maps.shape
+    images, members = rows.shape
     classes = gradient.shape[3]
     zero = gradient.dtype.type(0)
+    size = _LARGE if classes <= _FEW_CLASSES_BACKWARD else _SMALL
     for b in numba.prange(images):
         for s in range(offsets.size - 1):
-            for start in range(offsets[s], offsets[s + 1], _SIZE):
-                stop = min(start + _SIZE, offsets[s + 1])
+            for start in range(offsets[s], offsets[s + 1], size):
+                stop = min(start + size, offsets[s + 1])
                 for c in range(classes):
                     result[b, c, start:stop] = of_labels[b, s, c]
                 if classes > _FEW_CLASSES_BACKWARD:
                     for k in range(members):
-                        own, owed = maps[b, k, start:stop], gradient[b, k, s]
+                        own, owed = maps[rows[b, k], start:stop], gradient[b, k, s]
                         for q in range(stop - start):
                             result[b, own[q], start + q] += owed[own[q]]
                     continue
                 for k in range(0, members, 2):  # two maps for each time that a sum is moved
                     other = min(k + 1, members - 1)
-                    map0, map1 = maps[b, k, start:stop], maps[b, other, start:stop]
+                    map0, map1 = maps[rows[b, k], start:stop], maps[rows[b, other], start:stop]
                     for c in range(classes):
                         owed0 = gradient[b, k, s, c]
                         owed1 = gradient[b, other, s, c] if other > k else zero
@@ -118,9 +125,9 @@ def _count_backward(
                             )
 
 
-def _empty_counts(probabilities, maps, offsets: Sequence[int], **_) -> torch.Tensor:
-    images, members, _ = maps.shape
-    return probabilities.new_empty(images, members, len(offsets) - 1, probabilities.shape[1])
+def _empty_counts(probabilities, maps, offsets: Sequence[int], rows=None, **_) -> torch.Tensor:
+    shape = (*batch_shape(maps, rows), len(offsets) - 1, probabilities.shape[1])
+    return probabilities.new_empty(shape)
 
 
 @traceable("expected_counts", _empty_counts)
@@ -128,20 +135,22 @@ def _forward(
     probabilities: torch.Tensor,
     maps: torch.Tensor,
     offsets: Sequence[int],
+    rows: torch.Tensor | None = None,
     *,
     implementation: str = "auto",
 ) -> torch.Tensor:
     if choose(implementation, maps, FACES) == "triton":
         from rss_env.kernels.triton.expected_counts import expected_counts_triton
 
-        return expected_counts_triton(probabilities, maps, offsets)
-    counts = torch.zeros_like(_empty_counts(probabilities, maps, offsets))
-    _count(len(maps), probabilities, maps, torch.tensor(offsets), counts)
+        return expected_counts_triton(probabilities, gather_maps(maps, rows), offsets)
+    counts = torch.zeros_like(_empty_counts(probabilities, maps, offsets, rows))
+    own = as_table(maps, rows)
+    _count(len(counts), probabilities, *own, torch.tensor(offsets), counts)
     return counts
 
 
-def _empty_gradient(gradient, of_labels, maps, offsets: Sequence[int], **_) -> torch.Tensor:
-    return gradient.new_empty(len(maps), gradient.shape[3], maps.shape[2])
+def _empty_gradient(gradient, of_labels, maps, offsets: Sequence[int], *_, **__) -> torch.Tensor:
+    return gradient.new_empty(len(gradient), gradient.shape[3], maps.shape[-1])
 
 
 @traceable("expected_counts_backward", _empty_gradient)
@@ -150,6 +159,7 @@ def _backward(
     of_labels: torch.Tensor,
     maps: torch.Tensor,
     offsets: Sequence[int],
+    rows: torch.Tensor | None = None,
     *,
     implementation: str = "auto",
 ) -> torch.Tensor:
@@ -160,12 +170,13 @@ def _backward(
     if choose(implementation, maps, FACES) == "triton":
         from rss_env.kernels.triton.expected_counts import expected_counts_gradient_triton
 
-        result = expected_counts_gradient_triton(gradient, maps, offsets)
+        result = expected_counts_gradient_triton(gradient, gather_maps(maps, rows), offsets)
         for s, (start, stop) in enumerate(pairwise(offsets)):
             result[..., start:stop] += of_labels[:, s, :, None]
         return result
     result = _empty_gradient(gradient, of_labels, maps, offsets)
-    _count_backward(len(maps), gradient, of_labels, maps, torch.tensor(offsets), result)
+    own = as_table(maps, rows)
+    _count_backward(len(gradient), gradient, of_labels, *own, torch.tensor(offsets), result)
     return result
 
 
@@ -176,19 +187,19 @@ class _ExpectedCounts(torch.autograd.Function):
         probabilities: torch.Tensor,
         maps: torch.Tensor,
         offsets: tuple[int, ...],
+        rows: torch.Tensor | None,
         face: str,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        ctx.save_for_backward(maps)
+        ctx.save_for_backward(maps, rows)
         ctx.offsets, ctx.face = offsets, face
-        counts = _forward(probabilities, maps, offsets, implementation=face)
+        counts = _forward(probabilities, maps, offsets, rows, implementation=face)
         return counts, label_counts(probabilities, offsets)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
-        (maps,) = ctx.saved_tensors
-        given = (gradients[0], gradients[1], maps, ctx.offsets)
-        result = _backward(*given, implementation=ctx.face)
-        return result, None, None, None
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        maps, rows = ctx.saved_tensors
+        given = (gradients[0], gradients[1], maps, ctx.offsets, rows)
+        return _backward(*given, implementation=ctx.face), None, None, None, None
 
 
 def label_counts(probabilities: torch.Tensor, offsets: Sequence[int]) -> torch.Tensor:
@@ -201,6 +212,7 @@ def expected_and_label_counts(
     probabilities: torch.Tensor,
     maps: torch.Tensor,
     offsets: Sequence[int],
+    rows: torch.Tensor | None = None,
     *,
     implementation: str = "auto",
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -208,8 +220,9 @@ def expected_and_label_counts(
 
     Args:
         probabilities: (B, C, cells) floating point, of each cell's pixels, summing to 1 over C.
-        maps: (B, N, cells) uint8, flat actions with classes below C.
+        maps: (B, N, cells) uint8, flat actions with classes below C; or a table (R, cells).
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
+        rows: (B, N) int64 of the table; None without one.
         implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
@@ -218,9 +231,9 @@ def expected_and_label_counts(
     """
     face = choose(implementation, maps, FACES)
     if face == "reference":
-        counts = expected_counts_reference(probabilities, maps, offsets)
+        counts = expected_counts_reference(probabilities, gather_maps(maps, rows), offsets)
         return counts, label_counts(probabilities, offsets)
-    given = (probabilities, maps, tuple(offsets), face)
+    given = (probabilities, maps, tuple(offsets), rows, face)
     return _ExpectedCounts.apply(*given)  # pyright: ignore[reportReturnType]
 
 
@@ -228,9 +241,10 @@ def expected_counts(
     probabilities: torch.Tensor,
     maps: torch.Tensor,
     offsets: Sequence[int],
+    rows: torch.Tensor | None = None,
     *,
     implementation: str = "auto",
 ) -> torch.Tensor:
     """Expected true positives (B, N, S, C) alone; see `expected_and_label_counts`."""
-    given = (probabilities, maps, offsets)
+    given = (probabilities, maps, offsets, rows)
     return expected_and_label_counts(*given, implementation=implementation)[0]

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from rss_env.kernels.dispatch import FACES, BatchLoop, choose, traceable
+from rss_env.kernels.map_rows import as_table, batch_shape, gather_maps
 
 
 def label_covariance_reference(
@@ -40,7 +41,8 @@ def label_covariance_reference(
 @functools.partial(BatchLoop, fused=True)
 def _covariances(
     probabilities,  # (B, C, cells) floating point
-    maps,  # (B, N, cells) uint8
+    maps,  # (R, cells) uint8
+    rows,  # (B, N) int64
     hit_weights,  # (B, N, S, C) floating point
     class_weights,  # (B, N, S, C) floating point
     offsets,  # (S + 1,) int64
@@ -48,7 +50,7 @@ def _covariances(
     counts,  # (B, M) floating point, or (0, 0)
     result,  # (B, S, N, N) floating point; written
 ):
-    images, members, _ = maps.shape
+    images, members = rows.shape
     classes, scales = probabilities.shape[1], offsets.size - 1
     width = (members + 15) // 16 * 16  # whole vectors, also of the lower triangle's rows
     size = 32  # cells brought together, so that they stay in the cache
@@ -57,11 +59,9 @@ def _covariances(
         b, s = n // scales, n % scales
         rates = np.empty((size, classes), result.dtype)
         own = np.zeros((size, width), np.uint8)
-        # What each map gives at four cells, times the root of their counts: where the label is the
-        # map's class, and on average.
-        roots = np.zeros((4, width), result.dtype)
+        # What each map gives at four cells, times the root of their counts: on average, and where
+        # the label is the map's class; the latter for the maps of each class, zeros for the others.
         means = np.zeros((4, width), result.dtype)
-        # The first of it for the maps of one class, zeros for the other maps.
         alike = np.zeros((4, classes, width), result.dtype)
         sums = np.zeros((members, width), result.dtype)
         hits = np.zeros((classes, width), result.dtype)
@@ -80,21 +80,23 @@ def _covariances(
                     for c in range(classes):
                         rates[q, c] = probabilities[b, c, places[q]] * counts[b, start + q]
                 for k in range(members):
+                    classes_of = maps[rows[b, k]]
                     for q in range(count):
-                        own[q, k] = maps[b, k, places[q]]
+                        own[q, k] = classes_of[places[q]]
             else:
                 for c in range(classes):
                     for q in range(count):
                         rates[q, c] = probabilities[b, c, start + q]
                 for k in range(members):
+                    classes_of = maps[rows[b, k], start : start + count]
                     for q in range(count):
-                        own[q, k] = maps[b, k, start + q]
+                        own[q, k] = classes_of[q]
             for first in range(0, count, 4):  # four at once, as sums are what has to be moved
                 for q in range(4):
-                    mean, root = means[q], roots[q]
+                    mean = means[q]
                     mean[:] = 0
-                    root[:] = 0
                     if first + q >= count:
+                        alike[q] = 0
                         continue
                     rate, choice = rates[first + q], own[first + q]
                     unit = 1 / np.sqrt(rate.sum())
@@ -105,21 +107,25 @@ def _covariances(
                         for k in range(width):
                             given = of_hit[k] if choice[k] == np.uint8(c) else zero
                             same[k] = given * half
-                            root[k] += given * half
                             mean[k] += (of_class[k] + given) * share
                             total[k] += given * rate[c]
                 mean0, mean1, mean2, mean3 = means[0], means[1], means[2], means[3]
                 for k in range(members):
                     alike0, alike1 = alike[0, own[first, k]], alike[1, own[first + 1, k]]
                     alike2, alike3 = alike[2, own[first + 2, k]], alike[3, own[first + 3, k]]
-                    root0, root1, root2, root3 = roots[0, k], roots[1, k], roots[2, k], roots[3, k]
+                    root0, root1, root2, root3 = alike0[k], alike1[k], alike2[k], alike3[k]
                     own0, own1, own2, own3 = mean0[k], mean1[k], mean2[k], mean3[k]
                     row = sums[k]
                     for j in range((k // 16 + 1) * 16):
-                        shared = root0 * alike0[j] - own0 * mean0[j]
-                        shared += root1 * alike1[j] - own1 * mean1[j]
-                        shared += root2 * alike2[j] - own2 * mean2[j]
-                        row[j] += shared + (root3 * alike3[j] - own3 * mean3[j])
+                        apart = own0 * mean0[j]
+                        apart += own1 * mean1[j]
+                        apart += own2 * mean2[j]
+                        apart += own3 * mean3[j]
+                        shared = row[j] + root0 * alike0[j]
+                        shared += root1 * alike1[j]
+                        shared += root2 * alike2[j]
+                        shared += root3 * alike3[j]
+                        row[j] = shared - apart
         # What the class weights share with the hits, and among themselves, is a matter of counts.
         for k in range(members):
             row = sums[k]
@@ -144,8 +150,18 @@ def _sampled(
     return rates * counts[:, None], own
 
 
-def _empty_covariance(probabilities, maps, hits, others, offsets: Sequence[int], *_, **__):
-    images, members, _ = maps.shape
+def _empty_covariance(
+    probabilities,
+    maps,
+    hits,
+    others,
+    offsets: Sequence[int],
+    cells=None,
+    counts=None,
+    rows=None,
+    **_,
+) -> torch.Tensor:
+    images, members = batch_shape(maps, rows)
     return probabilities.new_empty(images, len(offsets) - 1, members, members)
 
 
@@ -158,6 +174,7 @@ def label_covariance(
     offsets: Sequence[int],
     cells: torch.Tensor | None = None,
     counts: torch.Tensor | None = None,
+    rows: torch.Tensor | None = None,
     *,
     implementation: str = "auto",
 ) -> torch.Tensor:
@@ -169,13 +186,14 @@ def label_covariance(
     Args:
         probabilities: (B, C, cells) floating point, summing over C to 1, or to the number of cells
             alike that a cell stands for; the sum must be positive.
-        maps: (B, N, cells) uint8, classes below C.
+        maps: (B, N, cells) uint8, classes below C; or a table (R, cells).
         hit_weights: (B, N, S, C) floating point.
         class_weights: (B, N, S, C) floating point.
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
         cells: (B, M) int64, cells that stand for all, scale after scale; None for all of them.
             Offsets are then places among these.
         counts: (B, M) floating point, how many cells each of them stands for; positive.
+        rows: (B, N) int64 of the table; None without one.
         implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
@@ -184,18 +202,21 @@ def label_covariance(
     probabilities = probabilities.detach()
     weights = (hit_weights.detach(), class_weights.detach())
     face = choose(implementation, maps, FACES)
-    if face != "numba" and cells is not None and counts is not None:
-        probabilities, maps = _sampled(probabilities, maps, cells, counts)
+    if face != "numba":
+        maps = gather_maps(maps, rows)
+        if cells is not None and counts is not None:
+            probabilities, maps = _sampled(probabilities, maps, cells, counts)
     if face == "reference":
         return label_covariance_reference(probabilities, maps, *weights, offsets)
     if face == "triton":
         from rss_env.kernels.triton.label_covariance import label_covariance_triton
 
         return label_covariance_triton(probabilities, maps, *weights, offsets)
-    result = _empty_covariance(probabilities, maps, *weights, offsets)
+    result = _empty_covariance(probabilities, maps, *weights, offsets, rows=rows)
     problems = result.shape[0] * result.shape[1]
     if cells is None or counts is None:
         cells, counts = torch.empty(0, 0, dtype=torch.int64), result.new_empty(0, 0)
-    given = (probabilities, maps, *weights, torch.tensor(offsets), cells, counts)
+    own = as_table(maps, rows)
+    given = (probabilities, *own, *weights, torch.tensor(offsets), cells, counts)
     _covariances(problems, *given, result)
     return result
