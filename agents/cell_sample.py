@@ -33,7 +33,7 @@ def sample_cells(
 
     Args:
         importance: (B, cells), not negative.
-        offsets: Where each scale starts, and the number of cells last; S + 1 in all.
+        offsets: Where each scale starts, and where the last ends; S + 1 in all.
         most: Cells drawn of a scale; smaller scales are taken whole.
         generator: Random state, on the same device and alike on all ranks.
     """

@@ -15,7 +15,7 @@ import torch
 from gymnasium import spaces
 
 from rss_env.errors import ActionError, InputError, check_choice
-from rss_env.kernels.dispatch import assert_on_device
+from rss_env.kernels.dispatch import as_tensor, assert_on_device
 from rss_env.kernels.narrow_classes import narrow_classes
 
 ACTION_FORMATS = ("flat", "maps")
@@ -38,6 +38,7 @@ class ActionMapGeometry:
         grids: (H/s, W/s) of each scale.
         cells: Number of cells of each scale.
         offsets: Where each scale starts in the flat format; S + 1 entries, the last is the total.
+        num_cells: Cells of all scales together: the length of a flat action.
         num_classes: C, the number of values a cell can take.
     """
 
@@ -72,11 +73,7 @@ class ActionMapGeometry:
         self.grids = tuple((height // s, width // s) for s in self.scales)
         self.cells = tuple(rows * columns for rows, columns in self.grids)
         self.offsets = (0, *(int(total) for total in np.cumsum(self.cells)))
-
-    @property
-    def num_cells(self) -> int:
-        """Cells of all scales together: the length of a flat action."""
-        return self.offsets[-1]
+        self.num_cells = self.offsets[-1]
 
     @property
     def map_names(self) -> tuple[str, ...]:
@@ -154,10 +151,34 @@ class ActionMapGeometry:
             ActionError: Naming what is wrong and what was expected.
         """
         device = torch.device(device)
+        return as_tensor(
+            self.parse_to_array(actions, batch, action_format, check_range=check_range)
+            if device.type == "cpu"
+            else self._parse(actions, batch, action_format, device, check_range)
+        )
+
+    def parse_to_array(
+        self,
+        actions: Any,
+        batch: int,
+        action_format: str = "flat",
+        *,
+        check_range: bool = True,
+    ) -> np.ndarray:
+        """As `parse`, on the CPU: a uint8 array (batch, cells)."""
+        return self._parse(actions, batch, action_format, None, check_range)
+
+    def _parse(
+        self,
+        actions: Any,
+        batch: int,
+        action_format: str,
+        device: torch.device | None,
+        check_range: bool,
+    ) -> Any:
         if action_format == "flat":
-            return self._parse_part(
-                actions, (batch, self.num_cells), "actions", device, check_range
-            )
+            shape = (batch, self.num_cells)
+            return self._parse_part(actions, shape, "actions", device, check_range)
         if not isinstance(actions, Mapping) or set(actions) != set(self.map_names):
             got = list(actions) if isinstance(actions, Mapping) else type(actions).__name__
             raise ActionError(f"actions must be a dict with keys {list(self.map_names)}, got {got}")
@@ -175,9 +196,9 @@ class ActionMapGeometry:
         part: Any,
         shape: tuple[int, ...],
         name: str,
-        device: torch.device,
+        device: torch.device | None,  # None: the CPU, and arrays
         check_range: bool,
-    ) -> torch.Tensor:
+    ) -> Any:
         if not isinstance(part, torch.Tensor):
             try:
                 array = np.asarray(part)
@@ -185,14 +206,15 @@ class ActionMapGeometry:
                 raise ActionError(f"{name} is not a rectangular array: {error}") from None
             if array.dtype.kind not in "iu":
                 raise ActionError(f"{name} must be integers, got dtype {array.dtype}")
-            if device.type != "cpu":
+            if device is not None:
                 raise ActionError(f"{name} must be a torch tensor on {device}, got a NumPy array")
             return self._narrow(array, shape, name, check_range)
-        if part.device != device:
-            raise ActionError(f"{name} must be on device {device}, got {part.device}")
+        wanted = device or torch.device("cpu")
+        if part.device != wanted:
+            raise ActionError(f"{name} must be on device {wanted}, got {part.device}")
         if part.is_floating_point() or part.is_complex() or part.dtype == torch.bool:
             raise ActionError(f"{name} must be integers, got dtype {part.dtype}")
-        if device.type == "cpu":
+        if device is None:
             return self._narrow(part.detach().numpy(), shape, name, check_range)
         if tuple(part.shape) != shape:
             raise ActionError(f"{name} must have shape {shape}, got {tuple(part.shape)}")
@@ -203,7 +225,7 @@ class ActionMapGeometry:
 
     def _narrow(
         self, array: np.ndarray, shape: tuple[int, ...], name: str, check_range: bool
-    ) -> torch.Tensor:
+    ) -> np.ndarray:
         if array.shape != shape:
             raise ActionError(f"{name} must have shape {shape}, got {array.shape}")
         classes, legal = narrow_classes(array, self.num_classes)
@@ -213,4 +235,4 @@ class ActionMapGeometry:
                 f"{name} must hold classes 0..{self.num_classes - 1}, "
                 f"got {array[place]} at index {place}"
             )
-        return torch.from_numpy(classes)
+        return classes

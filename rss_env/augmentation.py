@@ -117,6 +117,11 @@ class Augmentation:
         """Whether an image hardly ever comes back as it was, or as its mirror image."""
         return self.zoom is not None or self.colour_jitter > 0
 
+    @property
+    def changes_images(self) -> bool:
+        """Whether images are changed at all."""
+        return self.horizontal_flip or self.makes_new_images
+
     def draw(
         self,
         seeds: npt.NDArray[np.int64],

@@ -42,23 +42,16 @@ def hash_counters(*keys: npt.ArrayLike) -> npt.NDArray[np.uint64]:
     return state
 
 
-def _are_rows(seeds: Any, episodes: Any) -> bool:
-    return (
-        isinstance(seeds, np.ndarray)
-        and isinstance(episodes, np.ndarray)
-        and seeds.ndim == 1
-        and seeds.shape == episodes.shape
-        and seeds.dtype == episodes.dtype == np.int64
-    )
-
-
 @numba.njit(cache=True)
-def _integers_of_episodes(high, seeds, episodes, purpose):
-    """What `integers` says of (G,), (G,) and a number: every step of an environment asks."""
+def integers_of_episodes(high, seeds, episodes, purpose):
+    """What `integers` says of (G,) int64, (G,) int64 and a number: every step of an environment asks.
+
+    Before its first episode a group has the number -1, and is told what the first will have.
+    """
     numbers = np.empty(seeds.size, np.int64)
     for g in range(seeds.size):
         state = np.uint64(0)
-        for key in (seeds[g], episodes[g], purpose):
+        for key in (seeds[g], max(episodes[g], 0), purpose):
             state += np.uint64(key) + _GOLDEN_GAMMA
             state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -74,8 +67,6 @@ def uniform(*keys: npt.ArrayLike) -> npt.NDArray[np.float64]:
 
 def integers(high: int, *keys: npt.ArrayLike) -> npt.NDArray[np.int64]:
     """Integers uniform in [0, `high`), one for each combination of keys (int64)."""
-    if len(keys) == 3 and type(keys[2]) is int and _are_rows(keys[0], keys[1]):
-        return _integers_of_episodes(high, *keys)
     return (uniform(*keys) * high).astype(np.int64)
 
 

@@ -18,9 +18,9 @@ from rss_env.action_maps import ActionMapGeometry
 from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, call_scorer
 from rss_env.kernels.cell_rewards import action_rewards
-from rss_env.kernels.class_counts import action_counts
+from rss_env.kernels.class_counts import action_counts, count_arrays
 from rss_env.kernels.dispatch import Array, alike, as_tensor, to_device
-from rss_env.kernels.metric_scores import metric_scores
+from rss_env.kernels.metric_scores import metric_scores, weighted_means
 from rss_env.rewards import CLASS_METRICS, METRICS, class_scores
 from rss_env.scenes import SceneBatch, Scenes
 
@@ -163,7 +163,7 @@ class Judge:
         if self._pixel_level:
             return self._verdict_on_cells(seen)
         count = len(self._columns)
-        scores, infos = seen[:, :count], {}
+        scores, infos = seen[:, :count] if self._tells_classes else seen, {}
         if self._tells_classes:
             infos["class_scores"] = seen[:, count:].reshape(len(seen), count, -1)
         return Verdict(self._weigh(scores), {"scale_scores": scores, **infos})
@@ -174,10 +174,8 @@ class Judge:
         return Verdict(self._weigh(alike(seen, scores)), {"pixel_rewards": seen})
 
     def _weigh(self, scores: Array) -> Array:
-        """The weighted mean (N,) of scores (N, S), added up coarse to fine."""
-        weighted = scores * alike(scores, self._scale_weights)
-        # Unlike `sum`, it adds in one order for every batch size.
-        return alike(scores, weighted.cumsum(1)[:, -1])
+        """The weighted mean (N,) of scores (N, S)."""
+        return weighted_means(scores, alike(scores, self._scale_weights))
 
     def _cell_rewards(self, actions: Array, batch: SceneBatch[Array]) -> Array:
         labels = self._scenes.look_up(batch, self._geometry.scales)
@@ -198,14 +196,9 @@ class Judge:
     def _scale_scores(self, actions: Array, batch: SceneBatch[Array]) -> Array:
         """Scores (G, K, S); behind them, if asked for, those of the classes: (G, K, S + S * C)."""
         labels = self._scenes.look_up(batch, self._geometry.scales)
-        counts = action_counts(
-            actions,
-            labels.tables,
-            labels.index,
-            labels.mirrored,
-            self._columns,
-            self._scenes.num_classes,
-        )
+        count = count_arrays if isinstance(actions, np.ndarray) else action_counts
+        of_groups = (labels.index, labels.mirrored, self._columns, self._scenes.num_classes)
+        counts = count(actions, labels.tables, *of_groups)
         scores = metric_scores(self._metric, counts, labels.class_pixels, labels.index)
         if not self._tells_classes:
             return scores

@@ -39,6 +39,7 @@ class SceneStream:
     Attributes:
         seeds: (G,) int64, non-negative.
         episodes: (G,) int64, -1 before the first episode.
+        has_begun: Whether every group is in an episode, or has been.
     """
 
     def __init__(self, num_groups: int, num_scenes: int, augmentation: Augmentation | None = None):
@@ -52,15 +53,19 @@ class SceneStream:
         entropy = np.random.SeedSequence().generate_state(num_groups, np.uint64)
         self.seeds = (entropy >> np.uint64(1)).astype(np.int64)
         self.episodes = np.full(num_groups, -1, np.int64)
+        self.has_begun = False
         self._num_scenes, self._augmentation = num_scenes, augmentation or Augmentation()
 
     def seed(self, group: int, seed: int) -> None:
         """Start one group's stream anew; its next episode is number 0."""
         self.seeds[group], self.episodes[group] = seed, -1
+        self.has_begun = False
 
     def advance(self, groups: npt.NDArray[np.bool_]) -> None:
         """Move the groups where the (G,) mask is true to their next episode."""
         self.episodes += groups
+        if not self.has_begun:
+            self.has_begun = bool((self.episodes >= 0).all())
 
     def batch(self, device: torch.device | str = "cpu") -> SceneBatch[torch.Tensor]:
         """The scenes of the current episodes, as tensors."""
@@ -70,8 +75,12 @@ class SceneStream:
 
     def batch_of_arrays(self, device: torch.device | str = "cpu") -> SceneBatch[np.ndarray]:
         """The scenes of the current episodes, as arrays; `device` is that of their variation."""
+        index = counter_random.integers_of_episodes(
+            self._num_scenes, self.seeds, self.episodes, counter_random.SCENE_STREAM
+        )
+        if not self._augmentation.changes_images:
+            return SceneBatch(index, np.zeros(len(index), np.bool_))
         keys = (self.seeds, np.maximum(self.episodes, 0))
-        index = counter_random.integers(self._num_scenes, *keys, counter_random.SCENE_STREAM)
         return SceneBatch(index, *self._augmentation.draw(*keys, device))
 
     def get_state(self) -> dict[str, list[int]]:
@@ -86,6 +95,7 @@ class SceneStream:
         """
         seeds = self.parse_state(state, "seeds", 0)
         self.seeds, self.episodes = seeds, self.parse_state(state, "episodes", -1)
+        self.has_begun = bool((self.episodes >= 0).all())
 
     def parse_state(self, state: Any, key: str, least: int) -> npt.NDArray[np.int64]:
         """One entry of a state: a whole number (int64) for each group, (G,).

@@ -70,6 +70,7 @@ class Scenes:
         self.num_classes = dataset.num_classes
         self.class_names, self.palette = dataset.class_names, dataset.palette
         self._dataset, self._tables = dataset, dict[int, np.ndarray | torch.Tensor]()
+        self._known: dict[Any, tuple[list[Any], Any]] = {}  # what `look_up` found
         count, (height, width) = len(dataset), image_size
         pixels = count * height * width
         samples = self._cached(
@@ -174,21 +175,21 @@ class Scenes:
         labels = gather_images(self._need_labels(), *of_images)
         return labels if batch.variation is None else batch.variation.of_labels(labels)
 
-    def look_up(self, batch: SceneBatch[Array], scales: Sequence[int]) -> LabelLookup[Array]:
+    def look_up(self, batch: SceneBatch[Array], scales: tuple[int, ...]) -> LabelLookup[Array]:
         """What the batch's maps of these scales are judged by.
 
         Raises:
             InputError: If the data set has no labels.
         """
         if batch.variation is None or batch.variation.window is None:
-            self._need_labels()
-            assert self.class_pixels is not None
-            return LabelLookup(
-                [alike(batch.index, self._table(scale)) for scale in scales],
-                batch.index,
-                batch.mirrored,
-                alike(batch.index, self.class_pixels),
-            )
+            known = (type(batch.index), scales)
+            if known not in self._known:  # a single environment asks in every step
+                self._need_labels()
+                assert self.class_pixels is not None
+                tables = [alike(batch.index, self._table(scale)) for scale in scales]
+                self._known[known] = (tables, alike(batch.index, self.class_pixels))
+            tables, class_pixels = self._known[known]
+            return LabelLookup(tables, batch.index, batch.mirrored, class_pixels)
         labels = self.labels_of(batch)
         none_mirrored = torch.zeros(len(labels), dtype=torch.bool, device=labels.device)
         tables = [label_table(labels, self.num_classes, scale) for scale in scales]

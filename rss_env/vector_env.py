@@ -238,29 +238,21 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
             ResetNeeded: If an episode is over and autoreset is disabled.
         """
         self._require_open()
-        if np.count_nonzero(self._stream.episodes < 0):
+        if not self._stream.has_begun:
             raise ResetNeeded("call reset before step")
         dead = self._done  # under NEXT_STEP these reset now, and their actions are ignored
         some_dead = np.count_nonzero(dead) > 0
         if some_dead and self.autoreset_mode == AutoresetMode.DISABLED:
             over = np.flatnonzero(np.repeat(self._done, self.group_size))
             raise ResetNeeded(f"episodes of sub-environments {over.tolist()} are over; reset them")
-        parsed = self.geometry.parse(
-            actions,
-            self.num_envs,
-            self._action_format,
-            device=self.device,
-            check_range=self._validate_actions,
-        )
+        parsed = self._parse(actions)
         alive = ~dead if self.group_size == 1 else np.repeat(~dead, self.group_size)
         infos: dict[str, Any] = {}
         shown = None
         if some_dead and dead.all():
             rewards = np.zeros(self.num_envs, np.float32)
         else:
-            grouped = alike(self._batch.index, parsed).reshape(
-                -1, self.group_size, self.geometry.num_cells
-            )
+            grouped = parsed.reshape(-1, self.group_size, self.geometry.num_cells)
             verdict = self._judge(grouped, self._batch, self._stream.seeds, self._stream.episodes)
             if some_dead:
                 verdict = verdict.where(alive)
@@ -360,6 +352,13 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
     def _require_open(self) -> None:
         if self.closed:
             raise ClosedEnvironmentError("the environment is closed")
+
+    def _parse(self, actions: Any) -> Any:
+        """Actions as class indices (N, cells) uint8: an array on the CPU, elsewhere a tensor."""
+        given = (actions, self.num_envs, self._action_format)
+        if self.device.type == "cpu":
+            return self.geometry.parse_to_array(*given, check_range=self._validate_actions)
+        return self.geometry.parse(*given, device=self.device, check_range=self._validate_actions)
 
     def _export(self, told: np.ndarray | torch.Tensor) -> Any:
         """What is told in the kind of array asked for, on the environment's device."""

@@ -11,6 +11,7 @@ from rss_env.kernels.advantage_map import advantage_map
 from rss_env.kernels.cell_uncertainty import cell_uncertainty
 from rss_env.kernels.expected_counts import expected_and_label_counts, expected_counts
 from rss_env.kernels.label_covariance import label_covariance
+from rss_env.kernels.label_variances import label_variances
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 
 # images, members, cells, classes
@@ -123,6 +124,65 @@ def test_covariance_of_cells_that_stand_for_all(name, implementation):
         chosen.mT, drawn.mT, hit, other, offsets, implementation="reference"
     )
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
+
+
+@pytest.mark.parametrize("implementation", ["reference", "numba"])
+@pytest.mark.parametrize("members", [1, 2, 3])
+@pytest.mark.parametrize("name", SHAPES)
+def test_variances_are_those_of_the_covariance(name, members, implementation):
+    images, _, cells, classes = SHAPES[name]
+    probabilities, maps = problem(images, 2 * members, cells, classes)
+    offsets = scales_of(cells)
+    places = torch.rand(images, cells).argsort(1)  # other cells at each scale than it has
+    counts = 0.5 + 3 * torch.rand(images, cells)
+    hit, other = torch.rand(2, images, 2 * members, len(offsets) - 1, classes).unbind()
+    drawn = (places, counts)
+    covariance = label_covariance(
+        probabilities, maps, hit, other, offsets, *drawn, implementation="reference"
+    )
+    blocks = covariance.unflatten(3, (2, members)).unflatten(2, (2, members))
+    blocks = blocks.diagonal(dim1=2, dim2=4)  # (B, S, K, K, V)
+    expected = blocks.diagonal(dim1=2, dim2=3)  # (B, S, V, K)
+    pairs = blocks.sum((2, 3)) - expected.sum(3)
+    variances, levels = label_variances(
+        probabilities, maps, hit, other, offsets, members, *drawn, implementation=implementation
+    )
+    scale = float(covariance.abs().max())
+    torch.testing.assert_close(variances, expected, rtol=1e-3, atol=1e-4 * scale)
+    average = pairs / max(members * (members - 1), 1)
+    torch.testing.assert_close(levels, average, rtol=1e-3, atol=1e-4 * scale)
+
+
+@pytest.mark.parametrize("implementation", ["reference", "numba"])
+def test_maps_may_lie_in_a_table(implementation):
+    probabilities, maps = problem(2, 4, 9, 3)
+    table, rows = torch.randint(0, 3, (30, 9), dtype=torch.uint8), torch.randperm(30)[:8].view(2, 4)
+    table[rows] = maps
+    hit, other = torch.rand(2, 2, 4, 2, 3).unbind()
+    sample = ((0, 2, 5), torch.tensor([[0, 1, 3, 5, 8]] * 2), torch.rand(2, 5))
+    options = {"implementation": implementation}
+    for own, reference in (
+        (
+            label_covariance(probabilities, table, hit, other, *sample, rows, **options),
+            label_covariance(probabilities, maps, hit, other, *sample, **options),
+        ),
+        *zip(
+            label_variances(
+                probabilities, table, hit, other, sample[0], 2, *sample[1:], rows, **options
+            ),
+            label_variances(probabilities, maps, hit, other, sample[0], 2, *sample[1:], **options),
+            strict=True,
+        ),
+    ):
+        assert own.equal(reference)
+    results = []
+    for given in ((maps, (0, 2, 9)), (table, (0, 2, 9), rows)):
+        leaf = probabilities.clone().requires_grad_()
+        right, _ = expected_and_label_counts(leaf, *given, **options)
+        (right * torch.arange(right.numel()).view_as(right)).sum().backward()
+        results.append((right.detach(), leaf.grad))
+    for own, reference in zip(*results, strict=True):
+        torch.testing.assert_close(own, reference, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

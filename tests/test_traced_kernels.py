@@ -20,6 +20,8 @@ from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.hash_images import hash_images
 from rss_env.kernels.label_covariance import label_covariance
 from rss_env.kernels.label_table import label_table
+from rss_env.kernels.label_variances import label_variances
+from rss_env.kernels.map_counts import map_counts
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 from rss_env.kernels.pool_cells import pool_cells
 from rss_env.kernels.sample_classes import sample_classes
@@ -37,6 +39,11 @@ LOOKUPS = {
 }
 BELIEFS, OWN = belief_problem(2, 4, 9, 3)
 PROBABILITIES, KEYS = sampling_problem(2, 5, 7)
+SAMPLED = (torch.tensor([[0, 1, 3, 5, 8]] * 2), torch.rand(2, 5))
+PAIRS = {
+    systematic_sample: (torch.rand(2, 9), torch.rand(2, 2), (0, 2, 9), 3),
+    label_variances: (BELIEFS, OWN, *torch.rand(2, 2, 4, 2, 3), (0, 2, 5), 2, *SAMPLED),
+}
 CALLS = {
     **{f"class_counts, {n}": (class_counts, (*given, 5), {}) for n, given in LOOKUPS.items()},
     **{
@@ -57,12 +64,10 @@ CALLS = {
     ),
     "label_covariance, sampled": (
         label_covariance,
-        (
-            *(BELIEFS, OWN, *torch.rand(2, 2, 4, 2, 3), (0, 2, 5)),
-            *(torch.tensor([[0, 1, 3, 5, 8]] * 2), torch.rand(2, 5)),
-        ),
+        (*(BELIEFS, OWN, *torch.rand(2, 2, 4, 2, 3), (0, 2, 5)), *SAMPLED),
         {},
     ),
+    "map_counts": (map_counts, (OWN, (0, 2, 9), 3), {}),
     "cell_uncertainty": (cell_uncertainty, (BELIEFS, torch.rand(2, 2, 3), (0, 2, 9)), {}),
     "hash_images": (hash_images, (LABELS, torch.randint(2**62, (2, LABELS[0].numel()))), {}),
     "pairwise_difference": (pairwise_spatial_difference, (torch.rand(2, 4), OWN), {}),
@@ -72,7 +77,6 @@ CALLS = {
         {},
     ),
 }
-SAMPLING = (torch.rand(2, 9), torch.rand(2, 2), (0, 2, 9), 3)
 EACH_CALL = pytest.mark.parametrize("name", CALLS)
 
 VALUES, FLIPS = torch.rand(3, 5, 8, 12), torch.tensor([True, False, True])
@@ -135,12 +139,12 @@ def test_a_compiled_gradient_is_the_plain_one(name):
     assert plain.equal(compiled)
 
 
-def test_a_sample_is_an_operator_of_two_results():
-    found = torch.library.opcheck(torch.ops.rss_env.systematic_sample.default, SAMPLING)
+@pytest.mark.parametrize("kernel", PAIRS)
+def test_kernels_of_two_results_are_operators(kernel):
+    arguments, operator = PAIRS[kernel], getattr(torch.ops.rss_env, kernel.__name__)
+    found = torch.library.opcheck(operator.default, arguments)
     assert set(found.values()) == {"SUCCESS"}
-    for own, plain in zip(
-        torch.ops.rss_env.systematic_sample(*SAMPLING), systematic_sample(*SAMPLING), strict=True
-    ):
+    for own, plain in zip(operator(*arguments), kernel(*arguments), strict=True):
         assert own.equal(plain)
 
 

@@ -105,6 +105,15 @@ def test_without_covariance_it_is_the_relative_regression():
     torch.testing.assert_close(loss * 2 * 4 / 3, pairs)
 
 
+def test_scores_without_covariance_err_independently():
+    predicted, scores, covariance = groups()
+    free = torch.full((2,), torch.inf)
+    covariance[1] = 0
+    expected = whitened_regression(predicted, scores, covariance, NOISE, offset=free)
+    found = whitened_regression(predicted, scores, covariance[:1], NOISE, offset=free)
+    torch.testing.assert_close(found, expected)
+
+
 def test_group_variances_are_those_of_centred_scores():
     _, _, covariance = groups()
     variances, within = group_variances(covariance, 3, 4)
@@ -115,15 +124,16 @@ def test_group_variances_are_those_of_centred_scores():
 
 @pytest.mark.parametrize("offset", [None, 0.3, torch.inf])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("together", [0, 1, 5])
 @pytest.mark.parametrize(("images", "number", "members"), [(1, 1, 1), (3, 2, 3), (5, 9, 7)])
-def test_faces_of_whitened_residuals_agree(images, number, members, dtype, offset):
+def test_faces_of_whitened_residuals_agree(images, number, members, together, dtype, offset):
     predicted, scores, covariance = groups(1, images, number, members)
     present = torch.rand(images, number, 1, generator=torch.Generator().manual_seed(0)) < 0.7
     present[-1] = False
     common = None if offset is None else torch.full((images,), offset, dtype=dtype)
     given = (
         (predicted - scores).flatten(1).to(dtype),
-        covariance.to(dtype),
+        covariance[:together].to(dtype),
         torch.linspace(0.1, 1.2, images * number * members).view(images, -1).to(dtype),
         present.expand(-1, -1, members).flatten(1),
         members,

@@ -139,15 +139,28 @@ def action_counts(
         of_groups = (index, mirrored, columns, num_classes, implementation)
         counts = each_scale(class_counts, actions, tables, *of_groups)
         return alike(actions, torch.stack(counts, 2))
+    given, rows, flips = as_array(actions), as_array(index), as_array(mirrored)
+    cells = [as_array(table) for table in tables]
+    return alike(actions, count_arrays(given, cells, rows, flips, columns, num_classes))
+
+
+def count_arrays(
+    actions: np.ndarray,
+    tables: Sequence[np.ndarray],
+    index: np.ndarray,
+    mirrored: np.ndarray,
+    columns: Sequence[int],
+    num_classes: int,
+) -> np.ndarray:
+    """As `action_counts`, of C-contiguous arrays: nothing is asked that takes a single map time."""
     groups, members, _ = actions.shape
-    counts = np.empty((groups, members, len(tables), 2, num_classes), np.int32)
-    given, rows, flips, offset = as_array(actions), as_array(index), as_array(mirrored), 0
+    counts, offset = np.empty((groups, members, len(tables), 2, num_classes), np.int32), 0
+    given = (index, mirrored)
     for scale, (table, width) in enumerate(zip(tables, columns, strict=True)):
         loop = _count_pixels if table.ndim == 2 else _count_cells
-        cells = as_array(table)
-        loop.on_arrays(groups * members, given, offset, cells, rows, flips, width, counts, scale)
+        loop.on_arrays(groups * members, actions, offset, table, *given, width, counts, scale)
         offset += table.shape[1]
-    return alike(actions, counts)
+    return counts
 
 
 def _empty_counts(maps, table, index, mirrored, columns, num_classes, **_) -> torch.Tensor:

@@ -79,6 +79,8 @@ def _gather_arrays(
 ) -> np.ndarray:
     """The batch by numba, in the memory given or in new memory."""
     # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
+    if len(index) == repeats == 1 and into is None and not mirrored[0]:
+        return images[index[0] : index[0] + 1].copy()  # sooner done than a loop is called
     shape = (len(index) * repeats, *images.shape[1:])
     batch = np.empty(shape, np.uint8) if into is None else into
     source, written = images, batch

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from rss_env.kernels.dispatch import FACES, BatchLoop, choose, traceable
-from rss_env.kernels.map_rows import as_table, batch_shape, gather_maps
+from rss_env.kernels.map_rows import as_table, batch_shape, gather_cells, gather_maps
 
 
 def label_covariance_reference(
@@ -139,17 +139,6 @@ def _covariances(
                 result[b, s, j, k] = row[j]
 
 
-def _sampled(
-    probabilities: torch.Tensor, maps: torch.Tensor, cells: torch.Tensor, counts: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cells that stand for several alike (B, C, M), and maps of them (B, N, M)."""
-    rates, own = (
-        values.gather(2, cells[:, None].expand(-1, values.shape[1], -1))
-        for values in (probabilities, maps)
-    )
-    return rates * counts[:, None], own
-
-
 def _empty_covariance(
     probabilities,
     maps,
@@ -205,7 +194,7 @@ def label_covariance(
     if face != "numba":
         maps = gather_maps(maps, rows)
         if cells is not None and counts is not None:
-            probabilities, maps = _sampled(probabilities, maps, cells, counts)
+            probabilities, maps = gather_cells(probabilities, maps, cells, counts)
     if face == "reference":
         return label_covariance_reference(probabilities, maps, *weights, offsets)
     if face == "triton":

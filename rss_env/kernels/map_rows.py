@@ -24,3 +24,14 @@ def as_table(maps: torch.Tensor, rows: torch.Tensor | None) -> tuple[torch.Tenso
 def batch_shape(maps: torch.Tensor, rows: torch.Tensor | None) -> torch.Size:
     """(B, N)."""
     return maps.shape[:2] if rows is None else rows.shape
+
+
+def gather_cells(
+    probabilities: torch.Tensor, maps: torch.Tensor, cells: torch.Tensor, counts: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cells (B, M) that stand for so many alike (B, M): of (B, C, cells) and of (B, N, cells)."""
+    rates, own = (
+        values.gather(2, cells[:, None].expand(-1, values.shape[1], -1))
+        for values in (probabilities, maps)
+    )
+    return rates * counts[:, None], own

@@ -90,3 +90,33 @@ def metric_scores(
     given = (as_array(counts), as_array(class_pixels), as_array(index))
     _score.on_arrays(batch, METRICS.index(metric), *given, scores)
     return alike(counts, scores)
+
+
+@BatchLoop
+def _weigh(
+    scores,  # (N, S) float32
+    weights,  # (S,) float32
+    means,  # (N,) float32; written
+):
+    for n in numba.prange(scores.shape[0]):
+        total = scores[n, 0] * weights[0]
+        for s in range(1, weights.size):
+            total += scores[n, s] * weights[s]
+        means[n] = total
+
+
+def weighted_means(scores: Array, weights: Array) -> Array:
+    """Weighted means over scales, added up coarse to fine, whatever the batch's size.
+
+    Args:
+        scores: (N, S) float32, tensors or C-contiguous arrays.
+        weights: (S,) float32, of sum 1.
+
+    Returns:
+        (N,) float32.
+    """
+    if not isinstance(scores, np.ndarray):
+        return (scores * weights).cumsum(1)[:, -1]  # `sum` adds in an order of its own
+    means = np.empty(len(scores), np.float32)
+    _weigh.on_arrays(len(scores), scores, weights, means)
+    return means

@@ -107,7 +107,7 @@ def systematic_sample(
     Args:
         importance: (B, cells) floating point, not negative.
         starts: (B, S) floating point, random numbers in [0, 1).
-        offsets: Where each scale starts, and the number of cells last; S + 1 in all.
+        offsets: Where each scale starts, and where the last ends; S + 1 in all.
         most: Cells drawn of a scale.
         implementation: `auto`, `reference` or `numba`.
 

@@ -1,6 +1,7 @@
 """Residuals of scores that err together, weighed by the inverse of their covariance.
 
-The heart of generalised least squares: many small linear systems, one for each image and scale.
+The heart of generalised least squares: many small linear systems, one for each image and scale. Of
+some of them scores err independently, but for what a group has in common.
 """
 
 from __future__ import annotations
@@ -24,7 +25,9 @@ def whitened_residuals_reference(
 ) -> torch.Tensor:
     """The solution by factors and solvers of torch, of all systems at once."""
     there = present.double()
-    total = covariance.double() * there[:, :, None]
+    total = there.new_zeros(*there.shape, there.shape[1])
+    total[: len(covariance)] = covariance
+    total *= there[:, :, None]
     total *= there[:, None]
     # A score that is not there has residual 0, and a variance that keeps the sum positive.
     total.diagonal(dim1=1, dim2=2).add_(noise * there + (1 - there))
@@ -90,7 +93,7 @@ def _back_substitute(
 @BatchLoop
 def _whiten(
     residuals,  # (B, N) floating point
-    covariance,  # (B, N, N) floating point
+    covariance,  # (A, N, N) floating point, of the first A
     noise,  # (B, N) floating point
     present,  # (B, N) bool
     members,
@@ -98,32 +101,51 @@ def _whiten(
     result,  # (B, N) float64; written
 ):
     groups = residuals.shape[1] // members
-    for n in numba.prange(len(residuals)):
+    last = len(residuals) - 1
+    for i in numba.prange(len(residuals)):
+        # From both ends, so that threads share the problems with a covariance.
+        n = i // 2 if i % 2 == 0 else last - i // 2
+        if n >= len(covariance):
+            for g in range(groups):
+                weight, weighted = 0.0, 0.0
+                for k in range(g * members, (g + 1) * members):
+                    if present[n, k]:
+                        precision = 1 / np.float64(noise[n, k])
+                        weight += precision
+                        weighted += residuals[n, k] * precision
+                common = 0.0
+                if offset.size and weight > 0:
+                    common = weighted / (1 / np.float64(offset[n]) + weight)
+                for k in range(g * members, (g + 1) * members):
+                    result[n, k] = 0
+                    if present[n, k]:
+                        result[n, k] = (residuals[n, k] - common) / np.float64(noise[n, k])
+            continue
         rows = np.nonzero(present[n])[0]
         count = len(rows)
         # Beside the matrix stand the residuals, and for each group which rows are its own.
         work = np.zeros((count, count + 1 + groups))
         ends = np.full(count, count + 1)
-        for i in range(count):
-            own, group = covariance[n, rows[i]], rows[i] // members
-            for j in range(i, count):
-                work[i, j] = own[rows[j]]
-            work[i, i] += noise[n, rows[i]]
-            work[i, count] = residuals[n, rows[i]]
+        for r in range(count):
+            own, group = covariance[n, rows[r]], rows[r] // members
+            for j in range(r, count):
+                work[r, j] = own[rows[j]]
+            work[r, r] += noise[n, rows[r]]
+            work[r, count] = residuals[n, rows[r]]
             if offset.size:
-                work[i, count + 1 + group] = 1
-                ends[i] += group + 1
+                work[r, count + 1 + group] = 1
+                ends[r] += group + 1
         _eliminate(work, ends)
         solved = work[:, count].copy()
         if offset.size:
             # The precision of what groups have in common, beside what they say of it.
             precision = np.zeros((groups, groups + 1))
-            for i in range(count):
-                own = work[i, count + 1 : ends[i]]
+            for r in range(count):
+                own = work[r, count + 1 : ends[r]]
                 for g in range(len(own)):
                     for h in range(g, len(own)):
                         precision[g, h] += own[g] * own[h]
-                    precision[g, groups] += own[g] * solved[i]
+                    precision[g, groups] += own[g] * solved[r]
             for g in range(groups):
                 precision[g, g] += 1 / offset[n]
                 if precision[g, g] == 0:
@@ -131,13 +153,13 @@ def _whiten(
             _eliminate(precision, np.full(groups, groups + 1))
             common = precision[:, groups].copy()
             _back_substitute(precision, common)
-            for i in range(count):
-                for g in range(ends[i] - count - 1):
-                    solved[i] -= work[i, count + 1 + g] * common[g]
+            for r in range(count):
+                for g in range(ends[r] - count - 1):
+                    solved[r] -= work[r, count + 1 + g] * common[g]
         _back_substitute(work, solved)
         result[n] = 0
-        for i in range(count):
-            result[n, rows[i]] = solved[i]
+        for r in range(count):
+            result[n, rows[r]] = solved[r]
 
 
 def _empty_residuals(residuals, *_, **__) -> torch.Tensor:
@@ -159,7 +181,8 @@ def whitened_residuals(
 
     Args:
         residuals: (B, N) floating point, of groups of so many members.
-        covariance: (B, N, N) floating point, positive semi-definite.
+        covariance: (A, N, N) floating point, positive semi-definite, of the first A of the B
+            problems; residuals of the others do not vary together.
         noise: (B, N) floating point, variance added to each; positive.
         present: (B, N) bool; a residual that is not there says nothing.
         members: K; N is a multiple of it.

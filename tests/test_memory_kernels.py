@@ -1,4 +1,4 @@
-"""Cells drawn in proportion to their importance: faces compared, and both against enumeration."""
+"""Small kernels of the memory and of samples: faces compared, and both against enumeration."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from rss_env.kernels.hash_images import hash_images
+from rss_env.kernels.map_counts import map_counts
 from rss_env.kernels.systematic_sample import sample_offsets, systematic_sample
 
 EACH_FACE = pytest.mark.parametrize("implementation", ["reference", "numba"])
@@ -65,3 +66,13 @@ def test_hashes_are_weighted_sums_modulo_two_to_the_64(shape, implementation):
         for row, number in zip(weights.tolist(), own, strict=True):
             total = sum(a * b for a, b in zip(image.flatten().tolist(), row, strict=True))
             assert (total - number) % 2**64 == 0
+
+
+@EACH_FACE
+@pytest.mark.parametrize("classes", [2, 19, 60])
+def test_cells_of_each_class_are_counted(classes, implementation):
+    maps = torch.randint(0, classes, (3, 2, 90), dtype=torch.uint8)
+    found = map_counts(maps, (0, 7, 90), classes, implementation=implementation)
+    for s, part in enumerate((maps[..., :7], maps[..., 7:])):
+        expected = torch.nn.functional.one_hot(part.long(), classes).sum(2)
+        assert found[:, :, s].equal(expected.float())
