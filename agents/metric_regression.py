@@ -26,9 +26,9 @@ _UNEXPLAINED, _TINY = 0.1, 1e-8
 # Under ratings, variance of an error that all maps of a group have in common, in the same unit. It
 # is not left free as under PSD: mostly one map of a group gets a star, and the others tell nothing.
 _COMMON = 30.0
-# Scores of a scale of more cells are taken to vary together only as their group does on average: what
-# two maps of so many cells have in common beyond that is little, and an estimate of it mostly noise.
-# Variances are then taken of a few cells, drawn anew each time.
+# Scores of a scale of more cells are taken to vary together only as their group does on average:
+# what two maps of so many cells have in common beyond that is little, and an estimate of it mostly
+# noise. Variances are then taken of a few cells, drawn anew each time.
 _MOST_CELLS, _FEW_CELLS = 256, 64
 
 

@@ -157,12 +157,12 @@ def metric_covariance(
     """
     scales = len(geometry.scales) if scales is None else scales
     probabilities, offsets = probabilities.detach(), geometry.offsets[: scales + 1]
-    weights = [w[:, :, :scales] for w in (prediction.hit_weights, prediction.class_weights)]
+    hits, others = (w[:, :, :scales] for w in (prediction.hit_weights, prediction.class_weights))
     if sample is None:
-        covariance = label_covariance(probabilities, maps, *weights, offsets, rows=rows)
+        covariance = label_covariance(probabilities, maps, hits, others, offsets, rows=rows)
     else:
         drawn = (sample.offsets, sample.cells, sample.counts)
-        covariance = label_covariance(probabilities, maps, *weights, *drawn, rows=rows)
+        covariance = label_covariance(probabilities, maps, hits, others, *drawn, rows=rows)
     if not in_regions:
         return covariance
     own_maps = geometry.split(gather_maps(maps, rows))
@@ -170,7 +170,7 @@ def metric_covariance(
     for s, (rates, own, grid) in zip(range(scales), zip(*parts, strict=True), strict=False):
         for regions in (1, _REGIONS):
             sides = (math.gcd(regions, grid[0]), math.gcd(regions, grid[1]))
-            hit, everywhere = (weight[:, :, s] for weight in weights)
+            hit, everywhere = hits[:, :, s], others[:, :, s]
             slopes = _region_slopes(rates, own, hit, everywhere, grid, sides)
             covariance[:, s] += slopes @ slopes.mT
     return covariance
@@ -184,7 +184,7 @@ def metric_variances(
     members: int,
     rows: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """How the scores of maps vary alone, and with others of their group: `metric_covariance` in short.
+    """How the scores of maps vary, alone and with their group: `metric_covariance` in short.
 
     Args:
         probabilities: (B, C, cells), summing to 1 over C.

@@ -9,8 +9,6 @@ generators", OOPSLA 2014), chained once per key.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numba
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +42,7 @@ def hash_counters(*keys: npt.ArrayLike) -> npt.NDArray[np.uint64]:
 
 @numba.njit(cache=True)
 def integers_of_episodes(high, seeds, episodes, purpose):
-    """What `integers` says of (G,) int64, (G,) int64 and a number: every step of an environment asks.
+    """What `integers` says of (G,) int64, (G,) int64 and a number: every step asks for it.
 
     Before its first episode a group has the number -1, and is told what the first will have.
     """

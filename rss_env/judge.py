@@ -196,7 +196,7 @@ class Judge:
     def _scale_scores(self, actions: Array, batch: SceneBatch[Array]) -> Array:
         """Scores (G, K, S); behind them, if asked for, those of the classes: (G, K, S + S * C)."""
         labels = self._scenes.look_up(batch, self._geometry.scales)
-        count = count_arrays if isinstance(actions, np.ndarray) else action_counts
+        count: Any = count_arrays if isinstance(actions, np.ndarray) else action_counts
         of_groups = (labels.index, labels.mirrored, self._columns, self._scenes.num_classes)
         counts = count(actions, labels.tables, *of_groups)
         scores = metric_scores(self._metric, counts, labels.class_pixels, labels.index)

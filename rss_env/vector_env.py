@@ -33,7 +33,7 @@ from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, load_scorer
 from rss_env.judge import LEVELS, Judge
 from rss_env.kernels.array_pool import ArrayPool
-from rss_env.kernels.dispatch import alike, as_array, as_tensor, to_device
+from rss_env.kernels.dispatch import as_array, as_tensor, to_device
 from rss_env.rendering import overlay
 from rss_env.scene_stream import SceneBatch, SceneStream
 from rss_env.scenes import load_scenes
@@ -295,7 +295,8 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         if actions is None:
             return tuple(images)
         finest = len(self.geometry.scales) - 1
-        maps = self.geometry.upsample(self.geometry.split(actions)[finest], finest).cpu().numpy()
+        maps = self.geometry.upsample(self.geometry.split(as_tensor(actions))[finest], finest)
+        maps = maps.cpu().numpy()
         return tuple(overlay(i, m, self.palette) for i, m in zip(images, maps, strict=True))
 
     # --- beyond Gymnasium's interface ---
@@ -378,4 +379,4 @@ class RSSVectorEnv(VectorEnv[Any, Any, Any]):
         on_cpu = self.device.type == "cpu"
         draw = self._stream.batch_of_arrays if on_cpu else self._stream.batch
         self._batch: SceneBatch[Any] = draw(self.device)
-        self._shown: tuple[SceneBatch[Any], torch.Tensor | None] = (self._batch, None)
+        self._shown: tuple[SceneBatch[Any], Any] = (self._batch, None)

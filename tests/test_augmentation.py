@@ -150,10 +150,11 @@ def test_scores_of_all_scales_are_those_of_the_label_as_seen():
     env.reset(seed=3)
     plain.reset(seed=3)
     scenes = copy.copy(plain._scenes)
-    scenes.labels, scenes._tables = env._scenes.labels_of(env._batch), {}
+    scenes.labels = env._scenes.labels_of(env._batch)
+    scenes._tables, scenes._known = {}, {}
     scenes.class_pixels = count_classes(scenes.labels, 6)
     plain._judge._scenes = scenes
-    plain._batch = SceneBatch(torch.arange(4), torch.zeros(4, dtype=torch.bool))
+    plain._batch = SceneBatch(np.arange(4), np.zeros(4, np.bool_))
     actions = env.action_space.sample()
     got, want = (e.step(actions)[4]["final_info"]["scale_scores"] for e in (env, plain))
     np.testing.assert_array_equal(got, want)

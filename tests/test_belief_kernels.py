@@ -176,9 +176,9 @@ def test_maps_may_lie_in_a_table(implementation):
     ):
         assert own.equal(reference)
     results = []
-    for given in ((maps, (0, 2, 9)), (table, (0, 2, 9), rows)):
+    for own, of_images in ((maps, None), (table, rows)):
         leaf = probabilities.clone().requires_grad_()
-        right, _ = expected_and_label_counts(leaf, *given, **options)
+        right, _ = expected_and_label_counts(leaf, own, (0, 2, 9), of_images, **options)
         (right * torch.arange(right.numel()).view_as(right)).sum().backward()
         results.append((right.detach(), leaf.grad))
     for own, reference in zip(*results, strict=True):

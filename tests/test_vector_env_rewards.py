@@ -110,7 +110,8 @@ def test_labels_never_leak():
     env = make(num_envs=4, group_size=2, array="torch", render_mode="rgb_array").unwrapped
     blind = make(num_envs=4, group_size=2, array="torch", render_mode="rgb_array").unwrapped
     scenes = copy.copy(blind._scenes)
-    scenes.labels, scenes._tables = 5 - scenes.labels.clamp(max=5), {}
+    scenes.labels = 5 - scenes.labels.clamp(max=5)
+    scenes._tables, scenes._known = {}, {}
     scenes.class_pixels = scenes.class_pixels.flip(1)
     blind._scenes = scenes
     blind._judge._scenes = scenes

@@ -35,8 +35,8 @@ def expected_counts_reference(
 # Up to so many classes, comparing all cells with each class, as vectors, is faster than looking up
 # each cell's own: for 6 classes 1.0 instead of 1.7 ms, and backward 0.9 instead of 2.7 ms.
 _FEW_CLASSES, _FEW_CLASSES_BACKWARD = 8, 12
-# Cells at a time, so that what is read again for every map stays in the cache: many if they are read
-# in order, so that maps are too.
+# Cells at a time, so that what is read again for every map stays in the cache: many if they are
+# read in order, so that maps are too.
 _LARGE, _SMALL = 4096, 512
 
 

@@ -1,7 +1,7 @@
-"""Maps that lie in a table, of which each image has some rows: so that kernels need no copy of them.
+"""Maps that lie in a table, of which each image has some rows: kernels need no copy of them.
 
-Where a kernel takes `maps` and `rows`, the maps are (B, N, cells) and there are no rows, or they are
-a table (R, cells) of which image b has the N rows (B, N) int64.
+Where a kernel takes `maps` and `rows`, the maps are (B, N, cells) and there are no rows, or they
+are a table (R, cells) of which image b has the N rows (B, N) int64.
 """
 
 from __future__ import annotations

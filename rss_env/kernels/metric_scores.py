@@ -115,8 +115,8 @@ def weighted_means(scores: Array, weights: Array) -> Array:
     Returns:
         (N,) float32.
     """
-    if not isinstance(scores, np.ndarray):
+    if isinstance(scores, torch.Tensor):
         return (scores * weights).cumsum(1)[:, -1]  # `sum` adds in an order of its own
     means = np.empty(len(scores), np.float32)
-    _weigh.on_arrays(len(scores), scores, weights, means)
+    _weigh.on_arrays(len(scores), scores, as_array(weights), means)
     return means
