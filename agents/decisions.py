@@ -44,8 +44,10 @@ class MetricDecision(nn.Module):
             metric: What decisions shall serve; see `rss_env.rewards`.
             temperature: Of the softmax that made them of logits.
         """
-        sums = torch.stack([beliefs.square().sum((0, 2, 3)), beliefs.sum((0, 2, 3))])
-        self._seen = _MEMORY * self._seen + (1 - _MEMORY) * sum_over_ranks(sums)
+        pixels = beliefs.flatten(2)
+        squares = torch.linalg.vector_norm(pixels, dim=2).square()
+        sums = torch.stack([squares.sum(0), pixels.sum(2).sum(0)])
+        self._seen.mul_(_MEMORY).add_(sum_over_ranks(sums), alpha=1 - _MEMORY)
         right, share = self._seen / self._seen[1].sum()
         gains, costs = class_values(right, share, metric)
         self.gains.copy_(gains)
