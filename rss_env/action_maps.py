@@ -16,6 +16,7 @@ from gymnasium import spaces
 
 from rss_env.errors import ActionError, InputError, check_choice
 from rss_env.kernels.dispatch import as_tensor, assert_on_device
+from rss_env.kernels.mirror_cells import mirror_cells
 from rss_env.kernels.narrow_classes import narrow_classes
 
 ACTION_FORMATS = ("flat", "maps")
@@ -104,11 +105,8 @@ class ActionMapGeometry:
 
     def mirror(self, flat: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
         """Flip flat actions (B, ..., cells) horizontally where `mirrored` (B,) is true."""
-        cells = torch.arange(self.num_cells, device=flat.device)
-        parts = zip(self.split(cells), self.grids, strict=True)
-        opposite = torch.cat([part.view(grid).flip(1).flatten() for part, grid in parts])
-        place = torch.where(mirrored[:, None], opposite, cells)
-        return flat.gather(-1, place.view(len(flat), *[1] * (flat.ndim - 2), -1).expand_as(flat))
+        columns = [columns for _, columns in self.grids]
+        return mirror_cells(flat, mirrored, columns, self.offsets)
 
     def action_space(self, action_format: str) -> spaces.Space[Any]:
         """The space of one environment's action: `MultiDiscrete`, or a `Dict` of them.

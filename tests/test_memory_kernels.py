@@ -7,6 +7,7 @@ import torch
 
 from rss_env.kernels.hash_images import hash_images
 from rss_env.kernels.map_counts import map_counts
+from rss_env.kernels.mirror_cells import mirror_cells
 from rss_env.kernels.systematic_sample import sample_offsets, systematic_sample
 
 EACH_FACE = pytest.mark.parametrize("implementation", ["reference", "numba"])
@@ -66,6 +67,21 @@ def test_hashes_are_weighted_sums_modulo_two_to_the_64(shape, implementation):
         for row, number in zip(weights.tolist(), own, strict=True):
             total = sum(a * b for a, b in zip(image.flatten().tolist(), row, strict=True))
             assert (total - number) % 2**64 == 0
+
+
+@EACH_FACE
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+@pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 4)])
+def test_grids_are_mirrored_row_by_row(shape, dtype, implementation):
+    values = torch.randint(0, 200, (3, *shape, 12 + 35)).to(dtype)
+    mirrored = torch.tensor([True, False, True])
+    turned = values.movedim(-1, 0).contiguous().movedim(0, -1)
+    found = mirror_cells(turned, mirrored, (4, 7), (0, 12, 47), implementation=implementation)
+    coarse = found[..., :12].unflatten(-1, (3, 4)), values[..., :12].unflatten(-1, (3, 4))
+    fine = found[..., 12:].unflatten(-1, (5, 7)), values[..., 12:].unflatten(-1, (5, 7))
+    for own, given in (coarse, fine):
+        assert own[1].equal(given[1])
+        assert own[::2].equal(given[::2].flip(-1))
 
 
 @EACH_FACE

@@ -22,6 +22,7 @@ from rss_env.kernels.label_covariance import label_covariance
 from rss_env.kernels.label_table import label_table
 from rss_env.kernels.label_variances import label_variances
 from rss_env.kernels.map_counts import map_counts
+from rss_env.kernels.mirror_cells import mirror_cells
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
 from rss_env.kernels.pool_cells import pool_cells
 from rss_env.kernels.sample_classes import sample_classes
@@ -67,6 +68,7 @@ CALLS = {
         (*(BELIEFS, OWN, *torch.rand(2, 2, 4, 2, 3), (0, 2, 5)), *SAMPLED),
         {},
     ),
+    "mirror_cells": (mirror_cells, (OWN, torch.tensor([True, False]), (2, 7), (0, 2, 9)), {}),
     "map_counts": (map_counts, (OWN, (0, 2, 9), 3), {}),
     "cell_uncertainty": (cell_uncertainty, (BELIEFS, torch.rand(2, 2, 3), (0, 2, 9)), {}),
     "hash_images": (hash_images, (LABELS, torch.randint(2**62, (2, LABELS[0].numel()))), {}),

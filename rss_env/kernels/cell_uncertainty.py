@@ -8,7 +8,7 @@ from itertools import pairwise
 import numba
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import BatchLoop, choose, layout, traceable
 
 
 def cell_uncertainty_reference(
@@ -67,5 +67,5 @@ def cell_uncertainty(
     if choose(implementation, probabilities) == "reference":
         return cell_uncertainty_reference(probabilities, weights, offsets)
     result = _empty_uncertainty(probabilities)
-    _weigh(len(probabilities), probabilities, weights, torch.tensor(offsets), result)
+    _weigh(len(probabilities), probabilities, weights, layout(offsets), result)
     return result

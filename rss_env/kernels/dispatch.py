@@ -7,7 +7,7 @@ import importlib
 import os
 import types
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar, cast
 
 import numba
@@ -173,6 +173,16 @@ class BatchLoop:
     def on_arrays(self, batch: int, *arguments: np.ndarray | float) -> None:
         """Run over a batch of what needs no conversion: C-contiguous arrays and numbers."""
         (self.serial if batch == 1 or _forked else self.parallel)(*arguments)
+
+
+@functools.cache
+def _array_of(numbers: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    return np.array(numbers, np.int64)
+
+
+def layout(numbers: Sequence[int]) -> npt.NDArray[np.int64]:
+    """A few integers as the array that a kernel reads them from; not to be written to."""
+    return _array_of(tuple(numbers))
 
 
 def as_array(given: np.ndarray | torch.Tensor) -> np.ndarray:

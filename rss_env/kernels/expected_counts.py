@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import FACES, BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import FACES, BatchLoop, choose, layout, traceable
 from rss_env.kernels.map_rows import as_table, batch_shape, gather_maps
 
 
@@ -145,7 +145,7 @@ def _forward(
         return expected_counts_triton(probabilities, gather_maps(maps, rows), offsets)
     counts = torch.zeros_like(_empty_counts(probabilities, maps, offsets, rows))
     own = as_table(maps, rows)
-    _count(len(counts), probabilities, *own, torch.tensor(offsets), counts)
+    _count(len(counts), probabilities, *own, layout(offsets), counts)
     return counts
 
 
@@ -176,7 +176,7 @@ def _backward(
         return result
     result = _empty_gradient(gradient, of_labels, maps, offsets)
     own = as_table(maps, rows)
-    _count_backward(len(gradient), gradient, of_labels, *own, torch.tensor(offsets), result)
+    _count_backward(len(gradient), gradient, of_labels, *own, layout(offsets), result)
     return result
 
 

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import FACES, BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import FACES, BatchLoop, choose, layout, traceable
 from rss_env.kernels.map_rows import as_table, batch_shape, gather_cells, gather_maps
 
 
@@ -206,6 +206,6 @@ def label_covariance(
     if cells is None or counts is None:
         cells, counts = torch.empty(0, 0, dtype=torch.int64), result.new_empty(0, 0)
     own = as_table(maps, rows)
-    given = (probabilities, *own, *weights, torch.tensor(offsets), cells, counts)
+    given = (probabilities, *own, *weights, layout(offsets), cells, counts)
     _covariances(problems, *given, result)
     return result

@@ -14,7 +14,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import BatchLoop, choose, layout, traceable
 from rss_env.kernels.map_rows import as_table, batch_shape, gather_cells, gather_maps
 
 
@@ -174,6 +174,6 @@ def label_variances(
         return label_variances_reference(*sampled, *weights, offsets, members)
     found = _empty_variances(probabilities, maps, *weights, offsets, members, cells, counts, rows)
     own = as_table(maps, rows)
-    given = (probabilities, *own, *weights, torch.tensor(offsets), cells, counts)
+    given = (probabilities, *own, *weights, layout(offsets), cells, counts)
     _vary(len(probabilities) * (len(offsets) - 1), *given, *found)
     return found

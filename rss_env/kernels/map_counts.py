@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import BatchLoop, choose, layout, traceable
 
 # Up to so many classes, comparing all cells with each class, as vectors, is faster than counting
 # one cell after another.
@@ -81,5 +81,5 @@ def map_counts(
         return map_counts_reference(maps, offsets, num_classes)
     counts = _empty_counts(maps, offsets, num_classes)
     batch = counts.shape[0] * counts.shape[1]
-    _count(batch, maps, torch.tensor(offsets), counts)
+    _count(batch, maps, layout(offsets), counts)
     return counts

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import BatchLoop, choose, layout, traceable
 
 
 def pool_cells_reference(
@@ -145,8 +145,8 @@ def _empty_cells(values, sides: Sequence[int], *_, **__) -> torch.Tensor:
 def _forward(values: torch.Tensor, sides: Sequence[int], mirrored: torch.Tensor) -> torch.Tensor:
     result = _empty_cells(values, sides)
     height, width = values.shape[2:]
-    layout = [torch.tensor(part) for part in (sides, _offsets(height, width, sides))]
-    _pool(len(values), values, *layout, mirrored, result)
+    scales = (layout(sides), layout(_offsets(height, width, sides)))
+    _pool(len(values), values, *scales, mirrored, result)
     return result
 
 
@@ -164,8 +164,8 @@ def _backward(
 ) -> torch.Tensor:
     """The gradient (B, C, H, W) on the values, of one (B, C, cells) on the means."""
     result = _empty_values(gradient, sides, mirrored, height, width)
-    layout = [torch.tensor(part) for part in (sides, _offsets(height, width, sides))]
-    _spread(len(gradient), gradient, *layout, mirrored, result)
+    scales = (layout(sides), layout(_offsets(height, width, sides)))
+    _spread(len(gradient), gradient, *scales, mirrored, result)
     return result
 
 

@@ -9,7 +9,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import BatchLoop, choose, layout, traceable
 
 # Share of the draws that goes to all cells alike, so that no cell stands for very many.
 _ALIKE = 0.1
@@ -121,6 +121,6 @@ def systematic_sample(
     if choose(implementation, importance) == "reference":
         return systematic_sample_reference(importance, starts, offsets, most)
     cells, counts = _empty_sample(importance, starts, offsets, most)
-    layout = [torch.tensor(part) for part in (offsets, sample_offsets(offsets, most))]
-    _sample(len(importance), importance, starts, *layout, most, cells, counts)
+    scales = (layout(offsets), layout(sample_offsets(offsets, most)))
+    _sample(len(importance), importance, starts, *scales, most, cells, counts)
     return cells, counts
