@@ -26,6 +26,7 @@ class MetricDecision(nn.Module):
     gains: torch.Tensor
     costs: torch.Tensor
     temperature: torch.Tensor
+    _seen: torch.Tensor
 
     def __init__(self, num_classes: int):
         """Begin with nothing seen: logits pass unchanged."""

@@ -11,7 +11,7 @@ the cache better and favours it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ import numpy as np
 import torch
 import tyro
 
-from benchmarks.timing import as_words, markdown_table, publish, read_once, time_in_turn
+from benchmarks.belief_kernels import believing
+from benchmarks.timing import Operation, as_words, markdown_table, publish, read_once, time_in_turn
 from rss_env.kernels.cell_rewards import cell_rewards
 from rss_env.kernels.class_counts import class_counts
 from rss_env.kernels.gather_images import gather_images
@@ -49,25 +50,6 @@ class KernelsConfig:
     """Timed rounds of everything, in turn."""
     out: Path | None = None
     """Markdown file to write."""
-
-
-@dataclass
-class Operation:
-    """One operation and the ways to do it.
-
-    Attributes:
-        name: What the table calls it.
-        unit: What is counted.
-        ways: By name, the call and how many units it does.
-        bytes_per_unit: What has to be read and written.
-        ours: The way that the others are compared with.
-    """
-
-    name: str
-    unit: str
-    bytes_per_unit: float
-    ways: dict[str, tuple[Callable[[], object], int]] = field(default_factory=dict)
-    ours: str = "numba"
 
 
 def on_one_thread(run: Callable[[], object]) -> object:
@@ -259,7 +241,8 @@ def measure(config: KernelsConfig) -> None:
     words = as_words(np.ones(256 * 2**20, np.uint8))  # zeros would share one page
     bound = words.nbytes / time_in_turn({"read": lambda: read_once(words)}, 9)["read"].median
     rows = []
-    for operations in (scoring(config, random), moving(config, random), drawing(config)):
+    everything = (scoring(config, random), moving(config, random), drawing(config), believing())
+    for operations in everything:
         for operation in operations:
             calls = {name: run for name, (run, _) in operation.ways.items()}
             timings = time_in_turn(calls, config.repeats)

@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numba
@@ -100,3 +100,22 @@ def publish(title: str, parts: Sequence[str], out: Path | None) -> None:
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(text, encoding="utf-8")
+
+
+@dataclass
+class Operation:
+    """One operation and the ways to do it.
+
+    Attributes:
+        name: What the table calls it.
+        unit: What is counted.
+        ways: By name, the call and how many units it does.
+        bytes_per_unit: What has to be read and written.
+        ours: The way that the others are compared with.
+    """
+
+    name: str
+    unit: str
+    bytes_per_unit: float
+    ways: dict[str, tuple[Callable[[], object], int]] = field(default_factory=dict)
+    ours: str = "numba"

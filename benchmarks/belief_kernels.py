@@ -1,0 +1,84 @@
+"""The kernels of an agent's loss, as operations to be timed: an update's own sizes, K = 8."""
+
+from __future__ import annotations
+
+import torch
+
+from benchmarks.timing import Operation
+from rss_env.kernels.expected_counts import expected_and_label_counts
+from rss_env.kernels.expected_scores import expected_scores
+from rss_env.kernels.label_covariance import label_covariance
+from rss_env.kernels.label_variances import label_variances
+from rss_env.kernels.map_counts import map_counts
+from rss_env.kernels.pool_cells import pool_cells
+from rss_env.kernels.systematic_sample import sample_offsets, systematic_sample
+from rss_env.kernels.whitened_residuals import whitened_residuals
+
+_IMAGES, _CLASSES, _SIDE, _SCALES = 16, 6, 64, (8, 4, 2, 1)
+_GROUPS, _MEMBERS = 9, 8  # new maps and 64 older ones
+_COARSE, _FEW = 2, 64  # scales with covariances; cells drawn of each of the others
+_FACES = ("numba", "reference")  # the reference is also the usual way: gathers and autograd
+
+
+def believing() -> list[Operation]:
+    """What is asked of beliefs in an update, forward and backward."""
+    offsets = (0, 64, 320, 1344, 5440)
+    number = _GROUPS * _MEMBERS
+    pixels = torch.randn(_IMAGES, _CLASSES, _SIDE, _SIDE).softmax(1)
+    beliefs = pool_cells(pixels, _SCALES)
+    maps = torch.randint(0, _CLASSES, (_IMAGES, number, offsets[-1]), dtype=torch.uint8)
+    predicted = map_counts(maps, offsets, _CLASSES)
+    right, labelled = expected_and_label_counts(beliefs, maps, offsets)
+    _, hits, others = expected_scores(right, predicted, labelled, "miou")
+    coarse = (hits[:, :, :_COARSE], others[:, :, :_COARSE])
+    fine = (hits[:, :, _COARSE:], others[:, :, _COARSE:])
+    covariance = label_covariance(beliefs, maps, *coarse, offsets[: _COARSE + 1])
+    covariance = covariance.transpose(0, 1).flatten(0, 1)
+    problems = _IMAGES * len(_SCALES)
+    residuals, noise = torch.randn(problems, number), 0.1 + torch.rand(problems, number)
+    present, free = noise > 0, torch.full((problems,), torch.inf)
+    starts = torch.rand(_IMAGES, len(_SCALES) - _COARSE)
+    uncertain = torch.rand(_IMAGES, offsets[-1])
+    drawn, counts = systematic_sample(uncertain, starts, offsets[_COARSE:], _FEW)
+    places = sample_offsets(offsets[_COARSE:], _FEW)
+
+    def pool(face: str) -> None:
+        leaf = pixels.clone().requires_grad_()
+        pool_cells(leaf, _SCALES, implementation=face).backward(beliefs)
+
+    def count(face: str) -> None:
+        leaf = beliefs.clone().requires_grad_()
+        found = expected_and_label_counts(leaf, maps, offsets, implementation=face)
+        torch.autograd.backward(found, (right, labelled))
+
+    def score(face: str) -> None:
+        leaf = right.clone().requires_grad_()
+        given = (leaf, predicted, labelled, "miou")
+        expected_scores(*given, implementation=face)[0].sum().backward()
+
+    def vary_together(face: str) -> None:
+        label_covariance(beliefs, maps, *coarse, offsets[: _COARSE + 1], implementation=face)
+
+    def vary(face: str) -> None:
+        given = (places, _MEMBERS, drawn, counts)
+        label_variances(beliefs, maps, *fine, *given, implementation=face)
+
+    def whiten(face: str) -> None:
+        given = (residuals, covariance, noise, present, _MEMBERS, free)
+        whitened_residuals(*given, implementation=face)
+
+    cells = maps.numel()
+    coarse_cells = _IMAGES * number * offsets[_COARSE]
+    asked = (
+        ("pooled cells, with gradient", "pixels", pixels.numel(), 16, pool),
+        ("expected counts, with gradient", "cells", cells, 2, count),
+        ("expected scores, with gradient", "classes", right.numel(), 20, score),
+        ("covariances", "cells", coarse_cells, 1, vary_together),
+        ("variances", "cells", _IMAGES * number * places[-1], 1, vary),
+        ("whitened residuals", "scores", residuals.numel(), 4 * number, whiten),
+    )
+    operations = []
+    for name, unit, units, size, run in asked:
+        ways = {face: (lambda run=run, face=face: run(face), units) for face in _FACES}
+        operations.append(Operation(f"{name}, {_IMAGES} images", unit, size, ways))
+    return operations
