@@ -93,7 +93,7 @@ def data_row(recipe: str, config: TrainConfig) -> list[str]:
     """The data set on the device, in GiB, and the memory of all its scored maps."""
     geometry, (train, val, _) = geometry_of(recipe, config), DATA[recipe]
     pixels = geometry.image_size[0] * geometry.image_size[1]
-    maps = config.agent.replay * config.group_size * geometry.num_cells
+    maps = (config.agent.replay + config.group_size) * geometry.num_cells  # with the newest
     sizes = (
         3 * pixels * train,
         pixels * train,
