@@ -162,9 +162,10 @@ class Judge:
         seen = seen.reshape(-1, seen.shape[-1])
         if self._pixel_level:
             return self._verdict_on_cells(seen)
-        count = len(self._columns)
-        scores, infos = seen[:, :count] if self._tells_classes else seen, {}
+        scores, infos = seen, {}
         if self._tells_classes:
+            count = len(self._columns)
+            scores = seen[:, :count]
             infos["class_scores"] = seen[:, count:].reshape(len(seen), count, -1)
         return Verdict(self._weigh(scores), {"scale_scores": scores, **infos})
 

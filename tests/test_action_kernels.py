@@ -185,7 +185,10 @@ def test_a_pool_gives_memory_again_only_when_nobody_holds_it():
 
 def test_integers_of_episodes_are_those_of_any_keys():
     seeds, episodes = np.random.default_rng(0).integers(0, 2**62, (2, 50))
-    fast = counter_random.integers(1000, seeds, episodes, 1)
-    plain = counter_random.integers(1000, seeds[:, None], episodes[:, None], 1)[:, 0]
+    fast = counter_random.integers_of_episodes(1000, seeds, episodes, 1)
+    plain = counter_random.integers(1000, seeds, episodes, 1)
     assert fast.dtype == plain.dtype == np.int64
     np.testing.assert_array_equal(fast, plain)
+    first = counter_random.integers_of_episodes(1000, seeds, np.zeros_like(episodes), 1)
+    unbegun = counter_random.integers_of_episodes(1000, seeds, np.full_like(episodes, -1), 1)
+    np.testing.assert_array_equal(unbegun, first)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from rss_env.kernels.dispatch import BatchLoop, choose, layout, traceable
+from rss_env.kernels.label_covariance import centred_weights
 from rss_env.kernels.map_rows import as_table, batch_shape, gather_cells, gather_maps
 
 
@@ -29,11 +30,8 @@ def label_variances_reference(
     """From the weight of every map, class and cell, and their sums over groups."""
     variances, levels = [], []
     for s, (start, stop) in enumerate(pairwise(offsets)):
-        own = maps[..., start:stop].long()
-        chosen = torch.nn.functional.one_hot(own, probabilities.shape[1])  # (B, N, P, C)
-        weights = chosen * hit_weights[:, :, s, None] + class_weights[:, :, s, None]
-        rates = probabilities[:, None, :, start:stop].mT  # (B, 1, P, C)
-        centred = weights - (weights * rates).sum(3, keepdim=True) / rates.sum(3, keepdim=True)
+        own = (probabilities[..., start:stop], maps[..., start:stop])
+        centred, rates = centred_weights(*own, hit_weights[:, :, s], class_weights[:, :, s])
         each = (centred.square() * rates).sum((2, 3)).unflatten(1, (-1, members))
         together = centred.unflatten(1, (-1, members)).sum(2)  # (B, V, P, C)
         of_sum = (together.square() * rates).sum((2, 3))
