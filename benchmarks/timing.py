@@ -7,6 +7,7 @@ all alike. Read the ratios; the absolute numbers are those of the machine and of
 from __future__ import annotations
 
 import datetime
+import random
 import statistics
 import sys
 import time
@@ -47,16 +48,21 @@ def time_in_turn(
 ) -> dict[str, Timing]:
     """Time each thing `repeats` times, in turn, after rounds that compile and fill caches.
 
+    Each round has an order of its own: what runs after something that left its caches warm, or
+    cold, does not do so always.
+
     Args:
         things: What to time, by name.
         repeats: Timed rounds of everything.
         warm_up: Rounds beforehand that are not timed.
     """
     seconds: dict[str, list[float]] = {name: [] for name in things}
+    names, shuffler = list(things), random.Random(0)
     for number in range(warm_up + repeats):
-        for name, run in things.items():
+        shuffler.shuffle(names)
+        for name in names:
             start = time.perf_counter()
-            run()
+            things[name]()
             elapsed = time.perf_counter() - start
             if number >= warm_up:
                 seconds[name].append(elapsed)

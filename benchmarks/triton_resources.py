@@ -100,7 +100,7 @@ def variants_of_classes(num_classes: int) -> Iterator[Variant]:
     tile = class_counts.tile_of(num_classes)
     counting, rewarding = class_counts.count_classes, cell_rewards.reward_cells
     yield Variant("class_counts, pixels", counting, "u8 u8 i64 i1 i32", {"PIXELS": True, **tile})
-    for bits in ("i16", "i32"):
+    for bits in ("u8", "i16", "i32"):
         name, constants = f"class_counts, {bits}", {"PIXELS": False, **tile}
         yield Variant(name, counting, f"u8 {bits} i64 i1 i32", constants)
         constants = {"PIXELS": False, "BLOCK": ROW}

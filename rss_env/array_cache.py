@@ -115,7 +115,7 @@ def _open(path: Path, shape: tuple[int, ...] | None, dtype: np.dtype[Any] | None
         reason = str(error)[:300] or type(error).__name__
         warnings.warn(f"cache file {path} is damaged and computed again: {reason}", stacklevel=3)
         return None
-    return found
+    return np.asarray(found)  # of the same memory: each view of a `memmap` would run Python code
 
 
 def _write(path: Path, array: Array) -> None:

@@ -20,7 +20,7 @@ from rss_env.feedback import Feedback, Scorer, call_scorer
 from rss_env.kernels.cell_rewards import action_rewards
 from rss_env.kernels.class_counts import action_counts, count_arrays
 from rss_env.kernels.dispatch import Array, alike, as_tensor, to_device
-from rss_env.kernels.metric_scores import metric_scores, weighted_means
+from rss_env.kernels.metric_scores import metric_scores, score_arrays, weighted_means
 from rss_env.rewards import CLASS_METRICS, METRICS, class_scores
 from rss_env.scenes import SceneBatch, Scenes
 
@@ -197,10 +197,12 @@ class Judge:
     def _scale_scores(self, actions: Array, batch: SceneBatch[Array]) -> Array:
         """Scores (G, K, S); behind them, if asked for, those of the classes: (G, K, S + S * C)."""
         labels = self._scenes.look_up(batch, self._geometry.scales)
-        count: Any = count_arrays if isinstance(actions, np.ndarray) else action_counts
+        on_arrays = isinstance(actions, np.ndarray)
+        count: Any = count_arrays if on_arrays else action_counts
+        score: Any = score_arrays if on_arrays else metric_scores
         of_groups = (labels.index, labels.mirrored, self._columns, self._scenes.num_classes)
         counts = count(actions, labels.tables, *of_groups)
-        scores = metric_scores(self._metric, counts, labels.class_pixels, labels.index)
+        scores = score(self._metric, counts, labels.class_pixels, labels.index)
         if not self._tells_classes:
             return scores
         right, predicted = as_tensor(counts).unbind(3)

@@ -26,7 +26,7 @@ from rss_env.datasets.base import ByteArray, FileDataset
 from rss_env.errors import InputError
 from rss_env.kernels.array_pool import ArrayPool
 from rss_env.kernels.dispatch import Array, alike, as_tensor
-from rss_env.kernels.gather_images import gather_images
+from rss_env.kernels.gather_images import gather_arrays, gather_images
 from rss_env.kernels.label_table import count_dtype, label_table
 from rss_env.scene_stream import SceneBatch
 
@@ -81,7 +81,7 @@ class Scenes:
         )
         images = samples[: 3 * pixels].reshape(count, height, width, 3)
         self.images = torch.from_numpy(images).to(device)
-        self._pixels = images if device.type == "cpu" else self.images
+        self._pixels: Any = images if device.type == "cpu" else self.images
         self.labels = self.class_pixels = None
         if dataset.has_labels:
             labels = samples[3 * pixels :].reshape(count, height, width)
@@ -142,7 +142,7 @@ class Scenes:
             elif scale == 1:
                 self._tables[scale] = build().numpy()
             else:
-                name = f"labels-{height}x{width}-{scale}"
+                name = f"label-counts-{height}x{width}-{scale}"
                 cells = (height // scale) * (width // scale)
                 shape = (len(labels), cells, self.num_classes + 1)
                 self._tables[scale] = self._cached(
@@ -161,10 +161,13 @@ class Scenes:
             pool: Where memory is taken from on the CPU; None for the system.
         """
         of_images = (batch.index, batch.mirrored)
+        if batch.variation is None and isinstance(batch.index, np.ndarray):
+            of_arrays: tuple[Any, Any] = of_images
+            into = None if pool is None else pool.take()
+            return gather_arrays(self._pixels, *of_arrays, repeats, into)
         pixels = alike(batch.index, self._pixels)
         if batch.variation is None:
-            into = None if pool is None else pool.take()
-            return gather_images(pixels, *of_images, repeats, into=into)
+            return gather_images(pixels, *of_images, repeats)
         images = as_tensor(gather_images(pixels, *of_images))
         images = batch.variation.of_images(images).repeat_interleave(repeats, 0)
         return alike(batch.index, images)

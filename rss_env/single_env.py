@@ -1,4 +1,4 @@
-"""One environment as a `gymnasium.Env`: a view of a vector environment of one."""
+"""The environment of one, as a `gymnasium.Env`."""
 
 from __future__ import annotations
 
@@ -7,39 +7,43 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch
+from gymnasium.error import ResetNeeded
 
-from rss_env.arguments import check_autoreset_mode, seeds_of_groups
+from rss_env.arguments import seeds_of_groups
 from rss_env.errors import ActionError, InputError
-from rss_env.vector_env import RSSVectorEnv
+from rss_env.segmentation_task import METADATA, SegmentationTask
+
+_ALL = np.ones(1, np.bool_)  # the groups of an environment of one
 
 
-class RSSEnv(gym.Env[Any, Any]):
+class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
     """Semantic segmentation of one image at a time, rewarded by scores.
 
-    Takes the arguments of `RSSVectorEnv`. `autoreset_mode` is accepted, so that one set of
-    arguments serves both, and has no effect: a single environment is reset by its caller.
+    `autoreset_mode` is accepted, so that one set of arguments serves both environments, and has
+    no effect: a single environment is reset by its caller.
     """
 
-    metadata: dict[str, Any] = RSSVectorEnv.metadata
+    metadata: dict[str, Any] = METADATA
 
-    def __init__(self, *, autoreset_mode: Any = "SameStep", **arguments: Any):
-        """Open the data set and lay out the spaces; see `RSSVectorEnv`.
+    def __init__(self, **arguments: Any):
+        """Open the data set and lay out the spaces.
+
+        Args:
+            **arguments: Those of `SegmentationTask`.
 
         Raises:
             InputError: If an argument is invalid or the data cannot be used.
         """
-        check_autoreset_mode(autoreset_mode)
-        if arguments.get("group_size", 1) != 1:
-            raise InputError(
-                "a single environment has group_size=1; use gym.make_vec for groups of maps"
-            )
-        self._vector = RSSVectorEnv(1, autoreset_mode="Disabled", **arguments)
+        for name in ("num_envs", "group_size"):
+            if arguments.get(name, 1) != 1:
+                raise InputError(
+                    f"a single environment has {name}=1; use gym.make_vec for more, "
+                    f"got {arguments[name]!r}"
+                )
+        super().__init__(**arguments)
         # Gymnasium 1.2's vector environments write into that of their first sub-environment.
         self.metadata = dict(type(self).metadata)
-        self.observation_space = self._vector.single_observation_space
-        self.action_space = self._vector.single_action_space
-        self.render_mode = self._vector.render_mode
-        self.geometry, self.class_names = self._vector.geometry, self._vector.class_names
+        self.observation_space, self.action_space = self._spaces
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -56,12 +60,15 @@ class RSSEnv(gym.Env[Any, Any]):
         Raises:
             InputError: If the seed is invalid or there is an option; nothing has changed then.
         """
+        self._require_open()
         if options:
             raise InputError(f"a single environment takes no reset options, got {options!r}")
-        seeds_of_groups(seed, 1, 1)
-        super().reset(seed=seed)
-        observations, _ = self._vector.reset(seed=seed)
-        return observations[0], {}
+        if seed is not None:
+            seeds_of_groups(seed, 1, 1)
+            super().reset(seed=seed)
+            self._stream.seed(0, seed)
+        self._begin_episodes(_ALL)
+        return self.observe(), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Score one action; the episode ends.
@@ -71,36 +78,40 @@ class RSSEnv(gym.Env[Any, Any]):
 
         Returns:
             The same image again, the reward, terminated (True), truncated (False), and the info:
-            `scale_scores` (S,) or `pixel_rewards` (cells,), float32.
+            `scale_scores` (S,), and if asked for `class_scores` (S, C); or `pixel_rewards`
+            (cells,); float32.
 
         Raises:
             ActionError: If the action is invalid; nothing has changed then.
             ResetNeeded: If the episode is over.
         """
+        self._require_open()
+        self._require_first_reset()
+        if self._done[0]:
+            raise ResetNeeded("the episode is over; reset the environment")
         if isinstance(action, dict):
             batched = {name: _add_batch_axis(part) for name, part in action.items()}
         else:
             batched = _add_batch_axis(action)
-        observations, rewards, terminated, truncated, infos = self._vector.step(batched)
-        info = {name: value[0] for name, value in infos.items() if not name.startswith("_")}
-        return observations[0], float(rewards[0]), bool(terminated[0]), bool(truncated[0]), info
+        maps = self._parse(batched)
+        verdict = self._judge_maps(maps)
+        self._done[0] = True
+        self._shown = (self._batch, maps)
+        info = {name: self._export(told)[0] for name, told in verdict.infos.items()}
+        return self.observe(), float(verdict.rewards[0]), True, False, info
+
+    def observe(self) -> Any:
+        """The current observation (H, W, 3) uint8, freshly copied."""
+        return self._observe()[0]
 
     def render(self) -> Any:
         """The current image, under the finest action map once there is one: (H, W, 3) uint8."""
-        frames = self._vector.render()
+        frames = self._frames()
         return None if frames is None else frames[0]
-
-    def get_state(self) -> dict[str, list[int]]:
-        """Everything that decides what comes next, as lists of integers (JSON-able)."""
-        return self._vector.get_state()
-
-    def set_state(self, state: dict[str, list[int]]) -> None:
-        """Continue exactly from a state of `get_state`."""
-        self._vector.set_state(state)
 
     def close(self) -> None:
         """Close the environment; more than once does no harm."""
-        self._vector.close()
+        self.closed = True
 
 
 def _add_batch_axis(part: Any) -> Any:

@@ -25,6 +25,8 @@ SHAPES = {
     "all void": (2, 2, 3, 4, 4, 2, 3, 1.0),
     "all void pixels": (2, 2, 3, 4, 4, 1, 3, 1.0),
     "single row": (2, 2, 2, 1, 17, 2, 4, 0.1),
+    "wide cells": (2, 3, 2, 2, 3, 17, 6, 0.1),  # of more pixels than a byte counts
+    "wide cells of one class": (2, 2, 2, 2, 3, 16, 2, 0.0),
 }
 
 
@@ -155,6 +157,8 @@ def test_gathered_images_are_fresh_and_flipped():
 
 
 def test_large_cells_do_not_overflow():
+    assert count_dtype(15) == torch.uint8
+    assert count_dtype(16) == torch.int16
     assert count_dtype(181) == torch.int16
     assert count_dtype(182) == torch.int32
     labels = torch.zeros(1, 256, 256, dtype=torch.uint8)

@@ -12,6 +12,8 @@ from rss_env.kernels.pool_cells import pool_cells
 SHAPES = {
     "nested": (3, 5, 8, 12, 1, (4, 2, 1)),
     "not nested": (2, 3, 12, 24, 1, (6, 4, 1)),
+    "only the finer two nested": (2, 3, 20, 40, 1, (10, 4, 2)),
+    "nested in threes and fours": (2, 2, 24, 48, 1, (24, 6, 2)),
     "coarse alone": (2, 2, 6, 9, 1, (3,)),
     "one pixel": (1, 2, 1, 1, 1, (1,)),
     "strided": (2, 4, 8, 16, 4, (16, 8, 4)),

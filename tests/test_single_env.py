@@ -111,9 +111,10 @@ def test_groups_need_a_vector_environment():
 def test_state_pickle_close():
     env = gym.make("RSS/Shapes-ImageReward-v0", num_scenes=9).unwrapped
     assert isinstance(env, RSSEnv)
-    env.reset(seed=3)
+    first, _ = env.reset(seed=3)
     state = json.loads(json.dumps(env.get_state()))
     twin = pickle.loads(pickle.dumps(env))
+    np.testing.assert_array_equal(twin.observe(), first)
     expected = env.reset()[0]
     np.testing.assert_array_equal(twin.reset()[0], expected)
     twin.set_state(state)

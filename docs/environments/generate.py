@@ -18,7 +18,7 @@ from rss_env.action_maps import ActionMapGeometry, default_scales
 from rss_env.datasets import DATASETS, default_image_size
 from rss_env.datasets.cityscapes import trained_classes
 from rss_env.registration import LEVEL_NAMES
-from rss_env.vector_env import RSSVectorEnv
+from rss_env.segmentation_task import SegmentationTask
 
 FOLDER = Path(__file__).parent
 
@@ -206,7 +206,7 @@ def card(name: str) -> str:
         image_reward=_REWARDS["ImageReward"].strip(),
         pixel_reward=_REWARDS["PixelReward"].strip(),
         dataset_arguments=_arguments(dataset, {"on_fault"}),
-        arguments=_arguments(RSSVectorEnv, {"dataset", "level", *own}),
+        arguments=_arguments(SegmentationTask, {"dataset", "level", *own}),
     )
 
 

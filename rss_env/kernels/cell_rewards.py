@@ -70,7 +70,7 @@ def _reward_pixels(
 def _reward_cells(
     actions,  # (G, K, Q) uint8
     offset,  # of this scale's cells
-    table,  # (M, P, C + 1) int16 or int32
+    table,  # (M, P, C + 1) integers
     index,  # (G,) int64
     mirrored,  # (G,) bool
     columns,

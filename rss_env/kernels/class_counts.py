@@ -139,7 +139,7 @@ def _count_pixels_of_many_classes(
 def _count_cells(
     actions,  # (G, K, Q) uint8
     offset,  # of this scale's cells
-    table,  # (M, P, C + 1) int16 or int32
+    table,  # (M, P, C + 1) integers
     index,  # (G,) int64
     mirrored,  # (G,) bool
     columns,
@@ -214,7 +214,7 @@ def count_arrays(
     columns: Sequence[int],
     num_classes: int,
 ) -> np.ndarray:
-    """As `action_counts`, of C-contiguous arrays: nothing is asked that takes a single map time."""
+    """As `action_counts`, of C-contiguous arrays: nothing is asked that takes one map time."""
     groups, members, _ = actions.shape
     counts, offset = np.empty((groups, members, len(tables), 2, num_classes), np.int32), 0
     given = (index, mirrored)

@@ -70,14 +70,14 @@ def _copy_images(
                     copies[g, k, y, x] = row[x]
 
 
-def _gather_arrays(
+def gather_arrays(
     images: np.ndarray,
     index: np.ndarray,
     mirrored: np.ndarray,
-    repeats: int,
+    repeats: int = 1,
     into: np.ndarray | None = None,
 ) -> np.ndarray:
-    """The batch by numba, in the memory given or in new memory."""
+    """As `gather_images`, of C-contiguous arrays: nothing is asked that takes one image time."""
     # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
     if len(index) == repeats == 1 and into is None and not mirrored[0]:
         return images[index[0] : index[0] + 1].copy()  # sooner done than a loop is called
@@ -110,7 +110,7 @@ def _gather_tensors(
         from rss_env.kernels.triton.gather_images import gather_images_triton
 
         return gather_images_triton(images, index, mirrored, repeats)
-    return as_tensor(_gather_arrays(as_array(images), as_array(index), as_array(mirrored), repeats))
+    return as_tensor(gather_arrays(as_array(images), as_array(index), as_array(mirrored), repeats))
 
 
 def gather_images(
@@ -139,6 +139,6 @@ def gather_images(
     """
     if isinstance(images, np.ndarray) and choose(implementation, images) == "numba":
         of_groups = (as_array(index), as_array(mirrored))
-        return _gather_arrays(as_array(images), *of_groups, repeats, into)
+        return gather_arrays(as_array(images), *of_groups, repeats, into)
     tensors = (as_tensor(images), as_tensor(index), as_tensor(mirrored))
     return alike(images, _gather_tensors(*tensors, repeats, implementation=implementation))

@@ -18,10 +18,12 @@ from rss_env.kernels.dispatch import FACES, Array, BatchLoop, as_tensor, choose,
 
 VOID = 255
 
+_COUNT_DTYPES = (torch.uint8, torch.int16, torch.int32)
+
 
 def count_dtype(scale: int) -> torch.dtype:
-    """The smallest signed type that holds the number of pixels in a cell."""
-    return torch.int16 if scale * scale <= torch.iinfo(torch.int16).max else torch.int32
+    """The smallest type that holds the number of pixels in a cell: a table is read at random."""
+    return next(d for d in _COUNT_DTYPES if scale * scale <= torch.iinfo(d).max)
 
 
 def label_table_reference(labels: torch.Tensor, num_classes: int, scale: int) -> torch.Tensor:
@@ -37,7 +39,7 @@ def label_table_reference(labels: torch.Tensor, num_classes: int, scale: int) ->
 def _count_labels(
     labels,  # (M, H, W) uint8
     scale,
-    table,  # (M, cells, C + 1) int16 or int32, zeros; written
+    table,  # (M, cells, C + 1) integers, zeros; written
 ):
     count, height, width = labels.shape
     columns = width // scale
@@ -88,8 +90,9 @@ def label_table(
         implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
-        For `scale` 1 the labels as (M, cells) uint8. Otherwise (M, cells, C + 1) int16 (int32 for
-        cells of more than 32,767 pixels): pixels of each class, then valid pixels.
+        For `scale` 1 the labels as (M, cells) uint8. Otherwise (M, cells, C + 1) uint8 (int16 for
+        cells of more than 255 pixels, int32 from 32,768 on): pixels of each class, then valid
+        pixels.
     """
     if scale == 1:
         return labels.flatten(1)

@@ -73,35 +73,39 @@ def _vary(
         together = np.zeros(groups, variances.dtype)
         for start in range(offsets[s], offsets[s + 1], size):
             count = min(size, offsets[s + 1] - start)
-            places = cells[b, start : start + count]
             for q in range(count):
+                place = np.uint64(cells[b, start + q])
                 for c in range(classes):
-                    rates[q, c] = probabilities[b, c, places[q]] * counts[b, start + q]
-            for k in range(width):
-                classes_of = maps[rows[b, k]]
+                    rates[q, c] = probabilities[b, c, place] * counts[b, start + q]
+            for k in range(np.uint64(width)):
+                row = np.uint64(rows[b, k])
                 for q in range(count):
-                    own[q, k] = classes_of[places[q]]
-            for q in range(count):
-                rate, choice = rates[q], own[q]
-                unit = 1 / np.sqrt(rate.sum())
-                root[:] = 0
-                mean[:] = 0
+                    own[q, k] = maps[row, np.uint64(cells[b, start + q])]
+            for q in range(np.uint64(count)):
+                whole = zero
                 for c in range(classes):
-                    labelled[c] += rate[c]
-                    half, share, total = np.sqrt(rate[c]), rate[c] * unit, hits[c]
-                    of_hit, of_class = hit[c], everywhere[c]
-                    for k in range(width):
-                        given = of_hit[k] if choice[k] == np.uint8(c) else zero
+                    whole += rates[q, c]
+                unit = 1 / np.sqrt(whole)
+                for k in range(np.uint64(width)):
+                    root[k] = zero
+                    mean[k] = zero
+                for c in range(np.uint64(classes)):
+                    rate = rates[q, c]
+                    labelled[c] += rate
+                    half, share = np.sqrt(rate), rate * unit
+                    for k in range(np.uint64(width)):
+                        given = hit[c, k] if own[q, k] == np.uint8(c) else zero
                         root[k] += given * half
-                        mean[k] += (of_class[k] + given) * share
-                        total[k] += given * rate[c]
-                for k in range(width):
+                        mean[k] += (everywhere[c, k] + given) * share
+                        hits[c, k] += given * rate
+                for k in range(np.uint64(width)):
                     alone[k] += root[k] * root[k] - mean[k] * mean[k]
                 for g in range(groups):
-                    alike[:] = 0
+                    for c in range(classes):
+                        alike[c] = zero
                     average = zero
-                    for k in range(g * members, (g + 1) * members):
-                        alike[choice[k]] += root[k]
+                    for k in range(np.uint64(g * members), np.uint64((g + 1) * members)):
+                        alike[own[q, k]] += root[k]
                         average += mean[k]
                     for c in range(classes):
                         together[g] += alike[c] * alike[c]

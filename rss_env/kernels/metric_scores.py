@@ -85,11 +85,18 @@ def metric_scores(
     if choose(implementation, counts) != "numba":
         tensors = (as_tensor(counts), as_tensor(class_pixels), as_tensor(index))
         return alike(counts, metric_scores_reference(metric, *tensors))
+    given = (as_array(counts), as_array(class_pixels), as_array(index))
+    return alike(counts, score_arrays(metric, *given))
+
+
+def score_arrays(
+    metric: str, counts: np.ndarray, class_pixels: np.ndarray, index: np.ndarray
+) -> np.ndarray:
+    """As `metric_scores`, of C-contiguous arrays: nothing is asked that takes one map time."""
     scores = np.empty(counts.shape[:3], np.float32)
     batch = counts.shape[0] * counts.shape[1]
-    given = (as_array(counts), as_array(class_pixels), as_array(index))
-    _score.on_arrays(batch, METRICS.index(metric), *given, scores)
-    return alike(counts, scores)
+    _score.on_arrays(batch, METRICS.index(metric), counts, class_pixels, index, scores)
+    return scores
 
 
 @BatchLoop

@@ -35,16 +35,22 @@ def pool_cells_reference(
     return torch.cat(pooled, 2)
 
 
+# Unsigned indices are never below 0: loops over them become vectors. And no row is taken out of an
+# array for its own sake, which would take longer than what is done with it.
+_ONE, _TWO = np.uint64(1), np.uint64(2)
+
+
 @numba.njit(cache=True)
 def _sources(sides):
-    """Of each scale, the finer one that its sums are made of, and how many of its values go in one.
+    """The finer scale that each one is made of, and how many of its cells lie along a side.
 
-    It is the next, if that divides the scale; otherwise the pixels, which are the last, at S.
+    It is the next, if that divides the scale and is not the pixels themselves; otherwise the
+    pixels, whose number is S.
     """
     count = len(sides)
     found, ratios = np.full(count, count), sides.copy()
     for s in range(count - 1):
-        if sides[s] % sides[s + 1] == 0:
+        if sides[s] % sides[s + 1] == 0 and sides[s + 1] > 1:
             found[s] = s + 1
             ratios[s] = sides[s] // sides[s + 1]
     return found, ratios
@@ -60,35 +66,52 @@ def _pool(
 ):
     images, classes, height, width = values.shape
     count, (sources, ratios) = len(sides), _sources(sides)
+    last = np.uint64(width - 1)
     for b in numba.prange(images):
-        # Sums of the pixels of a row, of each scale; the pixels themselves last.
+        # Of each scale, a row of finer cells summed down, and of its own cells; pixels last.
+        down = np.empty((count, width), values.dtype)
         sums = np.empty((count + 1, width), values.dtype)
         for c in range(classes):
             for y in range(height):
-                pixels = values[b, c, y]
                 if mirrored[b]:
-                    pixels = pixels[::-1]
-                sums[count] = pixels
+                    for x in range(np.uint64(width)):
+                        sums[count, x] = values[b, c, y, last - x]
+                else:
+                    for x in range(np.uint64(width)):
+                        sums[count, x] = values[b, c, y, x]
                 for s in range(count - 1, -1, -1):
-                    side, ratio = sides[s], ratios[s]
-                    columns, share = width // side, values.dtype.type(1 / (side * side))
-                    first = offsets[s] + y // side * columns
-                    finer, own = sums[sources[s]], sums[s]
+                    side, ratio, source = sides[s], ratios[s], sources[s]
+                    finer_side = sides[source] if source < count else 1
+                    if (y + 1) % finer_side:
+                        continue  # no row of these cells has ended
                     if ratio == 1:
-                        own[:] = finer
-                    elif ratio == 2:
+                        first = np.uint64(offsets[s] + y * width)
+                        for x in range(np.uint64(width)):
+                            result[b, c, first + x] = sums[source, x]
+                        continue
+                    finer_columns = np.uint64(width // finer_side)
+                    if y // finer_side % ratio == 0:
+                        for x in range(finer_columns):
+                            down[s, x] = sums[source, x]
+                    else:
+                        for x in range(finer_columns):
+                            down[s, x] += sums[source, x]
+                    if (y + 1) % side:
+                        continue
+                    columns = np.uint64(width // side)
+                    if ratio == 2:
                         for x in range(columns):
-                            own[x] = finer[2 * x] + finer[2 * x + 1]
+                            sums[s, x] = down[s, _TWO * x] + down[s, _TWO * x + _ONE]
                     else:
                         for x in range(columns):
-                            own[x] = finer[x * ratio]
-                            for i in range(x * ratio + 1, (x + 1) * ratio):
-                                own[x] += finer[i]
-                    cells = result[b, c, first : first + columns]
-                    if y % side == 0:
-                        cells[:] = 0
+                            total = down[s, x * np.uint64(ratio)]
+                            for i in range(1, ratio):
+                                total += down[s, x * np.uint64(ratio) + np.uint64(i)]
+                            sums[s, x] = total
+                    share = values.dtype.type(1 / (side * side))
+                    first = np.uint64(offsets[s] + y // side * (width // side))
                     for x in range(columns):
-                        cells[x] += own[x] * share
+                        result[b, c, first + x] = sums[s, x] * share
 
 
 @BatchLoop
@@ -101,35 +124,50 @@ def _spread(
 ):
     images, classes, height, width = result.shape
     count, (sources, ratios) = len(sides), _sources(sides)
+    last = np.uint64(width - 1)
     for b in numba.prange(images):
-        # What is owed to a row by each scale and those made of its sums; the pixels' last.
-        owed = np.empty((count + 1, width), result.dtype)
+        # What a row of each scale's cells owes to each of their pixels, and that of the pixels.
+        owed, pixels = np.empty((count, width), result.dtype), np.empty(width, result.dtype)
         for c in range(classes):
             for y in range(height):
-                owed[:] = 0
                 for s in range(count):
-                    side, ratio = sides[s], ratios[s]
-                    columns, share = width // side, result.dtype.type(1 / (side * side))
-                    first = offsets[s] + y // side * columns
-                    finer, own = owed[sources[s]], owed[s]
-                    cells = gradient[b, c, first : first + columns]
+                    side = sides[s]
+                    if y % side:
+                        continue  # as in the row above
+                    columns = np.uint64(width // side)
+                    share = result.dtype.type(1 / (side * side))
+                    first = np.uint64(offsets[s] + y // side * (width // side))
                     for x in range(columns):
-                        own[x] += cells[x] * share
-                    if ratio == 1:
+                        owed[s, x] = gradient[b, c, first + x] * share
+                    for coarser in range(s):
+                        if sources[coarser] == s:
+                            ratio = np.uint64(ratios[coarser])
+                            for x in range(np.uint64(width // sides[coarser])):
+                                for i in range(ratio):
+                                    owed[s, x * ratio + i] += owed[coarser, x]
+                for x in range(np.uint64(width)):
+                    pixels[x] = 0
+                for s in range(count):
+                    if sources[s] != count:
+                        continue
+                    ratio, columns = np.uint64(ratios[s]), np.uint64(width // sides[s])
+                    if ratio == _ONE:
                         for x in range(columns):
-                            finer[x] += own[x]
-                    elif ratio == 2:
+                            pixels[x] += owed[s, x]
+                    elif ratio == _TWO:
                         for x in range(columns):
-                            finer[2 * x] += own[x]
-                            finer[2 * x + 1] += own[x]
+                            pixels[_TWO * x] += owed[s, x]
+                            pixels[_TWO * x + _ONE] += owed[s, x]
                     else:
                         for x in range(columns):
-                            for i in range(x * ratio, (x + 1) * ratio):
-                                finer[i] += own[x]
+                            for i in range(ratio):
+                                pixels[x * ratio + i] += owed[s, x]
                 if mirrored[b]:
-                    result[b, c, y] = owed[count, ::-1]
+                    for x in range(np.uint64(width)):
+                        result[b, c, y, x] = pixels[last - x]
                 else:
-                    result[b, c, y] = owed[count]
+                    for x in range(np.uint64(width)):
+                        result[b, c, y, x] = pixels[x]
 
 
 def _offsets(height: int, width: int, sides: Sequence[int]) -> list[int]:

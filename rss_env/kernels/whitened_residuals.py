@@ -57,21 +57,21 @@ def _eliminate(
     count = len(work)
     for first in range(0, count, _AT_ONCE):
         stop = min(first + _AT_ONCE, count)
-        end = ends[stop - 1]
+        end = np.uint64(ends[stop - 1])  # unsigned, as no index is below 0: loops become vectors
         for p in range(first, stop):
             pivot = work[p]
             inverse = 1 / np.sqrt(pivot[p])
-            for k in range(p, end):
+            for k in range(np.uint64(p), end):
                 pivot[k] *= inverse
             for i in range(p + 1, stop):
                 factor, row = pivot[i], work[i]
-                for k in range(i, end):
+                for k in range(np.uint64(i), end):
                     row[k] -= factor * pivot[k]
         if stop < first + _AT_ONCE:
             return
         pivot0, pivot1 = work[first], work[first + 1]
         pivot2, pivot3 = work[first + 2], work[first + 3]
-        for i in range(stop, count):
+        for i in range(np.uint64(stop), np.uint64(count)):
             row = work[i]
             factor0, factor1, factor2, factor3 = pivot0[i], pivot1[i], pivot2[i], pivot3[i]
             for k in range(i, end):
@@ -79,15 +79,17 @@ def _eliminate(
                 row[k] -= taken + factor2 * pivot2[k] + factor3 * pivot3[k]
 
 
-@numba.njit(cache=True)
+@numba.njit(cache=True, fastmath={"reassoc", "nsz"})
 def _back_substitute(
     factor,  # (M, >= M) floating point, upper triangular
     values,  # (M,) floating point, divided in place
 ):
+    count = np.uint64(len(values))
     for i in range(len(values) - 1, -1, -1):
-        values[i] /= factor[i, i]
-        for k in range(i):
-            values[k] -= factor[k, i] * values[i]
+        row, known = factor[i], 0.0
+        for k in range(np.uint64(i + 1), count):
+            known += row[k] * values[k]
+        values[i] = (values[i] - known) / row[i]
 
 
 @BatchLoop
@@ -128,8 +130,8 @@ def _whiten(
         ends = np.full(count, count + 1)
         for r in range(count):
             own, group = covariance[n, rows[r]], rows[r] // members
-            for j in range(r, count):
-                work[r, j] = own[rows[j]]
+            for j in range(np.uint64(r), np.uint64(count)):
+                work[r, j] = own[np.uint64(rows[j])]
             work[r, r] += noise[n, rows[r]]
             work[r, count] = residuals[n, rows[r]]
             if offset.size:

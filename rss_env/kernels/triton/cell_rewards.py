@@ -12,7 +12,7 @@ from rss_env.kernels.triton.launching import ROW, launch
 @triton.jit
 def reward_cells(
     maps,  # (G, K, P) uint8
-    table,  # (M, P) uint8, or (M, P, C + 1) int16 or int32
+    table,  # (M, P) uint8, or (M, P, C + 1) integers
     index,  # (G,) int64
     mirrored,  # (G,) bool
     class_weights,  # (C,) float32

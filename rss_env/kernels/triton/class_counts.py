@@ -14,7 +14,7 @@ CHUNK = 4096  # cells of a program
 @triton.jit
 def count_classes(
     maps,  # (G, K, P) uint8
-    table,  # (M, P) uint8, or (M, P, C + 1) int16 or int32
+    table,  # (M, P) uint8, or (M, P, C + 1) integers
     index,  # (G,) int64
     mirrored,  # (G,) bool
     counts,  # (G, K, 2, C) int32, zeros; added to

@@ -12,7 +12,7 @@ from rss_env.kernels.triton.launching import block_beside, launch, padded
 @triton.jit
 def count_labels(
     labels,  # (M, H, W) uint8
-    table,  # (M, cells, C + 1) int16 or int32; written
+    table,  # (M, cells, C + 1) integers; written
     pixels,  # H * W
     width,
     scale,
