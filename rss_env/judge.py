@@ -121,9 +121,6 @@ class Judge:
                 "class_scores needs the ImageReward level, labels, and a metric that is a mean "
                 f"over classes ({', '.join(CLASS_METRICS)})"
             )
-        if scorer is None:
-            for scale in geometry.scales:
-                scenes.label_table(scale)  # now, rather than in the first step
         weights = np.ones(scenes.num_classes)
         if class_balanced:
             # Inverse frequency over the data set, so that a right pixel is worth 1 on average.

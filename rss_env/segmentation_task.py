@@ -158,7 +158,11 @@ class SegmentationTask:
         if not data.has_labels and judged_by is None:
             raise InputError(f"{dataset} is given without labels; give labels=... or scorer=...")
         self._action_format, self._validate_actions = action_format, validate_actions
+        self.augmentation = Augmentation.parse(horizontal_flip, zoom, colour_jitter)
         self._scenes = load_scenes(data, size, self.device)
+        if judged_by is None and zoom is None:  # maps of windows are judged by tables of their own
+            for scale in self.geometry.scales:
+                self._scenes.label_table(scale)  # now, rather than in the first step
         self.class_names, self.palette = data.class_names, data.palette
         self._judge = Judge(
             self._scenes,
@@ -180,7 +184,6 @@ class SegmentationTask:
         large = self._on_cpu and np.prod(batch) >= _POOLED_FROM
         self._pool = ArrayPool(batch) if large else None
         num_groups = num_envs // group_size
-        self.augmentation = Augmentation.parse(horizontal_flip, zoom, colour_jitter)
         self._stream = SceneStream(num_groups, len(self._scenes), self.augmentation)
         self._done = np.zeros(num_groups, np.bool_)
         self._look_up()

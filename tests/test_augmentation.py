@@ -227,3 +227,15 @@ def test_counted_classes():
     assert counts.shape == (70, 6)
     for c in range(6):
         assert counts[:, c].tolist() == (labels == c).sum((1, 2)).tolist()
+
+
+def test_tables_of_labels_are_built_at_once_and_only_where_they_are_read():
+    def make(num_scenes: int, **options: Any) -> Any:  # (equal scenes are shared)
+        options |= {"num_envs": 2, "num_scenes": num_scenes}
+        return gym.make_vec("RSS/Shapes-ImageReward-v0", **options).unwrapped
+
+    assert set(make(11)._scenes._tables) == {8, 4, 2, 1}
+    zoomed = make(12, zoom=(0.5, 2.0))
+    zoomed.reset(seed=0)
+    zoomed.step(np.zeros((2, 5440), np.uint8))
+    assert not zoomed._scenes._tables
