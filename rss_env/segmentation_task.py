@@ -109,7 +109,7 @@ class SegmentationTask:
             zoom: Lowest and highest factor by which images are enlarged at random; None for never.
             colour_jitter: How far brightness, contrast and saturation are changed at random, 0..1.
             group_size: K, how many neighbouring sub-environments share an image.
-            autoreset_mode: `SameStep`, `NextStep` or `Disabled`, in any case; vectors only.
+            autoreset_mode: `SameStep`, `NextStep` or `Disabled`, in any case.
             array: `numpy` or `torch`: what comes back.
             device: Where tensors live.
             validate_actions: Whether to check the range of actions.
