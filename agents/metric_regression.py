@@ -28,9 +28,8 @@ _UNEXPLAINED, _TINY = 0.1, 1e-8
 _COMMON = 30.0
 # Scores of a scale of more cells are taken to vary together only as their group does on average:
 # what two maps of so many cells have in common beyond that is little, and an estimate of it mostly
-# noise. Variances are then taken of a few cells, drawn anew each time; so are covariances, of more
-# cells, where maps are believed to have much in common.
-_MOST_CELLS, _FEW_CELLS, _CELLS_IN_REGIONS = 64, 64, 256
+# noise. Variances are then taken of a few cells, drawn anew each time.
+_MOST_CELLS, _FEW_CELLS = 256, 64
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def _spread_of_scores(
     importance = cell_uncertainty(beliefs, prediction, geometry.offsets)
     if in_regions:  # maps have much in common, at every scale
         coarse = len(geometry.scales)
-        sample = sample_cells(importance, geometry.offsets, _CELLS_IN_REGIONS, generator)
+        sample = sample_cells(importance, geometry.offsets, _MOST_CELLS, generator)
     options = {"scales": coarse, "sample": sample, "rows": rows, "in_regions": in_regions}
     covariance = metric_covariance(beliefs, scored.maps, prediction, geometry, **options)
     covariance = covariance.transpose(0, 1).flatten(0, 1)

@@ -254,13 +254,13 @@ def test_fine_scales_vary_as_their_covariances_say(monkeypatch):
     covariance = metric_covariance(beliefs, maps, prediction, geometry)
     covariance = covariance.transpose(0, 1).flatten(0, 1)
     variances, within = group_variances(covariance, 1, 4)
-    torch.testing.assert_close(spread.covariance, covariance[:2])
+    torch.testing.assert_close(spread.covariance, covariance[:4])
     torch.testing.assert_close(spread.variances, variances, rtol=1e-3, atol=1e-8)
     torch.testing.assert_close(spread.within, within, rtol=1e-2, atol=1e-8)
-    assert (spread.alone[:2] == 0).all()
-    pairs = (covariance[2:].sum((1, 2)) - variances[2:].sum((1, 2))) / (4 * 3)
-    own = (variances[2:] - pairs[:, None, None]).clamp(min=0)
-    torch.testing.assert_close(spread.alone[2:], own, rtol=1e-2, atol=1e-8)
+    assert (spread.alone[:4] == 0).all()
+    pairs = (covariance[4:].sum((1, 2)) - variances[4:].sum((1, 2))) / (4 * 3)
+    own = (variances[4:] - pairs[:, None, None]).clamp(min=0)
+    torch.testing.assert_close(spread.alone[4:], own, rtol=1e-2, atol=1e-8)
     assert (own > 0).all()
 
 
