@@ -25,7 +25,7 @@ from benchmarks.timing import Operation, as_words, markdown_table, publish, read
 from rss_env.kernels.cell_rewards import cell_rewards
 from rss_env.kernels.class_counts import class_counts
 from rss_env.kernels.gather_images import gather_images
-from rss_env.kernels.label_table import VOID, label_table
+from rss_env.kernels.label_table import VOID, count_dtype, label_table
 from rss_env.kernels.metric_scores import metric_scores
 from rss_env.kernels.narrow_classes import narrow_classes
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
@@ -142,7 +142,8 @@ def scoring(config: KernelsConfig, random: np.random.Generator) -> list[Operatio
                 coarse[:number].numel(),
             )
         operations.append(operation)
-    tables = Operation(f"label table, {scale}x{scale} cells", "pixels", 1 + 2 * classes / scale**2)
+    counted = count_dtype(scale).itemsize * (classes + 1) / scale**2
+    tables = Operation(f"label table, {scale}x{scale} cells", "pixels", 1 + counted)
     for face, number in (("numba", config.images), ("reference", some)):
         tables.ways[face] = (
             lambda face=face, number=number: label_table(

@@ -138,7 +138,7 @@ class SegmentationTask:
         if render_mode is not None:
             check_choice("render_mode", render_mode, RENDER_MODES)
         self._num_envs, self.group_size, self.render_mode = num_envs, group_size, render_mode
-        self.autoreset_mode = check_autoreset_mode(autoreset_mode)
+        self._autoreset_mode = check_autoreset_mode(autoreset_mode)
         self.device = check_device(device)
         self._on_cpu = self.device.type == "cpu"
         self._numpy = array == "numpy"
@@ -160,9 +160,6 @@ class SegmentationTask:
         self._action_format, self._validate_actions = action_format, validate_actions
         self.augmentation = Augmentation.parse(horizontal_flip, zoom, colour_jitter)
         self._scenes = load_scenes(data, size, self.device)
-        if judged_by is None and zoom is None:  # maps of windows are judged by tables of their own
-            for scale in self.geometry.scales:
-                self._scenes.label_table(scale)  # now, rather than in the first step
         self.class_names, self.palette = data.class_names, data.palette
         self._judge = Judge(
             self._scenes,
@@ -176,6 +173,9 @@ class SegmentationTask:
             tells_classes=class_scores,
             numpy=self._numpy,
         )
+        if judged_by is None and zoom is None:  # maps of windows are judged by tables of their own
+            for scale in self.geometry.scales:
+                self._scenes.label_table(scale)  # now, rather than in the first step
         self._spaces = (  # of one image and of one action
             spaces.Box(0, 255, (*size, 3), np.uint8),
             self.geometry.action_space(action_format),

@@ -14,6 +14,8 @@ from rss_env.errors import ActionError, InputError
 from rss_env.segmentation_task import METADATA, SegmentationTask
 
 _ALL = np.ones(1, np.bool_)  # the groups of an environment of one
+# What Gymnasium draws from at random; no image or score depends on it.
+_RANDOM = ("observation_space", "action_space", "_np_random", "_np_random_seed")
 
 
 class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
@@ -44,6 +46,13 @@ class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
         # Gymnasium 1.2's vector environments write into that of their first sub-environment.
         self.metadata = dict(type(self).metadata)
         self.observation_space, self.action_space = self._spaces
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "random": {name: getattr(self, name) for name in _RANDOM}}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        super().__setstate__(saved)
+        vars(self).update(saved["random"])
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

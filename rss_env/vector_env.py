@@ -35,7 +35,7 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
             InputError: If an argument is invalid or the data cannot be used.
         """
         super().__init__(num_envs, **arguments)
-        self.num_envs = self._num_envs
+        self.num_envs, self.autoreset_mode = self._num_envs, self._autoreset_mode
         self.single_observation_space, self.single_action_space = self._spaces
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)

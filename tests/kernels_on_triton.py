@@ -204,6 +204,17 @@ def test_covariances(shape, offsets, monkeypatch):
     )
     most = float(expected.max())
     torch.testing.assert_close(found.cpu().double(), expected, rtol=1e-3, atol=1e-4 * most)
+    some = 1 if len(offsets) > 2 else 0  # the coarse scales alone, of all cells
+    found, expected = both(
+        label_covariance,
+        exact,
+        maps,
+        hit.double()[:, :, :some],
+        everywhere.double()[:, :, :some],
+        offsets[: some + 1],
+    )
+    assert found.shape == (shape[0], some, shape[1], shape[1])
+    torch.testing.assert_close(found, expected)
     cells = torch.arange(shape[2]).flip(0).expand(shape[0], -1)
     found, expected = both(
         label_covariance,

@@ -13,7 +13,7 @@ from rss_env.errors import InputError
 from rss_env.kernels.array_pool import ArrayPool
 from rss_env.kernels.cell_rewards import action_rewards, cell_rewards
 from rss_env.kernels.class_counts import action_counts, class_counts
-from rss_env.kernels.gather_images import gather_images
+from rss_env.kernels.gather_images import gather_arrays, gather_images
 from rss_env.kernels.label_table import label_table
 from rss_env.kernels.metric_scores import metric_scores
 from rss_env.kernels.narrow_classes import narrow_classes
@@ -160,7 +160,7 @@ def test_images_of_any_depth_are_flipped(depth, width):
     index, mirrored = torch.tensor([2, 0, 2]), torch.tensor([True, False, False])
     into = np.empty((6, 4, width, depth), np.uint8)
     given = (images.numpy(), index.numpy(), mirrored.numpy())
-    batch = gather_images(*given, 2, into=into)
+    batch = gather_arrays(*given, 2, into)
     assert batch is into
     expected = gather_images(images, index, mirrored, 2, implementation="reference")
     np.testing.assert_array_equal(batch, expected.numpy())

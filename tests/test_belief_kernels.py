@@ -20,6 +20,7 @@ SHAPES = {
     "odd": (3, 5, 77, 5),
     "sixty classes": (2, 3, 35, 60),
     "one image": (1, 7, 64, 3),
+    "more cells than a tile": (2, 9, 1700, 21),
     "most classes": (2, 2, 9, 255),
 }
 
@@ -79,6 +80,19 @@ def test_expected_counts_of_certain_labels_are_counts():
     certain = torch.nn.functional.one_hot(labels, 3).transpose(1, 2).float()
     assert expected_counts(certain, maps, (0, 4)).tolist() == [[[[1, 1, 1]]]]
     assert expected_counts(certain, maps, (0, 1, 4)).tolist() == [[[[1, 0, 0], [0, 1, 1]]]]
+
+
+@pytest.mark.parametrize("implementation", ["reference", "numba"])
+def test_covariances_of_the_coarse_scales_are_those_among_all(implementation):
+    probabilities, maps = problem(2, 3, 77, 4)
+    offsets = (0, 5, 20, 77)
+    hit, everywhere = torch.rand(2, 2, 3, 3, 4).unbind()
+    told = {"implementation": implementation}
+    whole = label_covariance(probabilities, maps, hit, everywhere, offsets, **told)
+    for some in range(3):
+        weights = (hit[:, :, :some], everywhere[:, :, :some])
+        found = label_covariance(probabilities, maps, *weights, offsets[: some + 1], **told)
+        torch.testing.assert_close(found, whole[:, :some])
 
 
 @pytest.mark.parametrize("most", [1, 9])

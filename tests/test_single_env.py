@@ -125,6 +125,16 @@ def test_state_pickle_close():
         env.reset()
 
 
+def test_a_pickled_environment_draws_the_same_at_random():
+    env = gym.make("RSS/Shapes-ImageReward-v0", num_scenes=9).unwrapped
+    env.action_space.seed(3)
+    env.reset(seed=9)
+    twin = pickle.loads(pickle.dumps(env))
+    assert twin.np_random_seed == 9
+    assert twin.np_random.random() == env.np_random.random()
+    np.testing.assert_array_equal(twin.action_space.sample(), env.action_space.sample())
+
+
 def test_rendering():
     env = gym.make("RSS/Shapes-ImageReward-v0", num_scenes=4, render_mode="rgb_array")
     first, _ = env.reset(seed=0)

@@ -97,8 +97,8 @@ def data_row(recipe: str, config: TrainConfig) -> list[str]:
     sizes = (
         3 * pixels * train,
         pixels * train,
-        table_bytes(geometry) * train,
         4 * pixels * val,
+        table_bytes(geometry) * train,
         maps * train,
     )
     return [recipe, f"{train:,} + {val:,}", *(f"{size / GIB:.2f}" for size in sizes)]
@@ -159,7 +159,7 @@ def main() -> None:
             [learner_row(name, algo, stride) for name in chosen for algo, stride in LEARNERS],
         ),
         data=table(
-            "recipe | images | pixels of images | labels | label tables | validation "
+            "recipe | images | pixels of images | labels | validation | label tables "
             "| memory of all scored maps",
             [data_row(name, recipe) for name, recipe in chosen.items()],
         ),
@@ -211,9 +211,10 @@ a GPU, kernels that have no CUDA face run in plain PyTorch, which takes more tha
 {learners}
 ## Data set on the device (computed, GiB)
 
-Official training and validation splits. Tables are of the labels in the cells of each scale. The
-last column is what remembering every image's scored maps would take (8 batches of 8 maps); the
-recipes remember none, because they vary images, and the memory is bounded by 1 GiB.
+Official training and validation splits. The last two columns are what images would take that are
+not varied: tables of the labels in the cells of each scale, and the memory of every image's scored
+maps (8 batches of 8 maps). The recipes vary images: tables are of a batch, and no maps are
+remembered. (The memory is bounded by 1 GiB.)
 
 {data}
 ## Bytes of one update of `rss` (computed, MiB)

@@ -77,7 +77,10 @@ def gather_arrays(
     repeats: int = 1,
     into: np.ndarray | None = None,
 ) -> np.ndarray:
-    """As `gather_images`, of C-contiguous arrays: nothing is asked that takes one image time."""
+    """As `gather_images`, of C-contiguous arrays, and written where it is told.
+
+    Nothing is asked that takes a single image time.
+    """
     # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
     if len(index) == repeats == 1 and into is None and not mirrored[0]:
         return images[index[0] : index[0] + 1].copy()  # sooner done than a loop is called
@@ -119,7 +122,6 @@ def gather_images(
     mirrored: Array,
     repeats: int = 1,
     *,
-    into: np.ndarray | None = None,
     implementation: str = "auto",
 ) -> Array:
     """Copy out a batch of images (or label maps).
@@ -131,14 +133,13 @@ def gather_images(
         index: (G,) int64, which images.
         mirrored: (G,) bool, which of them to flip horizontally.
         repeats: How often each is repeated, neighbours in the batch.
-        into: Where a batch of arrays is written, of its shape and type; None for new memory.
         implementation: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
-        (G * repeats, H, W, ...) uint8, in the memory given or new.
+        (G * repeats, H, W, ...) uint8.
     """
     if isinstance(images, np.ndarray) and choose(implementation, images) == "numba":
         of_groups = (as_array(index), as_array(mirrored))
-        return gather_arrays(as_array(images), *of_groups, repeats, into)
+        return gather_arrays(as_array(images), *of_groups, repeats)
     tensors = (as_tensor(images), as_tensor(index), as_tensor(mirrored))
     return alike(images, _gather_tensors(*tensors, repeats, implementation=implementation))
