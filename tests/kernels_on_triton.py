@@ -8,6 +8,8 @@ it by itself.
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,6 +18,12 @@ from test_belief_kernels import problem as belief_problem
 from test_kernels import SHAPES, problem
 from test_sample_classes import problem as sampling_problem
 
+from agents import metric_regression
+from agents.rss_config import RSSConfig
+from agents.train_config import DataConfig, TrainConfig
+from agents.training_loop import update_once
+from agents.training_run import open_run
+from rss_env.kernels import dispatch
 from rss_env.kernels.cell_rewards import cell_rewards
 from rss_env.kernels.class_counts import class_counts
 from rss_env.kernels.expected_counts import expected_and_label_counts, expected_counts
@@ -227,3 +235,38 @@ def test_covariances(shape, offsets, monkeypatch):
         1.0 / counts[:, 0],
     )
     torch.testing.assert_close(found, expected)
+
+
+def learned(out: Path, device: str) -> list[tuple[float, float]]:
+    """Loss and gradient of some updates."""
+    run = open_run(
+        TrainConfig(
+            out=out,
+            data=DataConfig("RSS/Shapes-ImageReward-v0"),
+            image_size=(8,),
+            num_images=2,
+            group_size=2,
+            device=device,
+            agent=RSSConfig(replay=2),
+        )
+    )
+    told = (update_once(run.learner, run.optimizer, 0.5) for _ in range(2))
+    return [(float(metrics["loss"]), float(metrics["gradient_norm"])) for metrics in told]
+
+
+def test_updates_are_those_of_the_cpu(tmp_path, monkeypatch):
+    """With what CUDA would take everywhere: a kernel's face in Triton, or else its reference."""
+    monkeypatch.setattr(metric_regression, "_MOST_CELLS", 16)  # so that some scales have more
+    expected = learned(tmp_path / "cpu", "cpu")
+    if DEVICE == "cpu":
+
+        def as_on_cuda(implementation, tensor, faces=("numba",)):
+            if implementation != "auto" or not isinstance(tensor, torch.Tensor):
+                return dispatch.choose(implementation, tensor, faces)
+            return "triton" if "triton" in faces else "reference"
+
+        for name, module in list(sys.modules.items()):
+            if name.startswith("rss_env.kernels.") and module is not dispatch:
+                monkeypatch.setattr(module, "choose", as_on_cuda, raising=False)
+    found = learned(tmp_path / DEVICE, DEVICE)
+    torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), rtol=1e-2, atol=1e-4)
