@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 
 from agents.cell_sample import sample_cells
@@ -11,11 +9,9 @@ from agents.coarse_feedback import scores_from_order, scores_from_ratings
 from agents.objectives import group_variances, whitened_regression
 from agents.replay import ScoredMaps
 from agents.score_models import (
-    MetricPrediction,
     cell_uncertainty,
     metric_covariance,
     metric_prediction,
-    metric_variances,
 )
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.feedback import Feedback
@@ -26,28 +22,8 @@ _UNEXPLAINED, _TINY = 0.1, 1e-8
 # Under ratings, variance of an error that all maps of a group have in common, in the same unit. It
 # is not left free as under PSD: mostly one map of a group gets a star, and the others tell nothing.
 _COMMON = 30.0
-# Scores of a scale of more cells are taken to vary together only as their group does on average:
-# what two maps of so many cells have in common beyond that is little, and an estimate of it mostly
-# noise. Variances are then taken of a few cells, drawn anew each time.
-_MOST_CELLS, _FEW_CELLS = 256, 64
-
-
-@dataclass(frozen=True)
-class ScoreSpread:
-    """How the scores of V groups of K maps vary, of P problems: images at a scale, one by one.
-
-    Attributes:
-        covariance: (A, V * K, V * K) of the scores of the first A problems.
-        alone: (P, V, K) variance that each has for itself, beside the covariance and what is common
-            to its group.
-        variances: (P, V, K) of each score in all.
-        within: (P, V) mean variance of a group's scores about their mean.
-    """
-
-    covariance: torch.Tensor
-    alone: torch.Tensor
-    variances: torch.Tensor
-    within: torch.Tensor
+# Covariances are taken of at most so many cells of a scale, drawn anew each time.
+_MOST_CELLS = 192
 
 
 def metric_regression(
@@ -80,63 +56,30 @@ def metric_regression(
     rows, scales = scored.rows.flatten(1), len(geometry.scales)
     told = (scored.predicted.flatten(1, 2), geometry.offsets, metric, rows)
     prediction = metric_prediction(beliefs, scored.maps, *told)
-    # Every scale of every image is a problem of its own, the coarse scales first: (S * B, ...).
-    spread = _spread_of_scores(beliefs, scored, prediction, geometry, generator, in_regions)
+    importance = cell_uncertainty(beliefs, prediction, geometry.offsets)
+    sample = sample_cells(importance, geometry.offsets, _MOST_CELLS, generator)
+    options = {"sample": sample, "rows": rows, "in_regions": in_regions}
+    covariance = metric_covariance(beliefs, scored.maps, prediction, geometry, **options)
+    # Every scale of every image is a problem of its own: (S * B, ...).
+    covariance = covariance.transpose(0, 1).flatten(0, 1)
+    variances, within = group_variances(covariance, groups, members)
     predicted = prediction.scores.permute(2, 0, 1).flatten(0, 1).unflatten(1, (groups, members))
     scores = scored.scores.permute(3, 0, 1, 2).flatten(0, 1)
     valid = scored.valid.repeat(scales, 1)
     weights = (valid / valid.sum(1, keepdim=True)).to(predicted.dtype)
-    level = (spread.variances.mean(2) * weights).sum(1)
-    unexplained = _UNEXPLAINED * (spread.within * weights).sum(1) + _TINY
-    noise = unexplained[:, None, None] + spread.alone
+    level = (variances.mean(2) * weights).sum(1)
+    unexplained = _UNEXPLAINED * (within * weights).sum(1) + _TINY
+    noise = unexplained[:, None, None].expand_as(predicted)
     offset = torch.full_like(level, torch.inf) if psd else None
     if feedback.kind == "rating":
-        expected = spread.variances + level[:, None, None] + _TINY
+        expected = variances + level[:, None, None] + _TINY
         scores, error = scores_from_ratings(scores, feedback.amount, predicted, expected)
         noise = noise + error
         offset = _COMMON * level if psd else None
     elif feedback.kind == "ranking":
         valid = valid & (scores.amax(2) > scores.amin(2))  # a group of ties says nothing
-        scores, error = scores_from_order(scores, predicted, spread.within)
+        scores, error = scores_from_order(scores, predicted, within)
         noise = noise + error[..., None]
     else:
         noise = noise + feedback.variance
-    covariance = spread.covariance
     return whitened_regression(predicted, scores, covariance, noise, offset=offset, valid=valid)
-
-
-def _spread_of_scores(
-    beliefs: torch.Tensor,
-    scored: ScoredMaps,
-    prediction: MetricPrediction,
-    geometry: ActionMapGeometry,
-    generator: torch.Generator,
-    in_regions: bool,
-) -> ScoreSpread:
-    """How scores vary if labels follow the beliefs: problems scale after scale, coarse to fine."""
-    groups, members = scored.rows.shape[1:]
-    rows, sample = scored.rows.flatten(1), None
-    coarse = sum(cells <= _MOST_CELLS for cells in geometry.cells)
-    importance = cell_uncertainty(beliefs, prediction, geometry.offsets)
-    if in_regions:  # maps have much in common, at every scale
-        coarse = len(geometry.scales)
-        sample = sample_cells(importance, geometry.offsets, _MOST_CELLS, generator)
-    options = {"scales": coarse, "sample": sample, "rows": rows, "in_regions": in_regions}
-    covariance = metric_covariance(beliefs, scored.maps, prediction, geometry, **options)
-    covariance = covariance.transpose(0, 1).flatten(0, 1)
-    variances, within = group_variances(covariance, groups, members)
-    alone = torch.zeros_like(variances)
-    if coarse == len(geometry.scales):
-        return ScoreSpread(covariance, alone, variances, within)
-    sample = sample_cells(importance, geometry.offsets[coarse:], _FEW_CELLS, generator)
-    each, common = (
-        part.transpose(0, 1).flatten(0, 1)
-        for part in metric_variances(beliefs, scored.maps, prediction, sample, members, rows)
-    )
-    own = (each - common[..., None]).clamp(min=0)
-    return ScoreSpread(
-        covariance,
-        torch.cat([alone, own]),
-        torch.cat([variances, each]),
-        torch.cat([within, (1 - 1 / members) * (each.mean(2) - common)]),
-    )

@@ -115,8 +115,7 @@ def whitened_regression(
     Args:
         predicted: (B, V, K) predicted scores of V groups of K maps, differentiable.
         scores: (B, V, K).
-        covariance: (A, V * K, V * K) of the predictions of the first A of the B problems; those of
-            the others err independently.
+        covariance: (B, V * K, V * K) of the predictions.
         noise: (B, V, K) variance of a score that no belief explains; positive.
         offset: (B,) variance of what a group's scores have in common and no belief explains,
             infinite for anything; no offset if None.

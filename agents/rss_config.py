@@ -26,7 +26,7 @@ class RSSConfig:
     syncan: bool = True
     """Policy gradient, linear model: normalise by the deviation over the whole batch, on all
     ranks. (The metric model knows the deviations of its predictions, image by image.)"""
-    replay: int = 64
+    replay: int = 56
     """Image scores: scored maps remembered of each image and learned from again, in whole groups;
     none with --zoom and --colour-jitter, which make it another image each time."""
     temperature: float | None = None

@@ -21,7 +21,6 @@ from rss_env.kernels.cell_uncertainty import cell_uncertainty as weighted_uncert
 from rss_env.kernels.expected_counts import expected_and_label_counts, expected_counts
 from rss_env.kernels.expected_scores import PRESENCE_SHARE, class_ratio_slopes, expected_scores
 from rss_env.kernels.label_covariance import label_covariance
-from rss_env.kernels.label_variances import label_variances
 from rss_env.kernels.map_rows import gather_maps
 
 _REGIONS = 4  # along a side, where the grid allows: regions whose labels err together
@@ -130,7 +129,6 @@ def metric_covariance(
     prediction: MetricPrediction,
     geometry: ActionMapGeometry,
     *,
-    scales: int | None = None,
     sample: CellSample | None = None,
     rows: torch.Tensor | None = None,
     in_regions: bool = False,
@@ -147,17 +145,15 @@ def metric_covariance(
         maps: (B, N, cells) uint8; or a table (R, cells).
         prediction: What is predicted of their scores.
         geometry: Of the maps.
-        scales: How many of the scales are asked for, the coarsest; all S if None.
-        sample: Cells that stand for all of these scales; None: all of them.
+        sample: Cells that stand for all; None: all of them.
         rows: (B, N) int64 of the table; None without one.
         in_regions: Whether logits err in regions too.
 
     Returns:
         (B, S, N, N), without gradient.
     """
-    scales = len(geometry.scales) if scales is None else scales
-    probabilities, offsets = probabilities.detach(), geometry.offsets[: scales + 1]
-    hits, others = (w[:, :, :scales] for w in (prediction.hit_weights, prediction.class_weights))
+    probabilities, offsets = probabilities.detach(), geometry.offsets
+    hits, others = prediction.hit_weights, prediction.class_weights
     if sample is None:
         covariance = label_covariance(probabilities, maps, hits, others, offsets, rows=rows)
     else:
@@ -167,44 +163,13 @@ def metric_covariance(
         return covariance
     own_maps = geometry.split(gather_maps(maps, rows))
     parts = (geometry.split(probabilities), own_maps, geometry.grids)
-    for s, (rates, own, grid) in zip(range(scales), zip(*parts, strict=True), strict=False):
+    for s, (rates, own, grid) in enumerate(zip(*parts, strict=True)):
         for regions in (1, _REGIONS):
             sides = (math.gcd(regions, grid[0]), math.gcd(regions, grid[1]))
             hit, everywhere = hits[:, :, s], others[:, :, s]
             slopes = _region_slopes(rates, own, hit, everywhere, grid, sides)
             covariance[:, s] += slopes @ slopes.mT
     return covariance
-
-
-def metric_variances(
-    probabilities: torch.Tensor,
-    maps: torch.Tensor,
-    prediction: MetricPrediction,
-    sample: CellSample,
-    members: int,
-    rows: torch.Tensor | None = None,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """How the scores of maps vary, alone and with their group: `metric_covariance` in short.
-
-    Args:
-        probabilities: (B, C, cells), summing to 1 over C.
-        maps: (B, V * K, cells) uint8; or a table (R, cells).
-        prediction: What is predicted of their scores; of its S scales the last T are asked for.
-        sample: Cells that stand for all, of these scales.
-        members: K.
-        rows: (B, V * K) int64 of the table; None without one.
-
-    Returns:
-        Variances (B, T, V, K), and the mean covariance of a group's pairs, (B, T, V); without
-        gradient.
-    """
-    scales = len(sample.offsets) - 1
-    hits, everywhere = (
-        weights[:, :, weights.shape[2] - scales :]
-        for weights in (prediction.hit_weights, prediction.class_weights)
-    )
-    drawn = (sample.offsets, members, sample.cells, sample.counts, rows)
-    return label_variances(probabilities.detach(), maps, hits, everywhere, *drawn)
 
 
 def _region_slopes(

@@ -8,15 +8,14 @@ from benchmarks.timing import Operation
 from rss_env.kernels.expected_counts import expected_and_label_counts
 from rss_env.kernels.expected_scores import expected_scores
 from rss_env.kernels.label_covariance import label_covariance
-from rss_env.kernels.label_variances import label_variances
 from rss_env.kernels.map_counts import map_counts
 from rss_env.kernels.pool_cells import pool_cells
 from rss_env.kernels.systematic_sample import sample_offsets, systematic_sample
 from rss_env.kernels.whitened_residuals import whitened_residuals
 
 _IMAGES, _CLASSES, _SIDE, _SCALES = 16, 6, 64, (8, 4, 2, 1)
-_GROUPS, _MEMBERS = 9, 8  # new maps and 64 older ones
-_COARSE, _FEW = 2, 64  # scales with covariances; cells drawn of each of the others
+_GROUPS, _MEMBERS = 8, 8  # new maps and 56 older ones
+_MOST_CELLS = 192  # drawn of a scale
 _FACES = ("numba", "reference")  # the reference is also the usual way: gathers and autograd
 
 
@@ -30,17 +29,14 @@ def believing() -> list[Operation]:
     predicted = map_counts(maps, offsets, _CLASSES)
     right, labelled = expected_and_label_counts(beliefs, maps, offsets)
     _, hits, others = expected_scores(right, predicted, labelled, "miou")
-    coarse = (hits[:, :, :_COARSE], others[:, :, :_COARSE])
-    fine = (hits[:, :, _COARSE:], others[:, :, _COARSE:])
-    covariance = label_covariance(beliefs, maps, *coarse, offsets[: _COARSE + 1])
+    starts = torch.rand(_IMAGES, len(_SCALES))
+    drawn = systematic_sample(torch.rand(_IMAGES, offsets[-1]), starts, offsets, _MOST_CELLS)
+    places = sample_offsets(offsets, _MOST_CELLS)
+    covariance = label_covariance(beliefs, maps, hits, others, places, *drawn)
     covariance = covariance.transpose(0, 1).flatten(0, 1)
     problems = _IMAGES * len(_SCALES)
     residuals, noise = torch.randn(problems, number), 0.1 + torch.rand(problems, number)
     present, free = noise > 0, torch.full((problems,), torch.inf)
-    starts = torch.rand(_IMAGES, len(_SCALES) - _COARSE)
-    uncertain = torch.rand(_IMAGES, offsets[-1])
-    drawn, counts = systematic_sample(uncertain, starts, offsets[_COARSE:], _FEW)
-    places = sample_offsets(offsets[_COARSE:], _FEW)
 
     def pool(face: str) -> None:
         leaf = pixels.clone().requires_grad_()
@@ -57,24 +53,18 @@ def believing() -> list[Operation]:
         expected_scores(*given, implementation=face)[0].sum().backward()
 
     def vary_together(face: str) -> None:
-        label_covariance(beliefs, maps, *coarse, offsets[: _COARSE + 1], implementation=face)
-
-    def vary(face: str) -> None:
-        given = (places, _MEMBERS, drawn, counts)
-        label_variances(beliefs, maps, *fine, *given, implementation=face)
+        label_covariance(beliefs, maps, hits, others, places, *drawn, implementation=face)
 
     def whiten(face: str) -> None:
         given = (residuals, covariance, noise, present, _MEMBERS, free)
         whitened_residuals(*given, implementation=face)
 
     cells = maps.numel()
-    coarse_cells = _IMAGES * number * offsets[_COARSE]
     asked = (
         ("pooled cells, with gradient", "pixels", pixels.numel(), 16, pool),
         ("expected counts, with gradient", "cells", cells, 2, count),
         ("expected scores, with gradient", "classes", right.numel(), 20, score),
-        ("covariances", "cells", coarse_cells, 1, vary_together),
-        ("variances", "cells", _IMAGES * number * places[-1], 1, vary),
+        ("covariances", "cells", _IMAGES * number * places[-1], 1, vary_together),
         ("whitened residuals", "scores", residuals.numel(), 4 * number, whiten),
     )
     operations = []

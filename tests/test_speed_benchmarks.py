@@ -34,7 +34,7 @@ def test_every_kernel_is_timed(tmp_path):
         "class counts, K = 1", "class counts, 4x4 cells", "cell rewards", "label table",
         "metric scores", "gather images", "narrow actions", "sample classes, K = 3",
         "sample classes, K = 2, stratified", "pair-wise spatial difference, K = 3",
-        "pooled cells", "expected counts", "expected scores", "covariances", "variances",
+        "pooled cells", "expected counts", "expected scores", "covariances",
         "whitened residuals",
     ]  # fmt: skip
     for name in names:

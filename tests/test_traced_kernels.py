@@ -20,7 +20,6 @@ from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.hash_images import hash_images
 from rss_env.kernels.label_covariance import label_covariance
 from rss_env.kernels.label_table import label_table
-from rss_env.kernels.label_variances import label_variances
 from rss_env.kernels.map_counts import map_counts
 from rss_env.kernels.mirror_cells import mirror_cells
 from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
@@ -43,7 +42,6 @@ PROBABILITIES, KEYS = sampling_problem(2, 5, 7)
 SAMPLED = (torch.tensor([[0, 1, 3, 5, 8]] * 2), torch.rand(2, 5))
 PAIRS = {
     systematic_sample: (torch.rand(2, 9), torch.rand(2, 2), (0, 2, 9), 3),
-    label_variances: (BELIEFS, OWN, *torch.rand(2, 2, 4, 2, 3), (0, 2, 5), 2, *SAMPLED),
 }
 CALLS = {
     **{f"class_counts, {n}": (class_counts, (*given, 5), {}) for n, given in LOOKUPS.items()},

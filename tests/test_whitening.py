@@ -8,12 +8,9 @@ import pytest
 import torch
 from beliefs import covariance_of, predict, predicted_scores
 
-from agents import metric_regression
 from agents.cell_sample import sample_cells
 from agents.objectives import group_variances, relative_regression, whitened_regression
-from agents.replay import ScoredMaps
-from agents.score_models import cell_uncertainty, metric_covariance, metric_prediction
-from rss_env.action_maps import ActionMapGeometry
+from agents.score_models import cell_uncertainty
 from rss_env.feedback import Feedback
 from rss_env.kernels.whitened_residuals import whitened_residuals
 from rss_env.rewards import METRICS, score_counts
@@ -108,15 +105,6 @@ def test_without_covariance_it_is_the_relative_regression():
     torch.testing.assert_close(loss * 2 * 4 / 3, pairs)
 
 
-def test_scores_without_covariance_err_independently():
-    predicted, scores, covariance = groups()
-    free = torch.full((2,), torch.inf)
-    covariance[1] = 0
-    expected = whitened_regression(predicted, scores, covariance, NOISE, offset=free)
-    found = whitened_regression(predicted, scores, covariance[:1], NOISE, offset=free)
-    torch.testing.assert_close(found, expected)
-
-
 def test_group_variances_are_those_of_centred_scores():
     _, _, covariance = groups()
     variances, within = group_variances(covariance, 3, 4)
@@ -127,16 +115,15 @@ def test_group_variances_are_those_of_centred_scores():
 
 @pytest.mark.parametrize("offset", [None, 0.3, torch.inf])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("together", [0, 1, 5])
 @pytest.mark.parametrize(("images", "number", "members"), [(1, 1, 1), (3, 2, 3), (5, 9, 7)])
-def test_faces_of_whitened_residuals_agree(images, number, members, together, dtype, offset):
+def test_faces_of_whitened_residuals_agree(images, number, members, dtype, offset):
     predicted, scores, covariance = groups(1, images, number, members)
     present = torch.rand(images, number, 1, generator=torch.Generator().manual_seed(0)) < 0.7
     present[-1] = False
     common = None if offset is None else torch.full((images,), offset, dtype=dtype)
     given = (
         (predicted - scores).flatten(1).to(dtype),
-        covariance[:together].to(dtype),
+        covariance.to(dtype),
         torch.linspace(0.1, 1.2, images * number * members).view(images, -1).to(dtype),
         present.expand(-1, -1, members).flatten(1),
         members,
@@ -236,32 +223,6 @@ def test_a_sample_of_the_cells_stands_for_all_of_them(certain):
     scale = float(whole.diagonal(dim1=1, dim2=2).mean())
     assert (samples.mean(0) - whole).abs().max() < 0.01 * scale
     assert (samples - whole).abs().mean() < 0.05 * scale
-
-
-def test_fine_scales_vary_as_their_covariances_say(monkeypatch):
-    """With every cell in the sample: variances, spread within groups, what is a score's own."""
-    monkeypatch.setattr(metric_regression, "_FEW_CELLS", 400)
-    geometry = ActionMapGeometry((20, 20), (4, 2, 1), 3)  # 25, 100 and 400 cells
-    generator = torch.Generator().manual_seed(0)
-    beliefs = torch.randn(2, 3, geometry.num_cells, generator=generator).mul(2).softmax(1)
-    maps = torch.randint(0, 3, (2, 4, geometry.num_cells), generator=generator).to(torch.uint8)
-    scored = ScoredMaps.new(maps, torch.rand(2, 4, 3), geometry)
-    told = (scored.predicted[:, 0], geometry.offsets, "miou")
-    prediction = metric_prediction(beliefs, maps, *told)
-    spread = metric_regression._spread_of_scores(
-        beliefs, scored, prediction, geometry, generator, in_regions=False
-    )
-    covariance = metric_covariance(beliefs, maps, prediction, geometry)
-    covariance = covariance.transpose(0, 1).flatten(0, 1)
-    variances, within = group_variances(covariance, 1, 4)
-    torch.testing.assert_close(spread.covariance, covariance[:4])
-    torch.testing.assert_close(spread.variances, variances, rtol=1e-3, atol=1e-8)
-    torch.testing.assert_close(spread.within, within, rtol=1e-2, atol=1e-8)
-    assert (spread.alone[:4] == 0).all()
-    pairs = (covariance[4:].sum((1, 2)) - variances[4:].sum((1, 2))) / (4 * 3)
-    own = (variances[4:] - pairs[:, None, None]).clamp(min=0)
-    torch.testing.assert_close(spread.alone[4:], own, rtol=1e-2, atol=1e-8)
-    assert (own > 0).all()
 
 
 def test_uncertain_cells_are_drawn_most_and_small_scales_whole():

@@ -188,8 +188,7 @@ def label_covariance(
         maps: (B, N, cells) uint8, classes below C; or a table (R, cells).
         hit_weights: (B, N, S, C) floating point.
         class_weights: (B, N, S, C) floating point.
-        offsets: Where each scale starts, and where the last ends; S + 1 in all. Cells after that
-            are left out.
+        offsets: Where each scale starts, and the number of cells last; S + 1 in all.
         cells: (B, M) int64, cells that stand for all, scale after scale; None for all of them.
             Offsets are then places among these.
         counts: (B, M) floating point, how many cells each of them stands for; positive.
@@ -202,15 +201,10 @@ def label_covariance(
     probabilities = probabilities.detach()
     weights = (hit_weights.detach(), class_weights.detach())
     face = choose(implementation, maps, FACES)
-    if len(offsets) == 1:
-        return _empty_covariance(probabilities, maps, *weights, offsets, rows=rows)
     if face != "numba":
         maps = gather_maps(maps, rows)
         if cells is not None and counts is not None:
             probabilities, maps = gather_cells(probabilities, maps, cells, counts)
-        elif offsets[-1] < maps.shape[2]:
-            parts = (part[..., : offsets[-1]].contiguous() for part in (probabilities, maps))
-            probabilities, maps = parts
     if face == "reference":
         return label_covariance_reference(probabilities, maps, *weights, offsets)
     if face == "triton":

@@ -1,7 +1,6 @@
 """Residuals of scores that err together, weighed by the inverse of their covariance.
 
-The heart of generalised least squares: many small linear systems, one for each image and scale. Of
-some of them scores err independently, but for what a group has in common.
+The heart of generalised least squares: many small linear systems, one for each image and scale.
 """
 
 from __future__ import annotations
@@ -25,10 +24,7 @@ def whitened_residuals_reference(
 ) -> torch.Tensor:
     """The solution by factors and solvers of torch, of all systems at once."""
     there = present.double()
-    total = there.new_zeros(*there.shape, there.shape[1])
-    total[: len(covariance)] = covariance
-    total *= there[:, :, None]
-    total *= there[:, None]
+    total = covariance * there[:, :, None] * there[:, None]
     # A score that is not there has residual 0, and a variance that keeps the sum positive.
     total.diagonal(dim1=1, dim2=2).add_(noise * there + (1 - there))
     # (Without a check of the result, for which a host would have to wait for its device.)
@@ -95,7 +91,7 @@ def _back_substitute(
 @BatchLoop
 def _whiten(
     residuals,  # (B, N) floating point
-    covariance,  # (A, N, N) floating point, of the first A
+    covariance,  # (B, N, N) floating point
     noise,  # (B, N) floating point
     present,  # (B, N) bool
     members,
@@ -103,26 +99,7 @@ def _whiten(
     result,  # (B, N) float64; written
 ):
     groups = residuals.shape[1] // members
-    last = len(residuals) - 1
-    for i in numba.prange(len(residuals)):
-        # From both ends, so that threads share the problems with a covariance.
-        n = i // 2 if i % 2 == 0 else last - i // 2
-        if n >= len(covariance):
-            for g in range(groups):
-                weight, weighted = 0.0, 0.0
-                for k in range(g * members, (g + 1) * members):
-                    if present[n, k]:
-                        precision = 1 / np.float64(noise[n, k])
-                        weight += precision
-                        weighted += residuals[n, k] * precision
-                common = 0.0
-                if offset.size and weight > 0:
-                    common = weighted / (1 / np.float64(offset[n]) + weight)
-                for k in range(g * members, (g + 1) * members):
-                    result[n, k] = 0
-                    if present[n, k]:
-                        result[n, k] = (residuals[n, k] - common) / np.float64(noise[n, k])
-            continue
+    for n in numba.prange(len(residuals)):
         rows = np.nonzero(present[n])[0]
         count = len(rows)
         # Beside the matrix stand the residuals, and for each group which rows are its own.
@@ -183,8 +160,7 @@ def whitened_residuals(
 
     Args:
         residuals: (B, N) floating point, of groups of so many members.
-        covariance: (A, N, N) floating point, positive semi-definite, of the first A of the B
-            problems; residuals of the others do not vary together.
+        covariance: (B, N, N) floating point, positive semi-definite.
         noise: (B, N) floating point, variance added to each; positive.
         present: (B, N) bool; a residual that is not there says nothing.
         members: K; N is a multiple of it.
