@@ -27,7 +27,7 @@ from rss_env.scenes import SceneBatch, Scenes
 LEVELS = ("PixelReward", "ImageReward")
 
 
-@dataclass
+@dataclass(slots=True)
 class Verdict(Generic[Array]):
     """What is told of a batch of N = G * K actions: tensors, or arrays on the CPU.
 
@@ -105,7 +105,8 @@ class Judge:
         self._scorer, self._numpy, self._tells_classes = scorer, numpy, tells_classes
         weights = check_weights(scale_weights, len(geometry.scales))
         on_cpu = scenes.images.device.type == "cpu"
-        self._scale_weights: np.ndarray | torch.Tensor = (
+        self._is_plain = feedback.kind == "exact" and not (pixel_level or scorer or tells_classes)
+        self._scale_weights: Any = (
             weights if on_cpu else torch.from_numpy(weights).to(scenes.images.device)
         )
         self._columns = [columns for _, columns in geometry.grids]
@@ -147,6 +148,8 @@ class Judge:
             seeds: (G,) seed of each group, for the feedback's noise.
             episodes: (G,) episode of each group, likewise.
         """
+        if self._is_plain and isinstance(actions, np.ndarray):
+            return self._plain_verdict(actions, batch)
         if self._pixel_level:
             exact = self._cell_rewards(actions, batch)
         elif self._scorer is not None:
@@ -165,6 +168,15 @@ class Judge:
             scores = seen[:, :count]
             infos["class_scores"] = seen[:, count:].reshape(len(seen), count, -1)
         return Verdict(self._weigh(scores), {"scale_scores": scores, **infos})
+
+    def _plain_verdict(self, actions: np.ndarray, batch: SceneBatch[Any]) -> Verdict[Any]:
+        """Exact scores by labels, of arrays, and nothing else: the usual case, in few steps."""
+        labels = self._scenes.look_up(batch, self._geometry.scales)
+        of_groups = (labels.index, labels.mirrored, self._columns, self._scenes.num_classes)
+        counts = count_arrays(actions, labels.tables, *of_groups)
+        told = (labels.class_pixels, labels.index, self._scale_weights)
+        scores, means = score_arrays(self._metric, counts, *told)
+        return Verdict(means, {"scale_scores": scores.reshape(len(means), -1)})
 
     def _verdict_on_cells(self, seen: Array) -> Verdict[Array]:
         parts = self._geometry.split(as_tensor(seen))
@@ -194,12 +206,9 @@ class Judge:
     def _scale_scores(self, actions: Array, batch: SceneBatch[Array]) -> Array:
         """Scores (G, K, S); behind them, if asked for, those of the classes: (G, K, S + S * C)."""
         labels = self._scenes.look_up(batch, self._geometry.scales)
-        on_arrays = isinstance(actions, np.ndarray)
-        count: Any = count_arrays if on_arrays else action_counts
-        score: Any = score_arrays if on_arrays else metric_scores
         of_groups = (labels.index, labels.mirrored, self._columns, self._scenes.num_classes)
-        counts = count(actions, labels.tables, *of_groups)
-        scores = score(self._metric, counts, labels.class_pixels, labels.index)
+        counts = action_counts(actions, labels.tables, *of_groups)
+        scores = metric_scores(self._metric, counts, labels.class_pixels, labels.index)
         if not self._tells_classes:
             return scores
         right, predicted = as_tensor(counts).unbind(3)

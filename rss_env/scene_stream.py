@@ -18,7 +18,7 @@ from rss_env.errors import InputError
 from rss_env.kernels.dispatch import Array, to_device
 
 
-@dataclass
+@dataclass(slots=True)
 class SceneBatch(Generic[Array]):
     """Which scenes a batch of G groups sees.
 
@@ -55,6 +55,7 @@ class SceneStream:
         self.episodes = np.full(num_groups, -1, np.int64)
         self.has_begun = False
         self._num_scenes, self._augmentation = num_scenes, augmentation or Augmentation()
+        self._none_mirrored = np.zeros(num_groups, np.bool_)  # read by all batches, written by none
 
     def seed(self, group: int, seed: int) -> None:
         """Start one group's stream anew; its next episode is number 0."""
@@ -79,7 +80,7 @@ class SceneStream:
             self._num_scenes, self.seeds, self.episodes, counter_random.SCENE_STREAM
         )
         if not self._augmentation.changes_images:
-            return SceneBatch(index, np.zeros(len(index), np.bool_))
+            return SceneBatch(index, self._none_mirrored)
         keys = (self.seeds, np.maximum(self.episodes, 0))
         return SceneBatch(index, *self._augmentation.draw(*keys, device))
 

@@ -33,7 +33,7 @@ from rss_env.scene_stream import SceneBatch
 _PROGRESS_BAR_FROM = 2000  # samples; smaller sets load in a moment
 
 
-@dataclass
+@dataclass(slots=True)
 class LabelLookup(Generic[Array]):
     """What the maps of a batch are judged by: tensors or arrays, as the batch has them.
 

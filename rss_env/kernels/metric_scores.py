@@ -30,11 +30,13 @@ def _score(
     counts,  # (G, K, S, 2, C) int32
     class_pixels,  # (M, C) int64
     index,  # (G,) int64
+    weights,  # (S,) float32
     scores,  # (G, K, S) float32; written
+    means,  # (G * K,) float32; written: weighted means of the scores
 ):
     groups, members, scales, _, classes = counts.shape
     for n in numba.prange(groups * members):
-        g, k = n // members, n % members
+        g, k, mean = n // members, n % members, np.float32(0)
         for s in range(scales):
             # float64, as in the reference: the sum over classes rounds away when it is narrowed
             total, counted = 0.0, 0.0
@@ -53,6 +55,8 @@ def _score(
                 elif whole > 0.0:
                     total, counted = total + part / whole, counted + 1.0
             scores[g, k, s] = total / max(counted, 1.0)
+            mean += scores[g, k, s] * weights[s]
+        means[n] = mean
 
 
 def metric_scores(
@@ -86,17 +90,28 @@ def metric_scores(
         tensors = (as_tensor(counts), as_tensor(class_pixels), as_tensor(index))
         return alike(counts, metric_scores_reference(metric, *tensors))
     given = (as_array(counts), as_array(class_pixels), as_array(index))
-    return alike(counts, score_arrays(metric, *given))
+    return alike(counts, score_arrays(metric, *given, np.zeros(counts.shape[2], np.float32))[0])
 
 
 def score_arrays(
-    metric: str, counts: np.ndarray, class_pixels: np.ndarray, index: np.ndarray
-) -> np.ndarray:
-    """As `metric_scores`, of C-contiguous arrays: nothing is asked that takes one map time."""
+    metric: str,
+    counts: np.ndarray,
+    class_pixels: np.ndarray,
+    index: np.ndarray,
+    weights: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """As `metric_scores` and `weighted_means`, of C-contiguous arrays, in one pass.
+
+    Nothing is asked that takes a single map time.
+
+    Returns:
+        Scores (G, K, S) and their means (G * K,), float32.
+    """
     scores = np.empty(counts.shape[:3], np.float32)
     batch = counts.shape[0] * counts.shape[1]
-    _score.on_arrays(batch, METRICS.index(metric), counts, class_pixels, index, scores)
-    return scores
+    means, code = np.empty(batch, np.float32), METRICS.index(metric)
+    _score.on_arrays(batch, code, counts, class_pixels, index, weights, scores, means)
+    return scores, means
 
 
 @BatchLoop
