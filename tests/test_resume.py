@@ -172,7 +172,7 @@ def test_nothing_to_resume(tmp_path, capsys):
 def test_other_options_and_versions_are_refused_unless_allowed(stopped, capsys, monkeypatch):
     error = refused(capsys, "--resume", str(stopped), "--learning-rate", "0.01", "--replay", "8")
     assert "learning_rate was 0.003, is 0.01" in error
-    assert "agent.replay was 64, is 8" in error
+    assert "agent.replay was 56, is 8" in error
     assert "--allow-changes" in error
     with monkeypatch.context() as patch:
         patch.setattr("agents.resuming.versions", lambda: {"torch": "1.0"})
