@@ -57,7 +57,7 @@ def choose(
         InputError: If `implementation` is not one of `IMPLEMENTATIONS`, or cannot run here.
     """
     device = "cpu" if isinstance(tensor, np.ndarray) else tensor.device.type
-    if device == "cpu" and implementation == "auto":
+    if implementation == "auto" and device == "cpu":
         return "numba"
     if check_choice("implementation", implementation, IMPLEMENTATIONS) == "reference":
         return implementation

@@ -51,13 +51,13 @@ def _count(
     images, members = rows.shape
     classes = probabilities.shape[1]
     zero = probabilities.dtype.type(0)
-    size = _LARGE if classes <= _FEW_CLASSES else _SMALL
+    few = classes <= _FEW_CLASSES
+    size = _LARGE if few else _SMALL
     for b in numba.prange(images):
         tile = np.empty((_SMALL, classes), probabilities.dtype)
         for s in range(offsets.size - 1):
             for start in range(offsets[s], offsets[s + 1], size):
                 stop = min(start + size, offsets[s + 1])
-                few = classes <= _FEW_CLASSES
                 if not few:
                     for c in range(classes):
                         for q in range(stop - start):

@@ -19,19 +19,6 @@ from rss_env.kernels.dispatch import FACES, BatchLoop, choose, layout, traceable
 from rss_env.kernels.map_rows import as_table, batch_shape, gather_cells, gather_maps
 
 
-def centred_weights(
-    probabilities: torch.Tensor,  # (B, C, P)
-    maps: torch.Tensor,  # (B, N, P) uint8
-    hit_weights: torch.Tensor,  # (B, N, C)
-    class_weights: torch.Tensor,  # (B, N, C)
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weights (B, N, P, C) less each cell's mean, and the rates (B, 1, P, C) of that mean."""
-    chosen = torch.nn.functional.one_hot(maps.long(), probabilities.shape[1])
-    weights = chosen * hit_weights[:, :, None] + class_weights[:, :, None]
-    rates = probabilities[:, None].mT
-    return weights - (weights * rates).sum(3, keepdim=True) / rates.sum(3, keepdim=True), rates
-
-
 def label_covariance_reference(
     probabilities: torch.Tensor,
     maps: torch.Tensor,
@@ -42,8 +29,11 @@ def label_covariance_reference(
     """The covariance from the weight of every map, class and cell, one scale after another."""
     found = []
     for s, (start, stop) in enumerate(pairwise(offsets)):
-        own = (probabilities[..., start:stop], maps[..., start:stop])
-        centred, rates = centred_weights(*own, hit_weights[:, :, s], class_weights[:, :, s])
+        own = maps[..., start:stop].long()
+        chosen = torch.nn.functional.one_hot(own, probabilities.shape[1])  # (B, N, P, C)
+        weights = chosen * hit_weights[:, :, s, None] + class_weights[:, :, s, None]
+        rates = probabilities[:, None, :, start:stop].mT  # (B, 1, P, C)
+        centred = weights - (weights * rates).sum(3, keepdim=True) / rates.sum(3, keepdim=True)
         found.append(torch.einsum("bnpc,bmpc->bnm", centred * rates, centred))
     return torch.stack(found, 1)
 

@@ -24,6 +24,15 @@ def metric_scores_reference(
     return score_counts(metric, right, predicted, class_pixels[index][:, None, None])
 
 
+@numba.njit(cache=True, inline="always")
+def _weighted_mean(scores, weights):
+    """The weighted mean of (S,) float32 scores, added up coarse to fine."""
+    total = scores[0] * weights[0]
+    for s in range(1, weights.size):
+        total += scores[s] * weights[s]
+    return total
+
+
 @BatchLoop
 def _score(
     metric,  # index in METRICS
@@ -36,7 +45,7 @@ def _score(
 ):
     groups, members, scales, _, classes = counts.shape
     for n in numba.prange(groups * members):
-        g, k, mean = n // members, n % members, np.float32(0)
+        g, k = n // members, n % members
         for s in range(scales):
             # float64, as in the reference: the sum over classes rounds away when it is narrowed
             total, counted = 0.0, 0.0
@@ -55,8 +64,7 @@ def _score(
                 elif whole > 0.0:
                     total, counted = total + part / whole, counted + 1.0
             scores[g, k, s] = total / max(counted, 1.0)
-            mean += scores[g, k, s] * weights[s]
-        means[n] = mean
+        means[n] = _weighted_mean(scores[g, k], weights)
 
 
 def metric_scores(
@@ -121,10 +129,7 @@ def _weigh(
     means,  # (N,) float32; written
 ):
     for n in numba.prange(scores.shape[0]):
-        total = scores[n, 0] * weights[0]
-        for s in range(1, weights.size):
-            total += scores[n, s] * weights[s]
-        means[n] = total
+        means[n] = _weighted_mean(scores[n], weights)
 
 
 def weighted_means(scores: Array, weights: Array) -> Array:
