@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import torch
+from rss_agents.kernels.expected_counts import expected_and_label_counts
+from rss_agents.kernels.expected_scores import expected_scores
+from rss_agents.kernels.label_covariance import label_covariance
+from rss_agents.kernels.map_counts import map_counts
+from rss_agents.kernels.pool_cells import pool_cells
+from rss_agents.kernels.systematic_sample import sample_offsets, systematic_sample
+from rss_agents.kernels.whitened_residuals import whitened_residuals
 
 from benchmarks.timing import Operation
-from rss_env.kernels.expected_counts import expected_and_label_counts
-from rss_env.kernels.expected_scores import expected_scores
-from rss_env.kernels.label_covariance import label_covariance
-from rss_env.kernels.map_counts import map_counts
-from rss_env.kernels.pool_cells import pool_cells
-from rss_env.kernels.systematic_sample import sample_offsets, systematic_sample
-from rss_env.kernels.whitened_residuals import whitened_residuals
 
 _IMAGES, _CLASSES, _SIDE, _SCALES = 16, 6, 64, (8, 4, 2, 1)
 _GROUPS, _MEMBERS = 8, 8  # new maps and 56 older ones
@@ -38,26 +38,26 @@ def believing() -> list[Operation]:
     residuals, noise = torch.randn(problems, number), 0.1 + torch.rand(problems, number)
     present, free = noise > 0, torch.full((problems,), torch.inf)
 
-    def pool(face: str) -> None:
+    def pool(backend: str) -> None:
         leaf = pixels.clone().requires_grad_()
-        pool_cells(leaf, _SCALES, implementation=face).backward(beliefs)
+        pool_cells(leaf, _SCALES, backend=backend).backward(beliefs)
 
-    def count(face: str) -> None:
+    def count(backend: str) -> None:
         leaf = beliefs.clone().requires_grad_()
-        found = expected_and_label_counts(leaf, maps, offsets, implementation=face)
+        found = expected_and_label_counts(leaf, maps, offsets, backend=backend)
         torch.autograd.backward(found, (right, labelled))
 
-    def score(face: str) -> None:
+    def score(backend: str) -> None:
         leaf = right.clone().requires_grad_()
         given = (leaf, predicted, labelled, "miou")
-        expected_scores(*given, implementation=face)[0].sum().backward()
+        expected_scores(*given, backend=backend)[0].sum().backward()
 
-    def vary_together(face: str) -> None:
-        label_covariance(beliefs, maps, hits, others, places, *drawn, implementation=face)
+    def vary_together(backend: str) -> None:
+        label_covariance(beliefs, maps, hits, others, places, *drawn, backend=backend)
 
-    def whiten(face: str) -> None:
+    def whiten(backend: str) -> None:
         given = (residuals, covariance, noise, present, _MEMBERS, free)
-        whitened_residuals(*given, implementation=face)
+        whitened_residuals(*given, backend=backend)
 
     cells = maps.numel()
     asked = (
@@ -69,6 +69,8 @@ def believing() -> list[Operation]:
     )
     operations = []
     for name, unit, units, size, run in asked:
-        ways = {face: (lambda run=run, face=face: run(face), units) for face in _FACES}
+        ways = {
+            backend: (lambda run=run, backend=backend: run(backend), units) for backend in _FACES
+        }
         operations.append(Operation(f"{name}, {_IMAGES} images", unit, size, ways))
     return operations

@@ -19,17 +19,18 @@ import numba
 import numpy as np
 import torch
 import tyro
+from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
+from rss_agents.kernels.sample_classes import sample_classes
 
 from benchmarks.belief_kernels import believing
 from benchmarks.timing import Operation, as_words, markdown_table, publish, read_once, time_in_turn
 from rss_env.kernels.cell_rewards import cell_rewards
 from rss_env.kernels.class_counts import class_counts
 from rss_env.kernels.gather_images import gather_images
-from rss_env.kernels.label_table import VOID, count_dtype, label_table
+from rss_env.kernels.label_table import count_dtype, label_table
 from rss_env.kernels.metric_scores import metric_scores
 from rss_env.kernels.narrow_classes import narrow_classes
-from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
-from rss_env.kernels.sample_classes import sample_classes
+from rss_env.labels import VOID
 
 
 @dataclass
@@ -96,8 +97,8 @@ def scoring(config: KernelsConfig, random: np.random.Generator) -> list[Operatio
         given = (labels.flatten(1), index, mirrored, size, classes)
         few, truth = maps[:some], labels.flatten(1)[:some].repeat_interleave(members, 0)
 
-        def count(maps=maps, given=given, face="numba"):
-            return class_counts(maps, *given, implementation=face)
+        def count(maps=maps, given=given, backend="numba"):
+            return class_counts(maps, *given, backend=backend)
 
         counts = Operation(f"class counts, K = {members}", "cells", 1 + 1 / members)
         counts.ways = {
@@ -133,21 +134,21 @@ def scoring(config: KernelsConfig, random: np.random.Generator) -> list[Operatio
     ]
     for name, last, kernel, more in kernels:
         operation = Operation(f"{name}, {scale}x{scale} cells", "cells", bytes_per_cell + more)
-        for face, number in (("numba", config.images), ("reference", some)):
+        for backend, number in (("numba", config.images), ("reference", some)):
             arguments = (coarse[:number], table, index[:number], mirrored[:number], size // scale)
-            operation.ways[face] = (
-                lambda kernel=kernel, arguments=arguments, last=last, face=face: kernel(
-                    *arguments, last, implementation=face
+            operation.ways[backend] = (
+                lambda kernel=kernel, arguments=arguments, last=last, backend=backend: kernel(
+                    *arguments, last, backend=backend
                 ),
                 coarse[:number].numel(),
             )
         operations.append(operation)
     counted = count_dtype(scale).itemsize * (classes + 1) / scale**2
     tables = Operation(f"label table, {scale}x{scale} cells", "pixels", 1 + counted)
-    for face, number in (("numba", config.images), ("reference", some)):
-        tables.ways[face] = (
-            lambda face=face, number=number: label_table(
-                labels[:number], classes, scale, implementation=face
+    for backend, number in (("numba", config.images), ("reference", some)):
+        tables.ways[backend] = (
+            lambda backend=backend, number=number: label_table(
+                labels[:number], classes, scale, backend=backend
             ),
             labels[:number].numel(),
         )
@@ -155,9 +156,9 @@ def scoring(config: KernelsConfig, random: np.random.Generator) -> list[Operatio
     counts = torch.randint(0, 99, (config.images, members, 4, 2, classes), dtype=torch.int32)
     pixels = torch.full((config.images, classes), 99)
     scores = Operation("metric scores (miou)", "classes", 8)
-    for face in ("numba", "reference"):
-        scores.ways[face] = (
-            lambda face=face: metric_scores("miou", counts, pixels, index, implementation=face),
+    for backend in ("numba", "reference"):
+        scores.ways[backend] = (
+            lambda backend=backend: metric_scores("miou", counts, pixels, index, backend=backend),
             counts.numel() // 2,
         )
     return [*operations, scores]
@@ -173,13 +174,13 @@ def moving(config: KernelsConfig, random: np.random.Generator) -> list[Operation
     gather = Operation("gather images, half of them flipped", "bytes", 2)
     actions = random.integers(0, config.num_classes, (config.images, 2 * size * size))
     narrow = Operation("narrow actions from int64", "cells", 9)
-    for face in ("numba", "reference"):
-        gather.ways[face] = (
-            lambda face=face: gather_images(images, index, mirrored, implementation=face),
+    for backend in ("numba", "reference"):
+        gather.ways[backend] = (
+            lambda backend=backend: gather_images(images, index, mirrored, backend=backend),
             images.numel(),
         )
-        narrow.ways[face] = (
-            lambda face=face: narrow_classes(actions, config.num_classes, implementation=face),
+        narrow.ways[backend] = (
+            lambda backend=backend: narrow_classes(actions, config.num_classes, backend=backend),
             actions.size,
         )
     return [gather, narrow]
@@ -199,13 +200,13 @@ def drawing(config: KernelsConfig) -> list[Operation]:
             name = f"sample classes, K = {members}{', stratified' if stratified else ''}"
             operation = Operation(name, "draws", 1 + 4 * classes / members)
 
-            def draw(number, face, members=members, stratified=stratified):
+            def draw(number, backend, members=members, stratified=stratified):
                 return sample_classes(
                     probabilities[:number],
                     keys[:number],
                     members,
                     stratified=stratified,
-                    implementation=face,
+                    backend=backend,
                 )
 
             operation.ways = {
@@ -224,10 +225,10 @@ def drawing(config: KernelsConfig) -> list[Operation]:
         maps = torch.randint(0, classes, (few, members, cells), dtype=torch.uint8)
         scores = torch.rand(few, members)
         pairs = Operation(f"pair-wise spatial difference, K = {members}", "cells of pairs", 18)
-        for face in ("numba", "reference"):
-            pairs.ways[face] = (
-                lambda face=face, scores=scores, maps=maps: pairwise_spatial_difference(
-                    scores, maps, implementation=face
+        for backend in ("numba", "reference"):
+            pairs.ways[backend] = (
+                lambda backend=backend, scores=scores, maps=maps: pairwise_spatial_difference(
+                    scores, maps, backend=backend
                 ),
                 few * cells * members * (members - 1) // 2,
             )

@@ -25,9 +25,9 @@ import matplotlib as mpl
 import numpy as np
 import tyro
 from rliable import library, metrics
+from rss_agents.command_line import run_command
+from rss_agents.evaluate import SplitMetrics
 
-from agents.command_line import run_command
-from agents.evaluate import SplitMetrics
 from benchmarks.learning.report import draw_curves, machine
 from benchmarks.learning.runs import Run, run_missing
 from benchmarks.learning.suites import SUITES

@@ -18,10 +18,10 @@ from typing import Any
 import gymnasium as gym
 import torch
 import tyro
+from rss_agents.sb3 import MapCategoricalDistribution, make_sb3_env
 from stable_baselines3.common.distributions import MultiCategoricalDistribution
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from agents.sb3 import MapCategoricalDistribution, make_sb3_env
 from benchmarks.timing import markdown_table, publish, time_in_turn
 
 Steppers = dict[str, tuple[Callable[[], object], int]]

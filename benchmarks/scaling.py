@@ -23,17 +23,16 @@ import segmentation_models_pytorch as smp
 import torch
 import torch.distributed as dist
 import tyro
+from rss_agents.algorithms.registry import Algorithm
+from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.networks.segmentation_network import TinyUNet
+from rss_agents.training.config import TrainConfig
+from rss_agents.training.logging import versions
+from rss_agents.training.loop import update_once
+from rss_agents.training.processes import distribute
+from rss_agents.training.setup import open_run
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
-
-from agents.algorithms import Algorithm
-from agents.policies import TinyUNet
-from agents.processes import distribute
-from agents.report import versions
-from agents.rss_config import RSSConfig
-from agents.train_config import TrainConfig
-from agents.training_loop import update_once
-from agents.training_run import open_run
 
 CLASSES = 21
 GPUS_OF_A_NODE = 8

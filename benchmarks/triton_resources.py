@@ -20,19 +20,16 @@ from typing import Any
 
 import triton
 import triton.backends.nvidia
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-
-from rss_env.kernels.triton import (
-    cell_rewards,
-    class_counts,
+from rss_agents.kernels.triton import (
     expected_counts,
-    gather_images,
     label_covariance,
-    label_table,
     pairwise_difference,
     sample_classes,
 )
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from rss_env.kernels.triton import cell_rewards, class_counts, gather_images, label_table
 from rss_env.kernels.triton.launching import ROW, WARPS
 
 CAPABILITIES = (80, 90)

@@ -21,14 +21,14 @@ from pathlib import Path
 import numba
 import torch
 import tyro
+from rss_agents.algorithms.registry import Algorithm
+from rss_agents.algorithms.rss import RSSLearner
+from rss_agents.command_line import DataConfig
+from rss_agents.training.config import TrainConfig
+from rss_agents.training.loop import update_once
+from rss_agents.training.setup import open_run
 from torch import nn
 
-from agents.algorithms import Algorithm
-from agents.command_line import DataConfig
-from agents.rss import RSSLearner
-from agents.train_config import TrainConfig
-from agents.training_loop import update_once
-from agents.training_run import open_run
 from benchmarks.timing import markdown_table, publish, time_in_turn
 
 _MS = 1e-3  # seconds

@@ -18,11 +18,10 @@ import numpy.typing as npt
 import torch
 import tyro
 from PIL import Image
-
-from agents.checkpoint import load_checkpoint
-from agents.command_line import DataConfig
-from agents.train import train
-from agents.train_config import TrainConfig
+from rss_agents.command_line import DataConfig
+from rss_agents.networks.checkpoint import load_checkpoint
+from rss_agents.train import train
+from rss_agents.training.config import TrainConfig
 
 PRICE_OF_BORDERS = 0.2
 

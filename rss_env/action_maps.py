@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
+from rss_env.arrays import as_tensor, assert_on_device
 from rss_env.errors import ActionError, InputError, check_choice
-from rss_env.kernels.dispatch import as_tensor, assert_on_device
 from rss_env.kernels.mirror_cells import mirror_cells
 from rss_env.kernels.narrow_classes import narrow_classes
+from rss_env.labels import MAX_CLASSES
 
 ACTION_FORMATS = ("flat", "maps")
-MAX_CLASSES = 255  # class indices are uint8 and 255 is void
 
 Array = TypeVar("Array", np.ndarray, torch.Tensor)
 

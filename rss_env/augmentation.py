@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 
 from rss_env import counter_random
+from rss_env.arrays import to_device
 from rss_env.errors import InputError
-from rss_env.kernels.dispatch import to_device
-from rss_env.kernels.label_table import VOID
+from rss_env.labels import VOID
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
 _NUM_DRAWS = 6  # of an image: zoom, x, y, brightness, contrast, saturation

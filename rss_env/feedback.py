@@ -16,8 +16,8 @@ import torch
 
 from rss_env import counter_random
 from rss_env.arguments import load_function
+from rss_env.arrays import assert_on_device, to_device
 from rss_env.errors import InputError, check_choice
-from rss_env.kernels.dispatch import assert_on_device, to_device
 
 KINDS = ("exact", "rating", "noisy", "ranking")
 _DEFAULT_AMOUNT = {"rating": 5.0, "noisy": 0.05}

@@ -15,11 +15,11 @@ import numpy.typing as npt
 import torch
 
 from rss_env.action_maps import ActionMapGeometry
+from rss_env.arrays import Array, alike, as_tensor, to_device
 from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, call_scorer
 from rss_env.kernels.cell_rewards import action_rewards
 from rss_env.kernels.class_counts import action_counts, count_arrays
-from rss_env.kernels.dispatch import Array, alike, as_tensor, to_device
 from rss_env.kernels.metric_scores import metric_scores, score_arrays, weighted_means
 from rss_env.rewards import CLASS_METRICS, METRICS, class_scores
 from rss_env.scenes import SceneBatch, Scenes

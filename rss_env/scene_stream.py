@@ -13,9 +13,9 @@ import numpy.typing as npt
 import torch
 
 from rss_env import counter_random
+from rss_env.arrays import Array, to_device
 from rss_env.augmentation import Augmentation, Variation
 from rss_env.errors import InputError
-from rss_env.kernels.dispatch import Array, to_device
 
 
 @dataclass(slots=True)

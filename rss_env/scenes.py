@@ -21,11 +21,11 @@ import torch
 from tqdm import tqdm
 
 from rss_env.array_cache import cached_array
+from rss_env.array_pool import ArrayPool
+from rss_env.arrays import Array, alike, as_tensor
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.base import ByteArray, FileDataset
 from rss_env.errors import InputError
-from rss_env.kernels.array_pool import ArrayPool
-from rss_env.kernels.dispatch import Array, alike, as_tensor
 from rss_env.kernels.gather_images import gather_arrays, gather_images
 from rss_env.kernels.label_table import count_dtype, label_table
 from rss_env.scene_stream import SceneBatch

@@ -23,13 +23,13 @@ from rss_env.arguments import (
     check_image_size,
     check_whole_number,
 )
+from rss_env.array_pool import ArrayPool
+from rss_env.arrays import as_tensor, to_device
 from rss_env.augmentation import Augmentation
 from rss_env.datasets import default_image_size, open_dataset
 from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, load_scorer
 from rss_env.judge import LEVELS, Judge, Verdict
-from rss_env.kernels.array_pool import ArrayPool
-from rss_env.kernels.dispatch import as_tensor, to_device
 from rss_env.rendering import overlay
 from rss_env.scene_stream import SceneBatch, SceneStream
 from rss_env.scenes import load_scenes

@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from rss_env.arguments import mask_of_groups, reset_mask_of, seeds_of_groups
-from rss_env.kernels.dispatch import as_array
+from rss_env.arrays import as_array
 from rss_env.segmentation_task import METADATA, SegmentationTask
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import torch
+from rss_agents.kernels.expected_counts import expected_counts
+from rss_agents.losses.metric_regression import CellSample
+from rss_agents.losses.score_models import MetricPrediction, metric_covariance, metric_prediction
 
-from agents.cell_sample import CellSample
-from agents.score_models import MetricPrediction, metric_covariance, metric_prediction
 from rss_env.action_maps import ActionMapGeometry
-from rss_env.kernels.expected_counts import expected_counts
 
 
 def predict(probabilities: torch.Tensor, maps: torch.Tensor, metric: str) -> MetricPrediction:

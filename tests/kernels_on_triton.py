@@ -1,4 +1,4 @@
-"""Triton's faces against the references: in Triton's interpreter on the CPU, or on a CUDA device.
+"""Triton's backends against the references: interpreted on the CPU, or on a CUDA device.
 
 The environment variable TRITON_INTERPRET has to be set before Triton is imported, and holds for the
 whole process. So `test_triton.py` runs this file, in a process of its own; pytest does not collect
@@ -13,26 +13,26 @@ from pathlib import Path
 
 import pytest
 import torch
+from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.kernels.expected_counts import expected_and_label_counts, expected_counts
+from rss_agents.kernels.label_covariance import label_covariance
+from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
+from rss_agents.kernels.sample_classes import sample_classes
+from rss_agents.kernels.triton import label_covariance as triton_covariance
+from rss_agents.losses import metric_regression
+from rss_agents.training.config import DataConfig, TrainConfig
+from rss_agents.training.loop import update_once
+from rss_agents.training.setup import open_run
 from test_belief_kernels import SHAPES as BELIEF_SHAPES
 from test_belief_kernels import problem as belief_problem
 from test_kernels import SHAPES, problem
 from test_sample_classes import problem as sampling_problem
 
-from agents import metric_regression
-from agents.rss_config import RSSConfig
-from agents.train_config import DataConfig, TrainConfig
-from agents.training_loop import update_once
-from agents.training_run import open_run
 from rss_env.kernels import dispatch
 from rss_env.kernels.cell_rewards import cell_rewards
 from rss_env.kernels.class_counts import class_counts
-from rss_env.kernels.expected_counts import expected_and_label_counts, expected_counts
 from rss_env.kernels.gather_images import gather_images
-from rss_env.kernels.label_covariance import label_covariance
 from rss_env.kernels.label_table import label_table
-from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
-from rss_env.kernels.sample_classes import sample_classes
-from rss_env.kernels.triton import label_covariance as triton_covariance
 from rss_env.kernels.triton.label_table import label_table_triton
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
@@ -47,9 +47,9 @@ def strided(tensor: torch.Tensor) -> torch.Tensor:
 
 def both(kernel, *arguments, **options) -> tuple[torch.Tensor, torch.Tensor]:
     """What Triton says of input that is not contiguous, and the reference on the CPU."""
-    expected = kernel(*arguments, **options, implementation="reference")
+    expected = kernel(*arguments, **options, backend="reference")
     moved = [strided(a) if isinstance(a, torch.Tensor) else a for a in arguments]
-    found = kernel(*moved, **options, implementation="triton").cpu()
+    found = kernel(*moved, **options, backend="triton").cpu()
     assert found.dtype == expected.dtype
     assert found.shape == expected.shape
     return found, expected
@@ -71,7 +71,7 @@ def test_scoring_is_exact(name):
 
 def test_wide_tables_are_exact():
     labels, maps, index, mirrored = problem(3, 5, 3, 7, 11, 3, 5, 0.2)
-    table = label_table(labels, 5, 3, implementation="reference").int()
+    table = label_table(labels, 5, 3, backend="reference").int()
     assert label_table_triton(labels.to(DEVICE), 5, 3, torch.int32).cpu().equal(table)
     lookup = (maps, table, index, mirrored, 11)
     found, expected = both(class_counts, *lookup, 5)
@@ -96,8 +96,8 @@ def test_unchecked_classes_count_for_nothing():
             table = label_table(labels, 3, scale).to(DEVICE)
             lookup = (maps, table, index.to(DEVICE), mirrored.to(DEVICE), 8 // scale)
             weights = torch.ones(3, device=DEVICE)
-            assert class_counts(*lookup, 3, implementation="triton").sum() == 0
-            assert cell_rewards(*lookup, weights, implementation="triton").sum() == 0
+            assert class_counts(*lookup, 3, backend="triton").sum() == 0
+            assert cell_rewards(*lookup, weights, backend="triton").sum() == 0
 
 
 @pytest.mark.parametrize("repeats", [1, 3])
@@ -146,7 +146,7 @@ def test_pairwise_differences(name, dtype):
 def test_equal_maps_owe_nothing():
     maps = torch.zeros(2, 3, 5, dtype=torch.uint8, device=DEVICE)
     scores = torch.rand(2, 3, device=DEVICE)
-    found = pairwise_spatial_difference(scores, maps, implementation="triton")
+    found = pairwise_spatial_difference(scores, maps, backend="triton")
     assert not found.any()
 
 
@@ -164,11 +164,11 @@ def test_equal_maps_owe_nothing():
 def test_expected_counts_and_their_gradient(shape, offsets, dtype):
     probabilities, maps = belief_problem(*shape)
     leaf = probabilities.to(dtype).requires_grad_()
-    expected = expected_and_label_counts(leaf, maps, offsets, implementation="reference")
+    expected = expected_and_label_counts(leaf, maps, offsets, backend="reference")
     upstream = [torch.randn_like(part) for part in expected]
     torch.autograd.backward(expected, upstream)
     beliefs = strided(leaf.detach()).requires_grad_()
-    found = expected_and_label_counts(beliefs, strided(maps), offsets, implementation="triton")
+    found = expected_and_label_counts(beliefs, strided(maps), offsets, backend="triton")
     torch.autograd.backward(found, [strided(part) for part in upstream])
     for own, reference in zip(found, expected, strict=True):
         torch.testing.assert_close(own.detach().cpu(), reference.detach())
@@ -180,7 +180,7 @@ def test_gradient_of_expected_counts_is_that_of_finite_differences():
     probabilities, maps = belief_problem(1, 2, 5, 3)
     leaf, own = probabilities.double().to(DEVICE).requires_grad_(), maps.to(DEVICE)
     assert torch.autograd.gradcheck(
-        lambda beliefs: expected_counts(beliefs, own, (0, 2, 5), implementation="triton"), leaf
+        lambda beliefs: expected_counts(beliefs, own, (0, 2, 5), backend="triton"), leaf
     )
 
 
@@ -208,7 +208,7 @@ def test_covariances(shape, offsets, monkeypatch):
     torch.testing.assert_close(found, expected)
     on_device = [t.to(DEVICE) for t in (probabilities, maps, hit, everywhere)]
     found = label_covariance(
-        on_device[0], on_device[1], on_device[2], on_device[3], offsets, implementation="triton"
+        on_device[0], on_device[1], on_device[2], on_device[3], offsets, backend="triton"
     )
     most = float(expected.max())
     torch.testing.assert_close(found.cpu().double(), expected, rtol=1e-3, atol=1e-4 * most)
@@ -244,15 +244,15 @@ def learned(out: Path, device: str) -> list[tuple[float, float]]:
 
 
 def test_updates_are_those_of_the_cpu(tmp_path, monkeypatch):
-    """With what CUDA would take everywhere: a kernel's face in Triton, or else its reference."""
+    """With what CUDA would take everywhere: a kernel's backend in Triton, or else its reference."""
     monkeypatch.setattr(metric_regression, "_MOST_CELLS", 16)  # so that some cells stand for others
     expected = learned(tmp_path / "cpu", "cpu")
     if DEVICE == "cpu":
 
-        def as_on_cuda(implementation, tensor, faces=("numba",)):
-            if implementation != "auto" or not isinstance(tensor, torch.Tensor):
-                return dispatch.choose(implementation, tensor, faces)
-            return "triton" if "triton" in faces else "reference"
+        def as_on_cuda(backend, tensor, backends=("numba",)):
+            if backend != "auto" or not isinstance(tensor, torch.Tensor):
+                return dispatch.choose(backend, tensor, backends)
+            return "triton" if "triton" in backends else "reference"
 
         for name, module in list(sys.modules.items()):
             if name.startswith("rss_env.kernels.") and module is not dispatch:

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from rss_env import counter_random
+from rss_env.array_pool import ArrayPool
 from rss_env.errors import InputError
-from rss_env.kernels.array_pool import ArrayPool
 from rss_env.kernels.cell_rewards import action_rewards, cell_rewards
 from rss_env.kernels.class_counts import action_counts, class_counts
 from rss_env.kernels.gather_images import gather_arrays, gather_images
@@ -19,7 +19,7 @@ from rss_env.kernels.metric_scores import metric_scores
 from rss_env.kernels.narrow_classes import narrow_classes
 from rss_env.rewards import METRICS, score_counts
 
-FACES = ["numba", "reference"]
+COMPILED = ["numba", "reference"]
 SCALES = (6, 3, 1)
 
 
@@ -39,47 +39,45 @@ def arrays(tensors) -> Any:
     return [tensor.numpy() for tensor in tensors]
 
 
-@pytest.mark.parametrize("face", FACES)
+@pytest.mark.parametrize("backend", COMPILED)
 @pytest.mark.parametrize("groups", [1, 5])
-def test_flat_actions_are_counted_and_rewarded_as_their_parts(face, groups):
+def test_flat_actions_are_counted_and_rewarded_as_their_parts(backend, groups):
     _, tables, actions, index, mirrored = problem(groups, 1 if groups == 1 else 3)
     weights, columns = torch.rand(7), [18 // scale for scale in SCALES]
     parts = actions.split([table.shape[1] for table in tables], -1)
     each = list(zip(parts, tables, columns, strict=True))
-    counts = [class_counts(p, t, index, mirrored, c, 7, implementation=face) for p, t, c in each]
-    rewards = [
-        cell_rewards(p, t, index, mirrored, c, weights, implementation=face) for p, t, c in each
-    ]
-    got = action_counts(actions, tables, index, mirrored, columns, 7, implementation=face)
+    counts = [class_counts(p, t, index, mirrored, c, 7, backend=backend) for p, t, c in each]
+    rewards = [cell_rewards(p, t, index, mirrored, c, weights, backend=backend) for p, t, c in each]
+    got = action_counts(actions, tables, index, mirrored, columns, 7, backend=backend)
     assert got.equal(torch.stack(counts, 2))
     given = (actions, tables, index, mirrored, columns, weights)
-    assert action_rewards(*given, implementation=face).equal(torch.cat(rewards, -1))
+    assert action_rewards(*given, backend=backend).equal(torch.cat(rewards, -1))
 
 
-@pytest.mark.parametrize("face", FACES)
-def test_arrays_give_arrays_with_what_tensors_give(face):
+@pytest.mark.parametrize("backend", COMPILED)
+def test_arrays_give_arrays_with_what_tensors_give(backend):
     labels, tables, actions, index, mirrored = problem()
     columns, pixels = [18 // scale for scale in SCALES], torch.full((4, 7), 40)
     tensors = (actions, tables, index, mirrored)
     rows, flips = arrays((index, mirrored))
     as_arrays = (actions.numpy(), arrays(tables), rows, flips)
-    counts = action_counts(*tensors, columns, 7, implementation=face)
-    got = action_counts(*as_arrays, columns, 7, implementation=face)
+    counts = action_counts(*tensors, columns, 7, backend=backend)
+    got = action_counts(*as_arrays, columns, 7, backend=backend)
     pairs = [(counts, got)]
     scores = [
-        metric_scores("miou", *given, implementation=face)
+        metric_scores("miou", *given, backend=backend)
         for given in cast(list[Any], [(counts, pixels, index), arrays((counts, pixels, index))])
     ]
     pairs.append((scores[0], scores[1]))
     rewards = [
         action_rewards(*given, columns, torch.rand(7, generator=torch.Generator().manual_seed(0)),
-                       implementation=face)
+                       backend=backend)
         for given in (tensors, as_arrays)
     ]  # fmt: skip
     pairs.append((rewards[0], rewards[1]))
     images = [
-        gather_images(torch.from_numpy(labels), index, mirrored, 2, implementation=face),
-        gather_images(labels, rows, flips, 2, implementation=face),
+        gather_images(torch.from_numpy(labels), index, mirrored, 2, backend=backend),
+        gather_images(labels, rows, flips, 2, backend=backend),
     ]
     pairs.append((images[0], images[1]))
     for tensor, array in pairs:
@@ -121,8 +119,8 @@ def test_scores_are_those_of_the_definition(metric):
         index = torch.tensor([0, 3, 1, 4])
         right, predicted = counts.unbind(3)
         expected = score_counts(metric, right, predicted, pixels[index][:, None, None])
-        for face in FACES:
-            scores = metric_scores(metric, counts, pixels, index, implementation=face)
+        for backend in COMPILED:
+            scores = metric_scores(metric, counts, pixels, index, backend=backend)
             assert scores.dtype == torch.float32
             assert scores.equal(expected)
         assert expected[0].eq(0).all()
@@ -131,15 +129,15 @@ def test_scores_are_those_of_the_definition(metric):
         metric_scores("iou", counts, pixels, index)
 
 
-@pytest.mark.parametrize("face", ["auto", *FACES])
+@pytest.mark.parametrize("backend", ["auto", *COMPILED])
 @pytest.mark.parametrize("dtype", [np.int64, np.int32, np.uint8, np.int16, np.uint64])
-def test_narrowing_keeps_classes_and_finds_others(face, dtype):
-    if face == "numba" and dtype in (np.int16, np.uint64):
+def test_narrowing_keeps_classes_and_finds_others(backend, dtype):
+    if backend == "numba" and dtype in (np.int16, np.uint64):
         pytest.skip("left to NumPy")
     random = np.random.default_rng(0)
     actions = random.integers(0, 9, (3, 40)).astype(dtype)
     for given in (actions, actions[:, ::2], actions.reshape(3, 5, 8), actions[:1], actions[:0]):
-        classes, legal = narrow_classes(given, 9, implementation=face)
+        classes, legal = narrow_classes(given, 9, backend=backend)
         assert legal is True
         assert classes.dtype == np.uint8
         np.testing.assert_array_equal(classes, given)
@@ -148,9 +146,9 @@ def test_narrowing_keeps_classes_and_finds_others(face, dtype):
         if np.iinfo(dtype).min <= bad <= np.iinfo(dtype).max:
             wrong = actions.copy()
             wrong[2, 39] = bad
-            assert narrow_classes(wrong, 9, implementation=face)[1] is False
-    with pytest.raises(InputError, match="unknown implementation 'triton'"):
-        narrow_classes(actions, 9, implementation="triton")
+            assert narrow_classes(wrong, 9, backend=backend)[1] is False
+    with pytest.raises(InputError, match="unknown backend 'triton'"):
+        narrow_classes(actions, 9, backend="triton")
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4])
@@ -162,7 +160,7 @@ def test_images_of_any_depth_are_flipped(depth, width):
     given = (images.numpy(), index.numpy(), mirrored.numpy())
     batch = gather_arrays(*given, 2, into)
     assert batch is into
-    expected = gather_images(images, index, mirrored, 2, implementation="reference")
+    expected = gather_images(images, index, mirrored, 2, backend="reference")
     np.testing.assert_array_equal(batch, expected.numpy())
 
 

@@ -1,4 +1,4 @@
-"""Kernels of what is believed of labels: faces compared, and both against enumeration."""
+"""Kernels of what is believed of labels: backends compared, and both against enumeration."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ import itertools
 
 import pytest
 import torch
-
-from rss_env.kernels.advantage_map import advantage_map
-from rss_env.kernels.cell_uncertainty import cell_uncertainty
-from rss_env.kernels.expected_counts import expected_and_label_counts, expected_counts
-from rss_env.kernels.label_covariance import label_covariance
-from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
+from rss_agents.kernels.advantage_map import advantage_map
+from rss_agents.kernels.cell_uncertainty import cell_uncertainty
+from rss_agents.kernels.expected_counts import expected_and_label_counts, expected_counts
+from rss_agents.kernels.label_covariance import label_covariance
+from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
 
 # images, members, cells, classes
 SHAPES = {
@@ -43,11 +42,9 @@ def test_expected_counts_agree_forward_and_backward(name, dtype):
     offsets = scales_of(maps.shape[2])
     upstream = torch.randn(*maps.shape[:2], len(offsets) - 1, probabilities.shape[1])
     results = []
-    for implementation in ("reference", "numba"):
+    for backend in ("reference", "numba"):
         leaf = probabilities.to(dtype).requires_grad_()
-        right, labelled = expected_and_label_counts(
-            leaf, maps, offsets, implementation=implementation
-        )
+        right, labelled = expected_and_label_counts(leaf, maps, offsets, backend=backend)
         ((right * upstream).sum() + (labelled * upstream[:, 0].square()).sum()).backward()
         results.append((right.detach(), labelled.detach(), leaf.grad))
     for reference, found in zip(*results, strict=True):
@@ -70,7 +67,7 @@ def test_expected_counts_of_maps_that_are_not_contiguous():
     probabilities, maps = problem(3, 6, 700, 5)
     turned = maps.transpose(1, 2).contiguous().transpose(1, 2)
     rates = probabilities.transpose(1, 2).contiguous().transpose(1, 2)
-    expected = expected_counts(probabilities, maps, (0, 100, 700), implementation="reference")
+    expected = expected_counts(probabilities, maps, (0, 100, 700), backend="reference")
     torch.testing.assert_close(expected_counts(rates, turned, (0, 100, 700)), expected)
 
 
@@ -90,15 +87,15 @@ def test_covariance_faces_agree(name, most):
     shape = (*maps.shape[:2], len(offsets) - 1, probabilities.shape[1])
     hit, everywhere = torch.rand(2, *shape).unbind()
     reference, found = (
-        label_covariance(probabilities, maps, hit, everywhere, offsets, implementation=i)
+        label_covariance(probabilities, maps, hit, everywhere, offsets, backend=i)
         for i in ("reference", "numba")
     )
     torch.testing.assert_close(found, reference, rtol=1e-3, atol=1e-4 * float(reference.max()))
 
 
-@pytest.mark.parametrize("implementation", ["reference", "numba"])
+@pytest.mark.parametrize("backend", ["reference", "numba"])
 @pytest.mark.parametrize("name", SHAPES)
-def test_covariance_of_cells_that_stand_for_all(name, implementation):
+def test_covariance_of_cells_that_stand_for_all(name, backend):
     """Some twice, some not at all, and most for several."""
     probabilities, maps = problem(*SHAPES[name])
     scales = scales_of(maps.shape[2])
@@ -115,25 +112,23 @@ def test_covariance_of_cells_that_stand_for_all(name, implementation):
         offsets.append(offsets[-1] + 2 * (b - a) // 3 + 1)
     hit, other = torch.rand(2, *maps.shape[:2], len(scales) - 1, probabilities.shape[1]).unbind()
     found = label_covariance(
-        probabilities, maps, hit, other, offsets, cells, counts, implementation=implementation
+        probabilities, maps, hit, other, offsets, cells, counts, backend=backend
     )
     rows = torch.arange(len(maps))[:, None]
     chosen = probabilities.transpose(1, 2)[rows, cells] * counts[..., None]
     drawn = maps.transpose(1, 2)[rows, cells]
-    expected = label_covariance(
-        chosen.mT, drawn.mT, hit, other, offsets, implementation="reference"
-    )
+    expected = label_covariance(chosen.mT, drawn.mT, hit, other, offsets, backend="reference")
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-4 * float(expected.max()))
 
 
-@pytest.mark.parametrize("implementation", ["reference", "numba"])
-def test_maps_may_lie_in_a_table(implementation):
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_maps_may_lie_in_a_table(backend):
     probabilities, maps = problem(2, 4, 9, 3)
     table, rows = torch.randint(0, 3, (30, 9), dtype=torch.uint8), torch.randperm(30)[:8].view(2, 4)
     table[rows] = maps
     hit, other = torch.rand(2, 2, 4, 2, 3).unbind()
     sample = ((0, 2, 5), torch.tensor([[0, 1, 3, 5, 8]] * 2), torch.rand(2, 5))
-    options = {"implementation": implementation}
+    options = {"backend": backend}
     own = label_covariance(probabilities, table, hit, other, *sample, rows, **options)
     assert own.equal(label_covariance(probabilities, maps, hit, other, *sample, **options))
     results = []
@@ -159,14 +154,14 @@ def test_uncertainty_of_cells_is_the_variance_of_their_labels(name, dtype):
             chance = probabilities[:, c, start:stop]
             expected[:, start:stop] += weights[:, s, c, None] * chance * (1 - chance)
     turned = probabilities.transpose(1, 2).contiguous().transpose(1, 2)
-    for implementation in ("reference", "numba"):
-        found = cell_uncertainty(turned, weights, offsets, implementation=implementation)
+    for backend in ("reference", "numba"):
+        found = cell_uncertainty(turned, weights, offsets, backend=backend)
         assert found.dtype == dtype
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("implementation", ["reference", "numba"])
-def test_covariance_equals_that_of_all_labels(implementation):
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_covariance_equals_that_of_all_labels(backend):
     """Three cells of three classes: every label there can be, weighed by its probability."""
     probabilities, maps = problem(1, 4, 3, 3, seed=2)
     hit, everywhere = torch.rand(2, 1, 4, 3).unbind()
@@ -184,13 +179,13 @@ def test_covariance_equals_that_of_all_labels(implementation):
         hit[:, :, None],
         everywhere[:, :, None],
         (0, 3),
-        implementation=implementation,
+        backend=backend,
     )
     torch.testing.assert_close(found[0, 0], second - mean[:, None] * mean, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("implementation", ["reference", "numba"])
-def test_a_cell_that_stands_for_three_counts_three_times(implementation):
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_a_cell_that_stands_for_three_counts_three_times(backend):
     probabilities, maps = problem(2, 4, 7, 3)
     hit, everywhere = torch.rand(2, 2, 4, 1, 3).unbind()
     counts = torch.tensor([1, 3, 1, 2, 1, 1, 3])
@@ -198,11 +193,9 @@ def test_a_cell_that_stands_for_three_counts_three_times(implementation):
         probabilities.repeat_interleave(counts, 2),
         maps.repeat_interleave(counts, 2),
         *(hit, everywhere, (0, 12)),
-        implementation="reference",
+        backend="reference",
     )
-    found = label_covariance(
-        probabilities * counts, maps, hit, everywhere, (0, 7), implementation=implementation
-    )
+    found = label_covariance(probabilities * counts, maps, hit, everywhere, (0, 7), backend=backend)
     torch.testing.assert_close(found, repeated)
 
 
@@ -213,7 +206,7 @@ def test_pairwise_difference_faces_agree(name, dtype):
     maps[0, 1] = maps[0, 0]  # a pair of equal maps
     scores = torch.rand(maps.shape[:2], dtype=dtype)
     reference, found = (
-        pairwise_spatial_difference(scores, maps, implementation=i) for i in ("reference", "numba")
+        pairwise_spatial_difference(scores, maps, backend=i) for i in ("reference", "numba")
     )
     assert found.dtype == dtype
     torch.testing.assert_close(found, reference)
@@ -223,7 +216,7 @@ def test_pairwise_difference_of_maps_that_are_not_contiguous():
     _, maps = problem(3, 4, 35, 3)
     scores = torch.rand(3, 4)
     turned = maps.transpose(1, 2).contiguous().transpose(1, 2)
-    expected = pairwise_spatial_difference(scores, maps, implementation="reference")
+    expected = pairwise_spatial_difference(scores, maps, backend="reference")
     torch.testing.assert_close(pairwise_spatial_difference(scores, turned), expected)
 
 
@@ -236,9 +229,7 @@ def test_advantage_map_is_the_gradient_of_the_gains(name, dtype):
     leaf = probabilities.to(dtype).log().requires_grad_()
     gains = (advantages * leaf.gather(1, maps.long())).sum()
     expected = torch.autograd.grad(gains, leaf)[0]
-    for implementation in ("reference", "numba"):
-        found = advantage_map(
-            advantages, turned, probabilities.shape[1], implementation=implementation
-        )
+    for backend in ("reference", "numba"):
+        found = advantage_map(advantages, turned, probabilities.shape[1], backend=backend)
         assert found.dtype == dtype
         torch.testing.assert_close(found, expected)

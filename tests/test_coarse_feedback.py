@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from agents.coarse_feedback import scores_from_order, scores_from_ratings
+from rss_agents.losses.coarse_feedback import scores_from_order, scores_from_ratings
 
 
 def test_scores_from_order_keep_the_order_and_the_spread():

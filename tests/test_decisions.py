@@ -6,12 +6,11 @@ import itertools
 
 import pytest
 import torch
-
-from agents.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
-from agents.decisions import MetricDecision
-from agents.policies import build_network
-from agents.score_models import class_values
-from agents.tiny_unet import TINY_UNET
+from rss_agents.losses.score_models import class_values
+from rss_agents.networks.build import build_network
+from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
+from rss_agents.networks.decisions import MetricDecision
+from rss_agents.networks.tiny_unet import TINY_UNET
 
 METRICS = ["miou", "dice", "mean_accuracy", "pixel_accuracy"]
 

@@ -13,9 +13,9 @@ from unittest.mock import patch
 import gymnasium as gym
 import pytest
 import tyro
+from rss_agents.training.config import TrainConfig
 from torch.distributed.run import get_args_parser
 
-from agents.train_config import TrainConfig
 from rss_env.datasets import DATASETS
 from rss_env.rewards import CLASS_METRICS
 
@@ -92,9 +92,9 @@ def check_make(arguments: list[str]) -> None:
 
 def check_torchrun(arguments: list[str]) -> None:
     """A launcher and a training that both understand their options."""
-    split = arguments.index("agents.train")
+    split = arguments.index("rss_agents.train")
     assert arguments[split - 1] == "-m"
-    get_args_parser().parse_args([*arguments[: split - 1], "-m", "agents.train"])
+    get_args_parser().parse_args([*arguments[: split - 1], "-m", "rss_agents.train"])
     tyro.cli(TrainConfig, args=arguments[split + 1 :])
 
 
@@ -124,11 +124,11 @@ def test_both_ways_to_start_several_processes_are_shown():
 
 
 PROGRAMS = {
-    "rss-train": "agents.train",
-    "rss-eval": "agents.evaluate",
-    "rss-predict": "agents.predict",
-    "rss-data": "agents.data",
-    "rss-export": "agents.export",
+    "rss-train": "rss_agents.train",
+    "rss-eval": "rss_agents.evaluate",
+    "rss-predict": "rss_agents.predict",
+    "rss-data": "rss_agents.data",
+    "rss-export": "rss_agents.export",
 }
 SHORTER = shlex.split(
     "--updates 2 --eval-every 2 --num-images 2 --group-size 2 --image-size 16 --scales 8 4"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from rss_agents.kernels.expected_scores import class_ratio_slopes, class_ratios, expected_scores
 
-from rss_env.kernels.expected_scores import class_ratio_slopes, class_ratios, expected_scores
 from rss_env.rewards import METRICS
 
 EACH_METRIC = pytest.mark.parametrize("metric", METRICS)
@@ -31,11 +31,9 @@ def problem(classes=4, dtype=torch.float64):
 def test_faces_agree_on_scores_slopes_and_gradients(classes, dtype, metric):
     right, predicted, labelled = problem(classes, dtype)
     results = []
-    for implementation in ("reference", "numba"):
+    for backend in ("reference", "numba"):
         leaves = right.clone().requires_grad_(), labelled.clone().requires_grad_()
-        scores, *slopes = expected_scores(
-            leaves[0], predicted, leaves[1], metric, implementation=implementation
-        )
+        scores, *slopes = expected_scores(leaves[0], predicted, leaves[1], metric, backend=backend)
         upstream = torch.randn(scores.shape, generator=torch.Generator().manual_seed(0))
         (scores * upstream).sum().backward()
         assert not any(slope.requires_grad for slope in slopes)
@@ -46,14 +44,14 @@ def test_faces_agree_on_scores_slopes_and_gradients(classes, dtype, metric):
 
 
 @EACH_METRIC
-@pytest.mark.parametrize("implementation", ["reference", "numba"])
-def test_gradients_are_those_of_finite_differences(metric, implementation):
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_gradients_are_those_of_finite_differences(metric, backend):
     right, predicted, labelled = problem()
     right = right * 0.9 + 0.01 * (labelled[:, None] > 0)
     labelled = labelled + 0.1  # away from the corner at nothing
     leaves = right.requires_grad_(), labelled.requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda r, n: expected_scores(r, predicted, n, metric, implementation=implementation)[0],
+        lambda r, n: expected_scores(r, predicted, n, metric, backend=backend)[0],
         leaves,
     )
 

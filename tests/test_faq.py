@@ -21,16 +21,16 @@ import torch
 from conftest import write_sample
 from gymnasium.envs import registration
 from PIL import Image
+from rss_agents.command_line import DataConfig
+from rss_agents.live.serving import PageConfig, free_port
+from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
+from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.ratings.person import PersonScorer
+from rss_agents.training.config import TrainConfig
+from rss_agents.training.resume import resumed_config
+from rss_agents.training.setup import open_run
+from rss_agents.training.states import RunStates
 
-from agents.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
-from agents.command_line import DataConfig
-from agents.live.person import PersonScorer
-from agents.live.serving import PageConfig, free_port
-from agents.policies import SegmentationNetwork
-from agents.resuming import resumed_config
-from agents.run_states import RunStates
-from agents.train_config import TrainConfig
-from agents.training_run import open_run
 from rss_env import ActionError, InputError
 from rss_env.datasets import open_dataset
 from rss_env.datasets.decoding import LabelRule

@@ -16,17 +16,16 @@ from typing import Any
 import pytest
 import torch
 from conftest import Tally, effort
+from rss_agents import files, train
+from rss_agents.algorithms.rss import RSSLearner
+from rss_agents.training.logging import MetricsLog
+from rss_agents.training.states import RunStates
 from safetensors.torch import load_file
 from test_resume import assert_alike, start
 from test_training import TINY
 
-from agents import files, train
-from agents.report import MetricsLog
-from agents.rss import RSSLearner
-from agents.run_states import RunStates
-
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["agents.train", "agents.training_loop", "test_resume"])
+PROCESSES.set_forkserver_preload(["rss_agents.train", "rss_agents.training.loop", "test_resume"])
 RUN = [*TINY, "--updates", "6", "--eval-every", "2", "--save-every", "1"]
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -17,11 +17,16 @@ import torch
 from fuzzing import Planted, fuzz, harmless, memory_limit, mutated, refused
 from hypothesis import strategies as st
 from PIL import Image
+from rss_agents import predict
+from rss_agents.networks.build import build_network, split_name
+from rss_agents.networks.checkpoint import (
+    FILE_NAME,
+    NetworkDescription,
+    load_checkpoint,
+    save_checkpoint,
+)
 from safetensors.torch import save, save_file
 
-from agents import predict
-from agents.checkpoint import FILE_NAME, NetworkDescription, load_checkpoint, save_checkpoint
-from agents.policies import build_network, split_name
 from rss_env.datasets.base import voc_palette
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -13,10 +13,9 @@ import torch
 from conftest import Tally
 from fuzzing import fuzz, harmless, mutated, refused
 from hypothesis import strategies as st
-
-from agents.resuming import read_config
-from agents.saved_state import read_state, write_state
-from agents.train_config import TrainConfig
+from rss_agents.training.config import TrainConfig
+from rss_agents.training.resume import read_config
+from rss_agents.training.states import read_state, write_state
 
 STATE = {"update": 3, "network": {"w": torch.arange(6.0), "b": torch.ones(2)}, "rows": [(1, None)]}
 VALUES = st.recursive(

@@ -56,14 +56,12 @@ def counts_by_loop(labels, maps, index, mirrored, columns, scale, classes):
 
 
 @pytest.mark.parametrize("name", SHAPES)
-@pytest.mark.parametrize("implementation", ["reference", "numba"])
-def test_counts_equal_the_definition(name, implementation):
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_counts_equal_the_definition(name, backend):
     _, _, _, _, columns, scale, classes, _ = SHAPES[name]
     labels, maps, index, mirrored = problem(*SHAPES[name])
-    table = label_table(labels, classes, scale, implementation=implementation)
-    counts = class_counts(
-        maps, table, index, mirrored, columns, classes, implementation=implementation
-    )
+    table = label_table(labels, classes, scale, backend=backend)
+    counts = class_counts(maps, table, index, mirrored, columns, classes, backend=backend)
     expected = counts_by_loop(labels, maps, index, mirrored, columns, scale, classes)
     assert counts.dtype == torch.int32
     np.testing.assert_array_equal(counts.numpy(), expected)
@@ -73,16 +71,14 @@ def test_counts_equal_the_definition(name, implementation):
 def test_faces_agree(name):
     _, _, _, _, columns, scale, classes, _ = SHAPES[name]
     labels, maps, index, mirrored = problem(*SHAPES[name], seed=1)
-    tables = [label_table(labels, classes, scale, implementation=i) for i in ("reference", "numba")]
+    tables = [label_table(labels, classes, scale, backend=i) for i in ("reference", "numba")]
     assert tables[0].dtype == tables[1].dtype
     torch.testing.assert_close(tables[0], tables[1], rtol=0, atol=0)
     weights = torch.rand(classes)
     arguments = (maps, tables[0], index, mirrored, columns)
-    rewards = [cell_rewards(*arguments, weights, implementation=i) for i in ("reference", "numba")]
+    rewards = [cell_rewards(*arguments, weights, backend=i) for i in ("reference", "numba")]
     torch.testing.assert_close(rewards[0], rewards[1], rtol=1e-6, atol=0)
-    batches = [
-        gather_images(labels, index, mirrored, 3, implementation=i) for i in ("reference", "numba")
-    ]
+    batches = [gather_images(labels, index, mirrored, 3, backend=i) for i in ("reference", "numba")]
     torch.testing.assert_close(batches[0], batches[1], rtol=0, atol=0)
 
 
@@ -98,7 +94,7 @@ def test_counts_agree_on_any_shape(
     labels, maps, index, mirrored = problem(*shape, seed=seed)
     table = label_table(labels, classes, scale)
     results = [
-        class_counts(maps, table, index, mirrored, columns, classes, implementation=i)
+        class_counts(maps, table, index, mirrored, columns, classes, backend=i)
         for i in ("reference", "numba")
     ]
     torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
@@ -161,10 +157,10 @@ def test_large_cells_do_not_overflow():
     assert count_dtype(181) == torch.int16
     assert count_dtype(182) == torch.int32
     labels = torch.zeros(1, 256, 256, dtype=torch.uint8)
-    for implementation in ("reference", "numba"):
-        of_one = label_table(labels, 2, 256, implementation=implementation)
+    for backend in ("reference", "numba"):
+        of_one = label_table(labels, 2, 256, backend=backend)
         assert of_one[0, 0].tolist() == [65536, 0, 65536]
-        of_many = label_table(labels, 2, 16, implementation=implementation)
+        of_many = label_table(labels, 2, 16, backend=backend)
         assert (of_many == torch.tensor([256, 0, 256])).all()
     of_bytes = label_table(labels[:, :240, :240], 2, 15)
     assert of_bytes.dtype == torch.uint8
@@ -182,4 +178,4 @@ def test_unknown_implementation_is_refused():
     labels, maps, index, mirrored = problem(1, 1, 1, 2, 2, 2, 2, 0.0)
     table = label_table(labels, 2, 2)
     with pytest.raises(InputError, match="valid: auto, reference, numba"):
-        class_counts(maps, table, index, mirrored, 2, 2, implementation="cuda")
+        class_counts(maps, table, index, mirrored, 2, 2, backend="cuda")

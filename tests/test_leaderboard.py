@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import tyro
+from rss_agents.algorithms.registry import acts_at_one_scale
+from rss_agents.training.config import TrainConfig
 
-from agents.algorithms import acts_at_one_scale
-from agents.train_config import TrainConfig
 from benchmarks import leaderboard
 from benchmarks.leaderboard import (
     QUERIES_PER_UPDATE,

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rss_agents.command_line import DataConfig
 
-from agents.command_line import DataConfig
 from benchmarks.learning.__main__ import LearningConfig, compare
 from benchmarks.learning.bootstrap import paired_ratio_interval
 from benchmarks.learning.runs import Run

@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rss_agents.live.charts import COLOURS
+from rss_agents.live.serving import PageConfig, free_port
+from rss_agents.live.watch import main as watch
 
-from agents.live.charts import COLOURS
-from agents.live.serving import PageConfig, free_port
-from agents.live.watch import main as watch
 from rss_env.errors import InputError
 
 ROOT = Path(__file__).parents[1]
@@ -132,9 +132,9 @@ def test_a_curve_moves_during_a_live_run(tmp_path, programs, page):
     out = tmp_path / "runs" / "a<b>run"
     out.parent.mkdir()
     training = programs(
-        "agents.train", *SMALL, "--updates", "400", "--eval-every", "20", "--out", str(out)
+        "rss_agents.train", *SMALL, "--updates", "400", "--eval-every", "20", "--out", str(out)
     )
-    show(page, programs("agents.live.watch", str(out.parent), "--port", "0", "--no-browser"))
+    show(page, programs("rss_agents.live.watch", str(out.parent), "--port", "0", "--no-browser"))
     line = f'[data-testid="score"] path[stroke="{COLOURS[0]}"][fill="none"]'
     page.wait_for_selector(line, state="attached")
     at_first = page.locator(line).first.get_attribute("d")
@@ -178,7 +178,7 @@ def test_a_curve_moves_during_a_live_run(tmp_path, programs, page):
 def test_three_maps_are_rated_and_the_ratings_are_on_the_disk(tmp_path, programs, page):
     out = tmp_path / "run"
     rating = programs(
-        *("agents.live.rate", *SMALL, "--updates", "2", "--eval-every", "1"),
+        *("rss_agents.live.rate", *SMALL, "--updates", "2", "--eval-every", "1"),
         *("--out", str(out), "--port", "0", "--no-browser"),
     )
     show(page, rating)
@@ -212,7 +212,7 @@ def test_three_maps_are_rated_and_the_ratings_are_on_the_disk(tmp_path, programs
 def test_an_error_of_the_training_ends_the_command(tmp_path, programs):
     pytest.importorskip("nicegui")
     arguments = ("--out", str(tmp_path / "run"), "--env", "RSS/Folder-ImageReward-v0")
-    rating = programs("agents.live.rate", *arguments, "--port", "0", "--no-browser")
+    rating = programs("rss_agents.live.rate", *arguments, "--port", "0", "--no-browser")
     said = rating.communicate(timeout=120)[1]
     assert rating.returncode == 2
     assert "rss-rate: error: Folder needs" in said
@@ -221,7 +221,7 @@ def test_an_error_of_the_training_ends_the_command(tmp_path, programs):
 
 def test_other_names_of_this_machine_are_refused(tmp_path, programs):
     pytest.importorskip("nicegui")
-    url = address(programs("agents.live.watch", str(tmp_path), "--port", "0", "--no-browser"))
+    url = address(programs("rss_agents.live.watch", str(tmp_path), "--port", "0", "--no-browser"))
     wait_for(url)
     assert status_of(url, "somewhere.example") == 400
 

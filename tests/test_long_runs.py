@@ -18,12 +18,12 @@ import psutil
 import pytest
 import torch
 from conftest import Tally, effort
+from rss_agents.command_line import DataConfig
+from rss_agents.training.config import TrainConfig
+from rss_agents.training.loop import update_once
+from rss_agents.training.setup import open_run
 from small_environments import actions_for, make
 
-from agents.command_line import DataConfig
-from agents.train_config import TrainConfig
-from agents.training_loop import update_once
-from agents.training_run import open_run
 from rss_env.array_cache import cached_array
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.timeout(effort(150, 900))]

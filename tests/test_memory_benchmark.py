@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from rss_agents.networks.build import build_network
+from rss_agents.networks.segmentation_network import SegmentationNetwork
 from torch import nn
 
-from agents.policies import SegmentationNetwork, build_network
 from benchmarks.memory.computed import computed_peak, footprint, kept_for_backward
 from benchmarks.memory.measured import allocated_peak, measured_tensors
 

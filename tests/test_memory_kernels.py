@@ -1,16 +1,16 @@
-"""Small kernels of the memory and of samples: faces compared, and both against enumeration."""
+"""Small kernels of the memory and of samples: backends compared, and both against enumeration."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from rss_agents.kernels.hash_images import hash_images
+from rss_agents.kernels.map_counts import map_counts
+from rss_agents.kernels.systematic_sample import sample_offsets, systematic_sample
 
-from rss_env.kernels.hash_images import hash_images
-from rss_env.kernels.map_counts import map_counts
 from rss_env.kernels.mirror_cells import mirror_cells
-from rss_env.kernels.systematic_sample import sample_offsets, systematic_sample
 
-EACH_FACE = pytest.mark.parametrize("implementation", ["reference", "numba"])
+EACH_FACE = pytest.mark.parametrize("backend", ["reference", "numba"])
 
 # images, offsets, most
 SHAPES = {
@@ -32,7 +32,7 @@ def test_faces_agree(name, certain, dtype):
     importance[torch.rand(importance.shape, generator=generator) < certain] = 0
     starts = torch.rand(images, len(offsets) - 1, generator=generator)
     (cells, counts), found = (
-        systematic_sample(importance, starts, offsets, most, implementation=i)
+        systematic_sample(importance, starts, offsets, most, backend=i)
         for i in ("reference", "numba")
     )
     assert cells.shape == (images, sample_offsets(offsets, most)[-1])
@@ -42,13 +42,13 @@ def test_faces_agree(name, certain, dtype):
 
 
 @EACH_FACE
-def test_sums_over_a_sample_are_right_on_average(implementation):
+def test_sums_over_a_sample_are_right_on_average(backend):
     """Over all starts, of which there are as many as matter here, every cell counts once."""
     importance = torch.tensor([[4.0, 1.0, 0.0, 2.0, 3.0, 0.0, 5.0]], dtype=torch.float64)
     number = 20_000
     starts = ((torch.arange(number) + 0.5) / number).double()[:, None]
     cells, counts = systematic_sample(
-        importance.expand(number, -1), starts, (0, 7), 3, implementation=implementation
+        importance.expand(number, -1), starts, (0, 7), 3, backend=backend
     )
     totals = torch.zeros(7, dtype=torch.float64).index_add(0, cells.flatten(), counts.flatten())
     torch.testing.assert_close(
@@ -59,10 +59,10 @@ def test_sums_over_a_sample_are_right_on_average(implementation):
 
 @EACH_FACE
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (2, 5, 4, 3)])
-def test_hashes_are_weighted_sums_modulo_two_to_the_64(shape, implementation):
+def test_hashes_are_weighted_sums_modulo_two_to_the_64(shape, backend):
     images = torch.randint(0, 256, shape, dtype=torch.uint8)
     weights = torch.randint(-(2**62), 2**62, (2, images[0].numel()))
-    found = hash_images(images, weights, implementation=implementation)
+    found = hash_images(images, weights, backend=backend)
     for image, own in zip(images, found.tolist(), strict=True):
         for row, number in zip(weights.tolist(), own, strict=True):
             total = sum(a * b for a, b in zip(image.flatten().tolist(), row, strict=True))
@@ -72,11 +72,11 @@ def test_hashes_are_weighted_sums_modulo_two_to_the_64(shape, implementation):
 @EACH_FACE
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
 @pytest.mark.parametrize("shape", [(), (1,), (3,), (2, 4)])
-def test_grids_are_mirrored_row_by_row(shape, dtype, implementation):
+def test_grids_are_mirrored_row_by_row(shape, dtype, backend):
     values = torch.randint(0, 200, (3, *shape, 12 + 35)).to(dtype)
     mirrored = torch.tensor([True, False, True])
     turned = values.movedim(-1, 0).contiguous().movedim(0, -1)
-    found = mirror_cells(turned, mirrored, (4, 7), (0, 12, 47), implementation=implementation)
+    found = mirror_cells(turned, mirrored, (4, 7), (0, 12, 47), backend=backend)
     coarse = found[..., :12].unflatten(-1, (3, 4)), values[..., :12].unflatten(-1, (3, 4))
     fine = found[..., 12:].unflatten(-1, (5, 7)), values[..., 12:].unflatten(-1, (5, 7))
     for own, given in (coarse, fine):
@@ -86,9 +86,9 @@ def test_grids_are_mirrored_row_by_row(shape, dtype, implementation):
 
 @EACH_FACE
 @pytest.mark.parametrize("classes", [2, 19, 60])
-def test_cells_of_each_class_are_counted(classes, implementation):
+def test_cells_of_each_class_are_counted(classes, backend):
     maps = torch.randint(0, classes, (3, 2, 90), dtype=torch.uint8)
-    found = map_counts(maps, (0, 7, 90), classes, implementation=implementation)
+    found = map_counts(maps, (0, 7, 90), classes, backend=backend)
     for s, part in enumerate((maps[..., :7], maps[..., 7:])):
         expected = torch.nn.functional.one_hot(part.long(), classes).sum(2)
         assert found[:, :, s].equal(expected.float())

@@ -15,13 +15,12 @@ import numpy as np
 import pytest
 import small_environments
 import torch
+from rss_agents.algorithms.rss import RSSLearner
+from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.networks.tiny_unet import TinyUNet
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-
-from agents.policies import SegmentationNetwork
-from agents.rss import RSSLearner
-from agents.rss_config import RSSConfig
-from agents.tiny_unet import TinyUNet
 
 # Operators whose result, or its shape, the host has to be told.
 WAITING = """

@@ -8,11 +8,11 @@ import gymnasium as gym
 import pytest
 import torch
 import torch.nn.functional as F
+from rss_agents.algorithms.rss import RSSLearner
+from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.losses.cross_entropy import coarsened_cross_entropy
+from rss_agents.networks.build import build_network
 
-from agents.objectives import coarsened_cross_entropy
-from agents.policies import build_network
-from agents.rss import RSSLearner
-from agents.rss_config import RSSConfig
 from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from rss_agents.kernels.pool_cells import pool_cells
 
 from rss_env.action_maps import ActionMapGeometry
-from rss_env.kernels.pool_cells import pool_cells
 
 # images, classes, rows and columns of values, their stride, scales
 SHAPES = {
@@ -30,12 +30,12 @@ def problem(name):
     return values, scales, stride, mirrored
 
 
-@pytest.mark.parametrize("implementation", ["reference", "numba"])
+@pytest.mark.parametrize("backend", ["reference", "numba"])
 @EACH_SHAPE
-def test_values_are_means_over_cells(name, implementation):
+def test_values_are_means_over_cells(name, backend):
     """From scratch: each value stands for the pixels of its stride."""
     values, scales, stride, mirrored = problem(name)
-    found = pool_cells(values, scales, stride, mirrored, implementation=implementation)
+    found = pool_cells(values, scales, stride, mirrored, backend=backend)
     pixels = values.repeat_interleave(stride, 2).repeat_interleave(stride, 3)
     pixels = torch.stack(
         [own.flip(2) if flip else own for own, flip in zip(pixels, mirrored, strict=True)]
@@ -51,9 +51,9 @@ def test_values_are_means_over_cells(name, implementation):
 def test_faces_agree_forward_and_backward(name, layout):
     values, scales, stride, mirrored = problem(name)
     results = []
-    for implementation in ("reference", "numba"):
+    for backend in ("reference", "numba"):
         leaf = values.to(memory_format=layout).requires_grad_()
-        found = pool_cells(leaf, scales, stride, mirrored, implementation=implementation)
+        found = pool_cells(leaf, scales, stride, mirrored, backend=backend)
         upstream = torch.randn(found.shape, generator=torch.Generator().manual_seed(1))
         found.backward(upstream)
         results.append((found.detach(), leaf.grad))

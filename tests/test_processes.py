@@ -13,15 +13,20 @@ import numba
 import pytest
 import torch
 import torch.distributed as dist
+from rss_agents.algorithms.policy_gradients import BaselineConfig
+from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.command_line import DataConfig
+from rss_agents.training.config import TrainConfig
+from rss_agents.training.loop import update_once
+from rss_agents.training.processes import (
+    distribute,
+    from_first_rank,
+    joined_processes,
+    succeed_together,
+)
+from rss_agents.training.setup import open_run
 from torch.multiprocessing.spawn import spawn
 
-from agents.baselines import BaselineConfig
-from agents.command_line import DataConfig
-from agents.processes import distribute, from_first_rank, joined_processes, succeed_together
-from agents.rss_config import RSSConfig
-from agents.train_config import TrainConfig
-from agents.training_loop import update_once
-from agents.training_run import open_run
 from rss_env.errors import InputError
 
 COMMON = TrainConfig(

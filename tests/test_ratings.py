@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rss_agents.ratings.person import PersonScorer, StoppedWaitingError
+from rss_agents.ratings.store import Question, RatingBook, keys_of, unrated
+from rss_agents.train import main as train
 
-from agents.live.person import PersonScorer, StoppedWaitingError
-from agents.live.ratings import Question, RatingBook, keys_of, unrated
-from agents.train import main as train
 from rss_env.datasets.base import voc_palette
 from rss_env.errors import InputError
 
@@ -240,7 +240,7 @@ def test_sb3_cannot_ask(tmp_path, scorer, capsys):
 
 def test_a_run_that_waits_can_be_stopped_and_goes_on(tmp_path, rater, one_thread):
     out = tmp_path / "run"
-    command = [sys.executable, "-m", "agents.train", *ARGUMENTS, "--scorer", "person"]
+    command = [sys.executable, "-m", "rss_agents.train", *ARGUMENTS, "--scorer", "person"]
     process = subprocess.Popen(
         [*command, "--out", str(out)], cwd=ROOT, stderr=subprocess.PIPE, text=True
     )

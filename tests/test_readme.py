@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 import tyro
+from rss_agents import data
+from rss_agents.evaluate import EvalConfig
+from rss_agents.export import ExportConfig
+from rss_agents.live.rate import RateConfig
+from rss_agents.live.watch import WatchConfig
+from rss_agents.predict import PredictConfig
+from rss_agents.recipes import RECIPES, recipe_commands
+from rss_agents.training.config import TrainConfig
 
-from agents import data
-from agents.evaluate import EvalConfig
-from agents.export import ExportConfig
-from agents.live.rate import RateConfig
-from agents.live.watch import WatchConfig
-from agents.predict import PredictConfig
-from agents.recipes import RECIPES, recipe_commands
-from agents.train_config import TrainConfig
 from benchmarks.leaderboard import LeaderboardConfig
 from rss_env.datasets import DATASETS, default_image_size, open_dataset
 

@@ -8,12 +8,21 @@ import gymnasium as gym
 import pytest
 import torch
 import torch.nn.functional as F
+from rss_agents.algorithms.policy_gradients import (
+    METHODS,
+    BaselineConfig,
+    BaselineLearner,
+    clipped_objective,
+)
+from rss_agents.algorithms.supervised import (
+    CrossEntropyLearner,
+    DiceLearner,
+    ImageTagLearner,
+    MultiScaleLearner,
+)
+from rss_agents.command_line import DataConfig
+from rss_agents.networks.build import build_network
 
-from agents.baselines import METHODS, BaselineConfig, BaselineLearner, clipped_objective
-from agents.command_line import DataConfig
-from agents.policies import build_network
-from agents.supervised import CrossEntropyLearner, DiceLearner, MultiScaleLearner
-from agents.weakly_supervised import ImageTagLearner
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.augmentation import Augmentation
 from rss_env.errors import InputError

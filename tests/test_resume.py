@@ -11,15 +11,14 @@ import pytest
 import torch
 from conftest import write_sample
 from PIL import Image
+from rss_agents import train
+from rss_agents.networks.build import build_network
+from rss_agents.training.config import TrainConfig
+from rss_agents.training.loop import TrainingLoop
+from rss_agents.training.states import RunStates, read_state, write_state
 from safetensors.torch import load_file
 from test_training import TINY
 
-from agents import train
-from agents.policies import build_network
-from agents.run_states import RunStates
-from agents.saved_state import read_state, write_state
-from agents.train_config import TrainConfig
-from agents.training_loop import TrainingLoop
 from rss_env.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -102,7 +101,7 @@ def test_what_a_network_draws_goes_on_as_well(tmp_path, monkeypatch):
         network.body = torch.nn.Sequential(network.body, torch.nn.Dropout(0.3))
         return network
 
-    monkeypatch.setattr("agents.training_run.build_network", build_with_dropout)
+    monkeypatch.setattr("rss_agents.training.setup.build_network", build_with_dropout)
     start(tmp_path / "whole")
     start_and_stop(monkeypatch, tmp_path / "stopped")
     torch.manual_seed(5)
@@ -175,7 +174,7 @@ def test_other_options_and_versions_are_refused_unless_allowed(stopped, capsys, 
     assert "agent.replay was 56, is 8" in error
     assert "--allow-changes" in error
     with monkeypatch.context() as patch:
-        patch.setattr("agents.resuming.versions", lambda: {"torch": "1.0"})
+        patch.setattr("rss_agents.training.resume.versions", lambda: {"torch": "1.0"})
         assert "version of torch was" in refused(capsys, "--resume", str(stopped))
     train.main(["--resume", str(stopped), "--weight-decay", "0.1", "--allow-changes"])
     assert json.loads((stopped / "config.json").read_text())["weight_decay"] == 0.1

@@ -1,12 +1,12 @@
-"""The kernel that draws classes: its faces agree, and its numbers are counters."""
+"""The kernel that draws classes: its backends agree, and its numbers are counters."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from rss_agents.kernels.sample_classes import _finalise, _signed, mix_with_uniform, sample_classes
 
 from rss_env import counter_random
-from rss_env.kernels.sample_classes import _finalise, _signed, mix_with_uniform, sample_classes
 
 
 def problem(images: int, classes: int, cells: int, dtype=torch.float32, seed: int = 0):
@@ -27,8 +27,8 @@ def test_faces_agree(images, classes, cells, members, dtype, stratified, explora
     probabilities, keys = problem(images, classes, cells, dtype)
     options = {"stratified": stratified, "exploration": exploration}
     drawn = [
-        sample_classes(probabilities, keys, members, implementation=face, **options)
-        for face in ("reference", "numba")
+        sample_classes(probabilities, keys, members, backend=backend, **options)
+        for backend in ("reference", "numba")
     ]
     assert drawn[0].shape == (images, members, cells)
     assert drawn[0].dtype == drawn[1].dtype == torch.uint8
@@ -38,11 +38,11 @@ def test_faces_agree(images, classes, cells, members, dtype, stratified, explora
 
 
 @pytest.mark.parametrize("stratified", [False, True])
-@pytest.mark.parametrize("face", ["reference", "numba"])
-def test_layout_does_not_matter(face, stratified):
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_layout_does_not_matter(backend, stratified):
     probabilities, keys = problem(2, 4, 30)
     strided = probabilities.transpose(1, 2).contiguous().transpose(1, 2)
-    options = {"stratified": stratified, "implementation": face}
+    options = {"stratified": stratified, "backend": backend}
     expected = sample_classes(probabilities, keys, 5, **options)
     assert sample_classes(strided, keys, 5, **options).equal(expected)
     assert sample_classes(strided, keys.repeat_interleave(2)[::2], 5, **options).equal(expected)
@@ -65,12 +65,12 @@ def test_a_draw_depends_on_its_own_image_alone(stratified):
 
 
 @pytest.mark.parametrize("stratified", [False, True])
-@pytest.mark.parametrize("face", ["reference", "numba"])
-def test_classes_without_probability_are_not_drawn(face, stratified):
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_classes_without_probability_are_not_drawn(backend, stratified):
     probabilities = torch.zeros(3, 5, 2000)
     probabilities[:, 1], probabilities[:, 3] = 0.1, 0.9
     keys = torch.tensor([0, -1, 2**63 - 1])
-    drawn = sample_classes(probabilities, keys, 4, stratified=stratified, implementation=face)
+    drawn = sample_classes(probabilities, keys, 4, stratified=stratified, backend=backend)
     assert set(drawn.unique().tolist()) == {1, 3}
     assert (drawn == 1).float().mean().item() == pytest.approx(0.1, abs=0.01)
 

@@ -3,14 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-
-from agents.sampling import (
-    _MOST_REGIONS,
-    _stretch,
-    sample_maps,
-    sample_varied_maps,
-)
-from rss_env.kernels.sample_classes import mix_with_uniform
+from rss_agents.algorithms.sampling import _MOST_REGIONS, _stretch, sample_maps, sample_varied_maps
+from rss_agents.kernels.sample_classes import mix_with_uniform
 
 
 def test_mixed_probabilities_sum_to_one():

@@ -7,12 +7,12 @@ import subprocess
 import sys
 
 import pytest
+from rss_agents import evaluate, train
+from rss_agents.command_line import DataConfig
+from rss_agents.networks.checkpoint import load_checkpoint
+from rss_agents.training.setup import open_run
 from test_training import RESULT_KEYS, run
 
-from agents import evaluate, train
-from agents.checkpoint import load_checkpoint
-from agents.command_line import DataConfig
-from agents.training_run import open_run
 from rss_env.errors import InputError
 from rss_env.scenes import load_scenes
 
@@ -63,8 +63,8 @@ def test_the_stock_policy_of_sb3_is_trained_and_evaluated(tmp_path, capsys):
 
 def test_without_sb3_it_is_asked_for(tmp_path):
     code = (
-        "import sys; sys.modules['stable_baselines3'] = None; import agents.train, rss_env; "
-        f"agents.train.main(['--algo', 'sb3-ppo', '--out', {str(tmp_path / 'run')!r}])"
+        "import sys; sys.modules['stable_baselines3'] = None; import rss_agents.train, rss_env; "
+        f"rss_agents.train.main(['--algo', 'sb3-ppo', '--out', {str(tmp_path / 'run')!r}])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 2

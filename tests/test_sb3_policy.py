@@ -9,13 +9,7 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
-from sb3_singles import IMAGE, TINY, singles
-from stable_baselines3 import A2C, PPO
-from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
-from stable_baselines3.common.distributions import MultiCategoricalDistribution
-from stable_baselines3.common.vec_env import VecMonitor
-
-from agents.sb3 import (
+from rss_agents.sb3 import (
     MapActorCriticPolicy,
     MapCategoricalDistribution,
     MapRolloutBuffer,
@@ -23,7 +17,13 @@ from agents.sb3 import (
     make_sb3_env,
     ppo_arguments,
 )
-from agents.sb3.arguments import warm_up_and_fall
+from rss_agents.sb3.arguments import warm_up_and_fall
+from sb3_singles import IMAGE, TINY, singles
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
+from stable_baselines3.common.distributions import MultiCategoricalDistribution
+from stable_baselines3.common.vec_env import VecMonitor
+
 from rss_env.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

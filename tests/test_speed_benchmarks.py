@@ -38,11 +38,11 @@ def test_every_kernel_is_timed(tmp_path):
         "whitened residuals",
     ]  # fmt: skip
     for name in names:
-        for face in ("numba", "reference"):
+        for backend in ("numba", "reference"):
             assert any(
-                line.startswith(f"| {name}") and f"| {face} |" in line
+                line.startswith(f"| {name}") and f"| {backend} |" in line
                 for line in report.splitlines()
-            ), (name, face)
+            ), (name, backend)
 
 
 def test_steps_are_compared_and_fitted(tmp_path):

@@ -11,12 +11,19 @@ import pytest
 import torch
 from conftest import write_sample
 from PIL import Image
+from rss_agents import evaluate, predict
+from rss_agents.networks.build import build_network
+from rss_agents.networks.checkpoint import NetworkDescription, save_checkpoint
+from rss_agents.networks.segmentation_network import SegmentationNetwork, upsample
+from rss_agents.networks.tiling import (
+    TileConfig,
+    blended_bands,
+    predict_tiles,
+    window_starts,
+    window_weight,
+)
 from torch import nn
 
-from agents import evaluate, predict
-from agents.checkpoint import NetworkDescription, save_checkpoint
-from agents.policies import SegmentationNetwork, build_network, upsample
-from agents.tiling import TileConfig, blended_bands, predict_tiles, window_starts, window_weight
 from rss_env.datasets.base import voc_palette
 from rss_env.errors import InputError
 

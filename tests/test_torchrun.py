@@ -1,4 +1,4 @@
-"""`torchrun -m agents.train`: one folder, one answer, and no process that stays behind."""
+"""`torchrun -m rss_agents.train`: one folder, one answer, and no process that stays behind."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ import time
 from pathlib import Path
 
 import torch
+from rss_agents.networks.checkpoint import FILE_NAME, load_checkpoint
 from safetensors.torch import load_file
-
-from agents.checkpoint import FILE_NAME, load_checkpoint
 
 COMMAND = [
     sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-    "-m", "agents.train", "--image-size", "16", "--scales", "4", "1", "--num-images", "4",
+    "-m", "rss_agents.train", "--image-size", "16", "--scales", "4", "1", "--num-images", "4",
     "--group-size", "2", "--eval-every", "2",
 ]  # fmt: skip
 

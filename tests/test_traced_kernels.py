@@ -4,6 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from rss_agents.kernels.cell_uncertainty import cell_uncertainty
+from rss_agents.kernels.expected_counts import expected_counts
+from rss_agents.kernels.expected_scores import expected_scores
+from rss_agents.kernels.hash_images import hash_images
+from rss_agents.kernels.label_covariance import label_covariance
+from rss_agents.kernels.map_counts import map_counts
+from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
+from rss_agents.kernels.pool_cells import pool_cells
+from rss_agents.kernels.sample_classes import sample_classes
+from rss_agents.kernels.systematic_sample import systematic_sample
+from rss_agents.kernels.whitened_residuals import whitened_residuals
 from test_belief_kernels import problem as belief_problem
 from test_kernels import problem
 from test_sample_classes import problem as sampling_problem
@@ -12,21 +23,10 @@ from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from rss_env.errors import InputError
 from rss_env.kernels.cell_rewards import cell_rewards
-from rss_env.kernels.cell_uncertainty import cell_uncertainty
 from rss_env.kernels.class_counts import class_counts
-from rss_env.kernels.expected_counts import expected_counts
-from rss_env.kernels.expected_scores import expected_scores
 from rss_env.kernels.gather_images import gather_images
-from rss_env.kernels.hash_images import hash_images
-from rss_env.kernels.label_covariance import label_covariance
 from rss_env.kernels.label_table import label_table
-from rss_env.kernels.map_counts import map_counts
 from rss_env.kernels.mirror_cells import mirror_cells
-from rss_env.kernels.pairwise_difference import pairwise_spatial_difference
-from rss_env.kernels.pool_cells import pool_cells
-from rss_env.kernels.sample_classes import sample_classes
-from rss_env.kernels.systematic_sample import systematic_sample
-from rss_env.kernels.whitened_residuals import whitened_residuals
 
 LABELS, MAPS, INDEX, MIRRORED = problem(3, 5, 3, 7, 11, 3, 5, 0.2)
 LOOKUPS = {
@@ -107,11 +107,11 @@ def test_operators_keep_their_promises(name):
     assert operator(*arguments, **options).equal(kernel(*arguments, **options))
 
 
-@pytest.mark.parametrize("implementation", ["reference", "numba"])
-def test_gradient_of_expected_counts_is_that_of_finite_differences(implementation):
+@pytest.mark.parametrize("backend", ["reference", "numba"])
+def test_gradient_of_expected_counts_is_that_of_finite_differences(backend):
     leaf = BELIEFS.double().requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda p: expected_counts(p, OWN, (0, 2, 9), implementation=implementation), leaf
+        lambda p: expected_counts(p, OWN, (0, 2, 9), backend=backend), leaf
     )
 
 
@@ -207,5 +207,5 @@ def test_what_kernels_say_has_no_gradient():
 
 
 def test_operators_refuse_faces_that_cannot_run():
-    with pytest.raises(InputError, match="unknown implementation 'fast'"):
-        torch.ops.rss_env.gather_images(LABELS, INDEX, MIRRORED, implementation="fast")
+    with pytest.raises(InputError, match="unknown backend 'fast'"):
+        torch.ops.rss_env.gather_images(LABELS, INDEX, MIRRORED, backend="fast")

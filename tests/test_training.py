@@ -18,15 +18,15 @@ import pytest
 import torch
 from conftest import random_labels, write_sample
 from PIL import Image
+from rss_agents import evaluate, predict, recipes, train
+from rss_agents.algorithms.rss import RSSLearner
+from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.algorithms.supervised import CrossEntropyLearner
+from rss_agents.command_line import DataConfig
+from rss_agents.networks.build import build_network
+from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
+from rss_agents.training.logging import versions
 
-from agents import evaluate, predict, recipes, train
-from agents.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
-from agents.command_line import DataConfig
-from agents.policies import build_network
-from agents.report import versions
-from agents.rss import RSSLearner
-from agents.rss_config import RSSConfig
-from agents.supervised import CrossEntropyLearner
 from rss_env.augmentation import Augmentation
 from rss_env.errors import InputError
 from rss_env.scenes import load_scenes
@@ -274,8 +274,8 @@ def test_checkpoints_hold_their_own_description(tmp_path):
 
 def test_an_interrupt_leaves_a_usable_checkpoint(tmp_path):
     command = [
-        sys.executable, "-m", "agents.train", *TINY, "--updates", "100000", "--eval-every", "20",
-        "--out", str(tmp_path / "run"),
+        sys.executable, "-m", "rss_agents.train", *TINY, "--updates", "100000", "--eval-every",
+        "20", "--out", str(tmp_path / "run"),
     ]  # fmt: skip
     process = subprocess.Popen(
         command, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[1],

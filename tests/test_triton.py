@@ -47,9 +47,10 @@ def test_kernels_agree_with_the_references_on_cuda():
 @NEEDS_TRITON
 @pytest.mark.parametrize("capability", [80, 90])
 def test_compiled_kernels_do_not_spill(capability):
+    from rss_agents.kernels.triton.sample_classes import draw_classes
+
     from benchmarks import triton_resources
     from rss_env.kernels.triton.cell_rewards import reward_cells
-    from rss_env.kernels.triton.sample_classes import draw_classes
 
     rows = triton_resources.all_variants()
     variants = [variant for _, variant in rows]
@@ -77,7 +78,7 @@ def test_kernels_compile_where_every_integer_is_one():
 
 
 @pytest.mark.parametrize(
-    ("device", "has_triton", "face"),
+    ("device", "has_triton", "backend"),
     [
         ("cpu", True, "numba"),
         ("cuda", True, "triton"),
@@ -85,13 +86,13 @@ def test_kernels_compile_where_every_integer_is_one():
         ("xpu", True, "reference"),
     ],
 )
-def test_faces_are_chosen_by_device(device, has_triton, face, monkeypatch):
+def test_faces_are_chosen_by_device(device, has_triton, backend, monkeypatch):
     monkeypatch.setattr(dispatch, "has_triton", lambda: has_triton)
     with FakeTensorMode():
         tensor = torch.empty(1, device=device)
-    assert dispatch.choose("auto", tensor, dispatch.FACES) == face
-    assert dispatch.choose("reference", tensor, dispatch.FACES) == "reference"
-    without_triton = "reference" if face == "triton" else face
+    assert dispatch.choose("auto", tensor, dispatch.COMPILED) == backend
+    assert dispatch.choose("reference", tensor, dispatch.COMPILED) == "reference"
+    without_triton = "reference" if backend == "triton" else backend
     assert dispatch.choose("auto", tensor) == without_triton
 
 
@@ -101,9 +102,9 @@ def test_faces_that_cannot_run_here_are_refused():
     lookup = (maps, table, index, mirrored, 2, 2)
     message = "'triton' cannot run here on cpu tensors; valid: auto, reference, numba$"
     with pytest.raises(InputError, match=message):
-        class_counts(*lookup, implementation="triton")
-    with pytest.raises(InputError, match="unknown implementation 'cuda'; valid: auto, .*triton$"):
-        class_counts(*lookup, implementation="cuda")
+        class_counts(*lookup, backend="triton")
+    with pytest.raises(InputError, match="unknown backend 'cuda'; valid: auto, .*triton$"):
+        class_counts(*lookup, backend="cuda")
     with pytest.raises(InputError, match="'numba' cannot run here on meta tensors"):
         dispatch.choose("numba", torch.empty(0, device="meta"))
 

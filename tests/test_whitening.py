@@ -7,12 +7,12 @@ import itertools
 import pytest
 import torch
 from beliefs import covariance_of, predict, predicted_scores
+from rss_agents.kernels.whitened_residuals import whitened_residuals
+from rss_agents.losses.metric_regression import group_variances, sample_cells, whitened_regression
+from rss_agents.losses.regression import relative_regression
+from rss_agents.losses.score_models import cell_uncertainty
 
-from agents.cell_sample import sample_cells
-from agents.objectives import group_variances, relative_regression, whitened_regression
-from agents.score_models import cell_uncertainty
 from rss_env.feedback import Feedback
-from rss_env.kernels.whitened_residuals import whitened_residuals
 from rss_env.rewards import METRICS, score_counts
 
 NOISE = torch.linspace(0.1, 1.2, 24, dtype=torch.float64).view(2, 3, 4)
@@ -129,9 +129,7 @@ def test_faces_of_whitened_residuals_agree(images, number, members, dtype, offse
         members,
         common,
     )
-    reference, found = (
-        whitened_residuals(*given, implementation=i) for i in ("reference", "numba")
-    )
+    reference, found = (whitened_residuals(*given, backend=i) for i in ("reference", "numba"))
     assert found.dtype == torch.float64
     torch.testing.assert_close(found, reference, rtol=1e-9, atol=1e-9)
     assert found.any() or members == 1

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
+from rss_agents.evaluate import count_split, metrics_from_counts
+from rss_agents.networks.checkpoint import load_checkpoint
 from scipy.stats import bootstrap
 
-from agents.checkpoint import load_checkpoint
-from agents.evaluate import count_split, metrics_from_counts
 from benchmarks.learning.runs import Run
 from rss_env.scenes import Scenes
 

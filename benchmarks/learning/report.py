@@ -12,10 +12,10 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 from PIL import Image
+from rss_agents.evaluate import SplitMetrics
+from rss_agents.networks.checkpoint import FILE_NAME, load_checkpoint
+from rss_agents.training.logging import versions
 
-from agents.checkpoint import FILE_NAME, load_checkpoint
-from agents.evaluate import SplitMetrics
-from agents.report import versions
 from benchmarks.learning.runs import Run
 from rss_env.rendering import colourise, enlarged, panel_grid
 from rss_env.scenes import SceneBatch, Scenes

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rss_agents.command_line import DataConfig
 from tqdm import tqdm
 
-from agents.command_line import DataConfig
 from benchmarks.learning.suites import SUITES, VARIANTS
 
 
@@ -87,7 +87,7 @@ def _train(run: Run, threads: int) -> str | None:
     """Train in a process of its own; the last line it said if it failed."""
     run.folder.mkdir(parents=True, exist_ok=True)
     (run.folder / "arguments.json").unlink(missing_ok=True)
-    command = [sys.executable, "-m", "agents.train", *run.arguments]
+    command = [sys.executable, "-m", "rss_agents.train", *run.arguments]
     command += ["--out", str(run.folder), "--overwrite"]
     limits = {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
     with (run.folder / "log.txt").open("w") as log:

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from agents.command_line import DataConfig
-from agents.pretrained import LITE0
+from rss_agents.command_line import DataConfig
+from rss_agents.networks.pretrained import LITE0
+
 from rss_env.errors import InputError, check_choice
 
 

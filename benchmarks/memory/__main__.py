@@ -18,12 +18,12 @@ from pathlib import Path
 
 import torch
 import tyro
+from rss_agents.algorithms.registry import Algorithm
+from rss_agents.networks.build import build_network
+from rss_agents.recipes import RECIPES
+from rss_agents.training.config import TrainConfig
+from rss_agents.training.logging import versions
 
-from agents.algorithms import Algorithm
-from agents.policies import build_network
-from agents.recipes import RECIPES
-from agents.report import versions
-from agents.train_config import TrainConfig
 from benchmarks.memory.computed import computed_peak, footprint
 from benchmarks.memory.measured import alone, learner_peak, measured_process, measured_tensors
 from rss_env.action_maps import ActionMapGeometry
@@ -206,7 +206,7 @@ single precision. A network without `@4` gives logits of pixels.
 
 What one batch takes beyond the network: acting, being scored, the loss and its gradient. The
 network is one layer on generated images of the recipe's size, varied as the recipe varies them. On
-a GPU, kernels that have no CUDA face run in plain PyTorch, which takes more than this.
+a GPU, kernels that have no CUDA backend run in plain PyTorch, which takes more than this.
 
 {learners}
 ## Data set on the device (computed, GiB)

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
+from rss_agents.networks.build import build_network
+from rss_agents.networks.segmentation_network import SegmentationNetwork
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.distributed._tools.mem_tracker import MemTracker
-
-from agents.policies import SegmentationNetwork, build_network
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ def update(
     labels: torch.Tensor,
     dtype: torch.dtype,
 ) -> None:
-    """One step of cross-entropy at the network's stride, in the order of `agents.train`."""
+    """One step of cross-entropy at the network's stride, in the order of `rss_agents.train`."""
     with torch.autocast(images.device.type, torch.bfloat16, enabled=dtype == torch.bfloat16):
         logits = network(images)
     loss = F.cross_entropy(logits.float(), labels)

@@ -56,15 +56,23 @@ def main() -> None:
         )
         runs = Path(folder) / "runs"
         for algo in ("psl", "rss"):
-            command = [sys.executable, "-m", "agents.train", "--algo", algo, "--eval-every", "25"]
+            command = [
+                sys.executable,
+                "-m",
+                "rss_agents.train",
+                "--algo",
+                algo,
+                "--eval-every",
+                "25",
+            ]
             command += ["--updates", "300", "--out", str(runs / algo)]
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         page = browser.new_page(viewport={"width": 1180, "height": 1240})
-        with served("agents.live.watch", str(runs / "rss"), str(runs / "psl")) as url:
+        with served("rss_agents.live.watch", str(runs / "rss"), str(runs / "psl")) as url:
             take(page, url, '[data-testid="overlay"] img', IMAGES / "watch.png")
         page = browser.new_page(viewport={"width": 1180, "height": 800})
         start = ("--start-from", str(runs / "rss"), "--num-images", "1", "--group-size", "3")
-        with served("agents.live.rate", *start, "--out", str(runs / "rated")) as url:
+        with served("rss_agents.live.rate", *start, "--out", str(runs / "rated")) as url:
             take(page, url, '[data-testid="map-3"]', IMAGES / "rate.png")
         browser.close()
 

@@ -7,7 +7,7 @@ Data sets take their arguments from `--env-kwargs`, such as `root:"'/data/voc'"`
 sub-environments show the same image in groups of 8, whose maps are compared with one another.
 """
 
-from agents.sb3 import MapRolloutBuffer
+from rss_agents.sb3 import MapRolloutBuffer
 
 GROUP_SIZE = 8
 
@@ -15,8 +15,8 @@ hyperparams = {
     "default": {
         "n_timesteps": 38_400,
         "n_envs": 64,
-        "vec_env_wrapper": [{"agents.sb3.vec_env.as_one": {"group_size": GROUP_SIZE}}],
-        "policy": "agents.sb3.policy.MapActorCriticPolicy",
+        "vec_env_wrapper": [{"rss_agents.sb3.vec_env.as_one": {"group_size": GROUP_SIZE}}],
+        "policy": "rss_agents.sb3.policy.MapActorCriticPolicy",
         "rollout_buffer_class": MapRolloutBuffer,
         "rollout_buffer_kwargs": {"group_size": GROUP_SIZE},
         "n_steps": 1,

@@ -23,7 +23,7 @@ from rss_env.datasets.base import (
 from rss_env.datasets.decoding import LabelRule
 from rss_env.datasets.paths import is_file
 from rss_env.errors import DatasetError, check_choice
-from rss_env.kernels.label_table import VOID
+from rss_env.labels import VOID
 
 LAYOUT = (
     "leftImg8bit/<split>/<city>/*_leftImg8bit.png, and gtFine/<split>/<city>/"

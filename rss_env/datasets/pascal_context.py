@@ -38,7 +38,7 @@ from rss_env.datasets.decoding import LabelRule
 from rss_env.datasets.matlab_matrix import read_matrix
 from rss_env.datasets.voc import sample_name
 from rss_env.errors import DatasetError, InputError, check_choice
-from rss_env.kernels.label_table import VOID
+from rss_env.labels import VOID
 
 BACKGROUND = "background"
 # In the order of 59_labels.txt, spelt as in labels.txt.

@@ -8,15 +8,8 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import (
-    FACES,
-    Array,
-    BatchLoop,
-    alike,
-    as_array,
-    choose,
-    traceable,
-)
+from rss_env.arrays import Array, alike, as_array
+from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 from rss_env.kernels.label_table import each_scale, select_rows, walk_rows
 
 
@@ -101,7 +94,7 @@ def action_rewards(
     columns: Sequence[int],
     class_weights: torch.Tensor,
     *,
-    implementation: str = "auto",
+    backend: str = "auto",
 ) -> Array:
     """Reward every cell of K flat actions of S scales; see `cell_rewards`.
 
@@ -114,13 +107,13 @@ def action_rewards(
         mirrored: (G,) bool, whether that image is flipped horizontally.
         columns: Of each scale, cells in a row of the grid.
         class_weights: (C,) float32 tensor, what a right pixel of each class is worth.
-        implementation: `auto`, `reference`, `numba` or `triton`.
+        backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (G, K, Q) float32.
     """
-    if choose(implementation, actions, FACES) != "numba":
-        of_groups = (index, mirrored, columns, class_weights, implementation)
+    if choose(backend, actions, COMPILED) != "numba":
+        of_groups = (index, mirrored, columns, class_weights, backend)
         rewards = each_scale(cell_rewards, actions, tables, *of_groups)
         return alike(actions, torch.cat(rewards, -1))
     rewards = np.empty(actions.shape, np.float32)
@@ -154,7 +147,7 @@ def cell_rewards(
     columns: int,
     class_weights: torch.Tensor,
     *,
-    implementation: str = "auto",
+    backend: str = "auto",
 ) -> torch.Tensor:
     """Reward every cell of K maps of one scale.
 
@@ -165,16 +158,16 @@ def cell_rewards(
         mirrored: (G,) bool, whether that image is flipped horizontally.
         columns: Cells in a row of the grid; divides P.
         class_weights: (C,) float32, what a right pixel of each class is worth.
-        implementation: `auto`, `reference`, `numba` or `triton`.
+        backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (G, K, P) float32: weight of the chosen class times the share of the cell's valid pixels
         that have it; 0 where every pixel is void.
     """
-    face = choose(implementation, maps, FACES)
-    if face == "reference":
+    backend = choose(backend, maps, COMPILED)
+    if backend == "reference":
         return cell_rewards_reference(maps, table, index, mirrored, columns, class_weights)
-    if face == "triton":
+    if backend == "triton":
         from rss_env.kernels.triton.cell_rewards import cell_rewards_triton
 
         return cell_rewards_triton(maps, table, index, mirrored, columns, class_weights)

@@ -11,16 +11,10 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import (
-    FACES,
-    Array,
-    BatchLoop,
-    alike,
-    as_array,
-    choose,
-    traceable,
-)
-from rss_env.kernels.label_table import VOID, each_scale, select_rows, walk_rows
+from rss_env.arrays import Array, alike, as_array
+from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
+from rss_env.kernels.label_table import each_scale, select_rows, walk_rows
+from rss_env.labels import VOID
 
 
 def class_counts_reference(
@@ -179,7 +173,7 @@ def action_counts(
     columns: Sequence[int],
     num_classes: int,
     *,
-    implementation: str = "auto",
+    backend: str = "auto",
 ) -> Array:
     """Count what K flat actions get right on each of S scales; see `class_counts`.
 
@@ -192,13 +186,13 @@ def action_counts(
         mirrored: (G,) bool, whether that image is flipped horizontally.
         columns: Of each scale, cells in a row of the grid.
         num_classes: C.
-        implementation: `auto`, `reference`, `numba` or `triton`.
+        backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (G, K, S, 2, C) int32, pixels: true positives, then predicted.
     """
-    if choose(implementation, actions, FACES) != "numba":
-        of_groups = (index, mirrored, columns, num_classes, implementation)
+    if choose(backend, actions, COMPILED) != "numba":
+        of_groups = (index, mirrored, columns, num_classes, backend)
         counts = each_scale(class_counts, actions, tables, *of_groups)
         return alike(actions, torch.stack(counts, 2))
     given, rows, flips = as_array(actions), as_array(index), as_array(mirrored)
@@ -238,7 +232,7 @@ def class_counts(
     columns: int,
     num_classes: int,
     *,
-    implementation: str = "auto",
+    backend: str = "auto",
 ) -> torch.Tensor:
     """Count what K maps of one scale get right, against a table of labels.
 
@@ -249,15 +243,15 @@ def class_counts(
         mirrored: (G,) bool, whether that image is flipped horizontally.
         columns: Cells in a row of the grid; divides P.
         num_classes: C.
-        implementation: `auto`, `reference`, `numba` or `triton`.
+        backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (G, K, 2, C) int32, pixels: true positives, then predicted. Void pixels are left out.
     """
-    face = choose(implementation, maps, FACES)
-    if face == "reference":
+    backend = choose(backend, maps, COMPILED)
+    if backend == "reference":
         return class_counts_reference(maps, table, index, mirrored, columns, num_classes)
-    if face == "triton":
+    if backend == "triton":
         from rss_env.kernels.triton.class_counts import class_counts_triton
 
         return class_counts_triton(maps, table, index, mirrored, columns, num_classes)

@@ -1,4 +1,4 @@
-"""Which face of a kernel runs: reference, numba (parallel or serial) or Triton."""
+"""Which backend of a kernel runs: reference, numba (parallel or serial) or Triton."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import importlib
 import os
 import types
 import typing
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar, cast
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import torch
 
+from rss_env.arrays import as_array
 from rss_env.errors import InputError, check_choice
 
-IMPLEMENTATIONS = ("auto", "reference", "numba", "triton")
-FACES = ("numba", "triton")  # of a kernel, beside its reference
+BACKENDS = ("auto", "reference", "numba", "triton")
+COMPILED = ("numba", "triton")  # of a kernel, beside its reference
 
 Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
@@ -33,49 +33,43 @@ def has_triton() -> bool:
     return True
 
 
-Array = TypeVar("Array", np.ndarray, torch.Tensor)
-"""What kernels take: tensors, or arrays where no time is to be lost on wrapping them."""
-
-
 def choose(
-    implementation: str,
+    backend: str,
     tensor: torch.Tensor | np.ndarray,
-    faces: Collection[str] = ("numba",),
+    backends: Collection[str] = ("numba",),
 ) -> str:
-    """Name the face to run.
+    """Name the backend to run.
 
     Args:
-        implementation: `auto`, or the face to run whatever the device.
+        backend: `auto`, or the backend to run whatever the device.
         tensor: One that the kernel is to read, or an array.
-        faces: What the kernel has, of `FACES`.
+        backends: What the kernel has, of `COMPILED`.
 
     Returns:
-        For `auto`, as far as there is such a face: `numba` for arrays and for tensors on the CPU,
+        For `auto`, as far as the kernel has it: `numba` for arrays and for tensors on the CPU,
         `triton` for those on CUDA if Triton can be imported. Otherwise `reference`.
 
     Raises:
-        InputError: If `implementation` is not one of `IMPLEMENTATIONS`, or cannot run here.
+        InputError: If `backend` is not one of `BACKENDS`, or cannot run here.
     """
     device = "cpu" if isinstance(tensor, np.ndarray) else tensor.device.type
-    if implementation == "auto" and device == "cpu":
+    if backend == "auto" and device == "cpu":
         return "numba"
-    if check_choice("implementation", implementation, IMPLEMENTATIONS) == "reference":
-        return implementation
+    if check_choice("backend", backend, BACKENDS) == "reference":
+        return backend
     able = []
-    if device == "cpu" and "numba" in faces:
+    if device == "cpu" and "numba" in backends:
         able.append("numba")
     # Triton's interpreter runs kernels on the CPU, for tests, if it is chosen before the import.
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1" and implementation == "triton"
-    if "triton" in faces and (device == "cuda" or interpreted) and has_triton():
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1" and backend == "triton"
+    if "triton" in backends and (device == "cuda" or interpreted) and has_triton():
         able.append("triton")
-    if implementation == "auto":
+    if backend == "auto":
         return able[0] if able else "reference"
-    if implementation not in able:
+    if backend not in able:
         valid = ", ".join(("auto", "reference", *able))
-        raise InputError(
-            f"implementation {implementation!r} cannot run here on {device} tensors; valid: {valid}"
-        )
-    return implementation
+        raise InputError(f"backend {backend!r} cannot run here on {device} tensors; valid: {valid}")
+    return backend
 
 
 def traceable(name: str, fake: Callable[..., Any]) -> Callable[[Kernel], Kernel]:
@@ -109,22 +103,6 @@ def traceable(name: str, fake: Callable[..., Any]) -> Callable[[Kernel], Kernel]
 def _is_plain(argument: object) -> bool:
     """Whether it is no tensor that stands for another (a fake one, one that is being traced)."""
     return type(argument) is torch.Tensor or not isinstance(argument, torch.Tensor)
-
-
-def to_device(array: npt.NDArray[Any], device: torch.device | str) -> torch.Tensor:
-    """A small array as a tensor on a device; the host waits for nothing.
-
-    To CUDA it goes through pinned memory: from other memory the driver may wait for the device.
-    """
-    tensor = torch.from_numpy(array)
-    if torch.device(device).type == "cuda" and torch.cuda.is_available():
-        tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
-
-
-def assert_on_device(condition: torch.Tensor, message: str) -> None:
-    """Fail on the device, later, if a boolean scalar is false: the host does not wait for it."""
-    torch._assert_async(condition, message)  # pyright: ignore[reportPrivateImportUsage]
 
 
 _forked: list[bool] = []  # not empty in a process that was forked from another
@@ -173,30 +151,3 @@ class BatchLoop:
     def on_arrays(self, batch: int, *arguments: np.ndarray | float) -> None:
         """Run over a batch of what needs no conversion: C-contiguous arrays and numbers."""
         (self.serial if batch == 1 or _forked else self.parallel)(*arguments)
-
-
-@functools.cache
-def _array_of(numbers: tuple[int, ...]) -> npt.NDArray[np.int64]:
-    return np.array(numbers, np.int64)
-
-
-def layout(numbers: Sequence[int]) -> npt.NDArray[np.int64]:
-    """A few integers as the array that a kernel reads them from; not to be written to."""
-    return _array_of(tuple(numbers))
-
-
-def as_array(given: np.ndarray | torch.Tensor) -> np.ndarray:
-    """A tensor on the CPU, or an array, as a C-contiguous array; copied only if it is not one."""
-    return np.ascontiguousarray(given if isinstance(given, np.ndarray) else given.numpy())
-
-
-def as_tensor(given: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """An array as a tensor of the same memory; a tensor as it is."""
-    return torch.from_numpy(given) if isinstance(given, np.ndarray) else given
-
-
-def alike(given: Array, result: np.ndarray | torch.Tensor) -> Array:
-    """A result as what was given: an array or a tensor, of the same memory."""
-    if isinstance(given, np.ndarray):
-        return result if isinstance(result, np.ndarray) else as_array(result)
-    return as_tensor(result)

@@ -6,16 +6,8 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import (
-    FACES,
-    Array,
-    BatchLoop,
-    alike,
-    as_array,
-    as_tensor,
-    choose,
-    traceable,
-)
+from rss_env.arrays import Array, alike, as_array, as_tensor
+from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 
 
 def gather_images_reference(
@@ -104,12 +96,12 @@ def _gather_tensors(
     mirrored: torch.Tensor,
     repeats: int = 1,
     *,
-    implementation: str = "auto",
+    backend: str = "auto",
 ) -> torch.Tensor:
-    face = choose(implementation, images, FACES)
-    if face == "reference":
+    backend = choose(backend, images, COMPILED)
+    if backend == "reference":
         return gather_images_reference(images, index, mirrored, repeats)
-    if face == "triton":
+    if backend == "triton":
         from rss_env.kernels.triton.gather_images import gather_images_triton
 
         return gather_images_triton(images, index, mirrored, repeats)
@@ -122,7 +114,7 @@ def gather_images(
     mirrored: Array,
     repeats: int = 1,
     *,
-    implementation: str = "auto",
+    backend: str = "auto",
 ) -> Array:
     """Copy out a batch of images (or label maps).
 
@@ -133,13 +125,13 @@ def gather_images(
         index: (G,) int64, which images.
         mirrored: (G,) bool, which of them to flip horizontally.
         repeats: How often each is repeated, neighbours in the batch.
-        implementation: `auto`, `reference`, `numba` or `triton`.
+        backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (G * repeats, H, W, ...) uint8.
     """
-    if isinstance(images, np.ndarray) and choose(implementation, images) == "numba":
+    if isinstance(images, np.ndarray) and choose(backend, images) == "numba":
         of_groups = (as_array(index), as_array(mirrored))
         return gather_arrays(as_array(images), *of_groups, repeats)
     tensors = (as_tensor(images), as_tensor(index), as_tensor(mirrored))
-    return alike(images, _gather_tensors(*tensors, repeats, implementation=implementation))
+    return alike(images, _gather_tensors(*tensors, repeats, backend=backend))

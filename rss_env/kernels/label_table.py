@@ -14,9 +14,9 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import FACES, Array, BatchLoop, as_tensor, choose, traceable
-
-VOID = 255
+from rss_env.arrays import Array, as_tensor
+from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
+from rss_env.labels import VOID
 
 _COUNT_DTYPES = (torch.uint8, torch.int16, torch.int32)
 
@@ -64,12 +64,12 @@ def _empty_table(labels: torch.Tensor, num_classes: int, scale: int, **_) -> tor
 
 @traceable("label_table", _empty_table)
 def _table_of_coarse_cells(
-    labels: torch.Tensor, num_classes: int, scale: int, *, implementation: str = "auto"
+    labels: torch.Tensor, num_classes: int, scale: int, *, backend: str = "auto"
 ) -> torch.Tensor:
-    face = choose(implementation, labels, FACES)
-    if face == "reference":
+    backend = choose(backend, labels, COMPILED)
+    if backend == "reference":
         return label_table_reference(labels, num_classes, scale)
-    if face == "triton":
+    if backend == "triton":
         from rss_env.kernels.triton.label_table import label_table_triton
 
         return label_table_triton(labels, num_classes, scale, count_dtype(scale))
@@ -79,7 +79,7 @@ def _table_of_coarse_cells(
 
 
 def label_table(
-    labels: torch.Tensor, num_classes: int, scale: int, *, implementation: str = "auto"
+    labels: torch.Tensor, num_classes: int, scale: int, *, backend: str = "auto"
 ) -> torch.Tensor:
     """Count the labels inside every cell of one grid.
 
@@ -87,7 +87,7 @@ def label_table(
         labels: (M, H, W) uint8, classes 0..C-1 or 255 for void; `scale` divides H and W.
         num_classes: C.
         scale: Cell size in pixels.
-        implementation: `auto`, `reference`, `numba` or `triton`.
+        backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         For `scale` 1 the labels as (M, cells) uint8. Otherwise (M, cells, C + 1) uint8 (int16 for
@@ -96,7 +96,7 @@ def label_table(
     """
     if scale == 1:
         return labels.flatten(1)
-    return _table_of_coarse_cells(labels, num_classes, scale, implementation=implementation)
+    return _table_of_coarse_cells(labels, num_classes, scale, backend=backend)
 
 
 @numba.njit(cache=True, inline="always")
@@ -120,7 +120,7 @@ def each_scale(
     mirrored: Array,
     columns: Sequence[int],
     last: Any,
-    implementation: str,
+    backend: str,
 ) -> list[torch.Tensor]:
     """What a kernel of one scale, such as `class_counts`, says of each scale of flat actions.
 
@@ -132,12 +132,12 @@ def each_scale(
         mirrored: (G,) bool, which of them are flipped horizontally.
         columns: Of each scale, cells in a row of the grid.
         last: The kernel's last argument.
-        implementation: The kernel's.
+        backend: The kernel's.
     """
     parts = as_tensor(actions).split([table.shape[1] for table in tables], -1)
     of_groups = (as_tensor(index), as_tensor(mirrored))
     return [
-        kernel(part, as_tensor(table), *of_groups, width, last, implementation=implementation)
+        kernel(part, as_tensor(table), *of_groups, width, last, backend=backend)
         for part, table, width in zip(parts, tables, columns, strict=True)
     ]
 

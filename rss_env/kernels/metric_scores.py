@@ -6,8 +6,9 @@ import numba
 import numpy as np
 import torch
 
+from rss_env.arrays import Array, alike, as_array, as_tensor
 from rss_env.errors import check_choice
-from rss_env.kernels.dispatch import Array, BatchLoop, alike, as_array, as_tensor, choose
+from rss_env.kernels.dispatch import BatchLoop, choose
 from rss_env.rewards import METRICS, score_counts
 
 # What a loop is told of the metric.
@@ -73,7 +74,7 @@ def metric_scores(
     class_pixels: Array,
     index: Array,
     *,
-    implementation: str = "auto",
+    backend: str = "auto",
 ) -> Array:
     """Score K maps of each image on each of S scales.
 
@@ -84,7 +85,7 @@ def metric_scores(
         counts: (G, K, S, 2, C) int32 from `class_counts.action_counts`.
         class_pixels: (M, C) int64, labelled pixels of each class in each image.
         index: (G,) int64, the image each group of K maps belongs to.
-        implementation: `auto`, `reference` or `numba`.
+        backend: `auto`, `reference` or `numba`.
 
     Returns:
         (G, K, S) float32 in [0, 1]; 0 for an image with no valid pixel.
@@ -94,7 +95,7 @@ def metric_scores(
     """
     if metric not in METRICS:
         check_choice("metric", metric, METRICS)
-    if choose(implementation, counts) != "numba":
+    if choose(backend, counts) != "numba":
         tensors = (as_tensor(counts), as_tensor(class_pixels), as_tensor(index))
         return alike(counts, metric_scores_reference(metric, *tensors))
     given = (as_array(counts), as_array(class_pixels), as_array(index))

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numba
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, layout, traceable
+from rss_env.arrays import layout
+from rss_env.kernels.dispatch import BatchLoop, choose, traceable
 
 
 def mirror_cells_reference(
@@ -54,7 +55,7 @@ def mirror_cells(
     columns: Sequence[int],
     offsets: Sequence[int],
     *,
-    implementation: str = "auto",
+    backend: str = "auto",
 ) -> torch.Tensor:
     """Flip what lies on the grids of several scales, a row after another, where it is asked for.
 
@@ -63,12 +64,12 @@ def mirror_cells(
         mirrored: (B,) bool, which of them to flip.
         columns: Of each scale, cells in a row of the grid.
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
-        implementation: `auto`, `reference` or `numba`.
+        backend: `auto`, `reference` or `numba`.
 
     Returns:
         Of the same shape and type.
     """
-    if choose(implementation, flat) == "reference":
+    if choose(backend, flat) == "reference":
         return mirror_cells_reference(flat, mirrored, columns, offsets)
     result = _empty_actions(flat)
     shape = (len(flat), -1, flat.shape[-1])

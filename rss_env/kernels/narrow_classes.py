@@ -39,23 +39,21 @@ def _narrow(
 
 
 def narrow_classes(
-    actions: npt.NDArray[Any], num_classes: int, *, implementation: str = "auto"
+    actions: npt.NDArray[Any], num_classes: int, *, backend: str = "auto"
 ) -> tuple[npt.NDArray[np.uint8], bool]:
     """Check and narrow class indices in one pass.
 
     Args:
         actions: (N, ...) integers of any type.
         num_classes: C, at most 255.
-        implementation: `auto`, `reference` or `numba`.
+        backend: `auto`, `reference` or `numba`.
 
     Returns:
         A copy as uint8 of the same shape, modulo 256, and whether all indices are in 0..C-1.
     """
-    if implementation != "auto":
-        check_choice("implementation", implementation, ("reference", "numba"))
-    if implementation == "reference" or (
-        implementation == "auto" and actions.dtype.char not in _USUAL
-    ):
+    if backend != "auto":
+        check_choice("backend", backend, ("reference", "numba"))
+    if backend == "reference" or (backend == "auto" and actions.dtype.char not in _USUAL):
         return narrow_classes_reference(actions, num_classes)
     rows = np.ascontiguousarray(actions)
     if rows.ndim != 2:

@@ -1,4 +1,4 @@
-"""The reward of every cell of K action maps: the CUDA face of `cell_rewards`."""
+"""The reward of every cell of K action maps: the CUDA backend of `cell_rewards`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""True positives and predicted pixels of every class: the CUDA face of `class_counts`."""
+"""True positives and predicted pixels of every class: the CUDA backend of `class_counts`."""
 
 from __future__ import annotations
 

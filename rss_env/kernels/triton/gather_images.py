@@ -1,4 +1,4 @@
-"""The current images of a batch, chosen, flipped and repeated: the CUDA face of `gather_images`."""
+"""The CUDA backend of `gather_images`: images chosen, flipped and repeated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each coarse cell of a grid is labelled: the CUDA face of `label_table`."""
+"""What each coarse cell of a grid is labelled: the CUDA backend of `label_table`."""
 
 from __future__ import annotations
 

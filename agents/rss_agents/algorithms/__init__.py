@@ -1,0 +1,1 @@
+"""Every way to train, and what they draw maps with."""

@@ -1,0 +1,190 @@
+"""Plain reinforcement learning as references: one score per full-resolution map, nothing else.
+
+The score of a map is the return of all its cells alike, and only the finest scale is acted at. What
+tells the methods apart is the advantage, and whether a batch is used for several clipped steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.sampling import sample_maps
+from rss_agents.distributed import mean_over_ranks, own_seed
+from rss_agents.kernels.pool_cells import pool_cells
+from rss_agents.kernels.sample_classes import mix_with_uniform
+from rss_agents.losses.advantages import leave_one_out, synchronised_deviation
+from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_env.errors import InputError, check_choice
+from rss_env.vector_env import RSSVectorEnv
+
+METHODS = ("reinforce", "rloo", "grpo", "ppo")
+_BASELINE_DECAY = 0.9  # of REINFORCE's running mean of the score
+# Coefficient of the entropy where none is given, in the unit of the method's advantages.
+_ENTROPY = {"reinforce": 0.5, "rloo": 0.5, "grpo": 0.05, "ppo": 0.05}
+
+
+@dataclass(frozen=True)
+class BaselineConfig:
+    """How the plain policy gradients learn (reinforce, rloo, grpo, ppo)."""
+
+    entropy: float | None = None
+    """Coefficient of a cell's entropy; None: each method's own. reinforce and rloo: in reward per
+    cell; grpo and ppo: in deviations of the score."""
+    exploration: float = 0.0
+    """Share of uniformly random classes."""
+    epochs: int = 4
+    """ppo, grpo: steps on each batch."""
+    clip: float = 0.2
+    """ppo, grpo: how far a cell's probability may move from the one it was drawn with, as a ratio
+    less one."""
+
+    def check(self) -> None:
+        """Refuse values that make no sense.
+
+        Raises:
+            InputError: Naming the field, its value and the valid range.
+        """
+        if self.entropy is not None and not 0 <= self.entropy < float("inf"):
+            raise InputError(f"baseline entropy must be at least 0, got {self.entropy}")
+        if not 0 <= self.exploration < 1:
+            raise InputError(
+                f"baseline exploration must be in 0..1 (below 1), got {self.exploration}"
+            )
+        if self.epochs < 1:
+            raise InputError(f"epochs must be at least 1, got {self.epochs}")
+        if not 0 < self.clip < 1:
+            raise InputError(f"clip must be between 0 and 1, got {self.clip}")
+
+
+def clipped_objective(
+    ratio: torch.Tensor, advantages: torch.Tensor, clip: float | None
+) -> torch.Tensor:
+    """The mean surrogate to be maximised, without gain from ratios beyond 1 +- clip.
+
+    Args:
+        ratio: (B, K, P) probability of each drawn class over the one it was drawn with.
+        advantages: (B, K), of the whole map.
+        clip: How far the ratio may go; None: anywhere.
+
+    Source: proximal policy optimisation (Schulman et al., arXiv 1707.06347).
+    """
+    surrogate = ratio * advantages[..., None]
+    if clip is not None:
+        clipped = ratio.clamp(1 - clip, 1 + clip) * advantages[..., None]
+        surrogate = torch.minimum(surrogate, clipped)
+    return surrogate.mean()
+
+
+class BaselineLearner(Learner):
+    """REINFORCE, RLOO, GRPO and PPO on whole maps at the finest scale."""
+
+    def __init__(
+        self,
+        method: str,
+        network: SegmentationNetwork,
+        env: RSSVectorEnv,
+        config: BaselineConfig,
+        seed: int,
+    ):
+        """Bind a network to an environment of one scale and reset the latter.
+
+        Args:
+            method: `reinforce` (Williams, 1992; less a running mean of the score), `rloo` (Kool et
+                al., 2019), `grpo` (Shao et al., arXiv 2402.03300; without a reference policy) or
+                `ppo` (Schulman et al., arXiv 1707.06347; the mean of an image's other maps stands
+                for the critic).
+            network: What learns.
+            env: With `array="torch"`, one scale, `group_size` K > 1.
+            config: How to learn.
+            seed: Of the images and of the maps drawn.
+
+        Raises:
+            InputError: If the method is unknown or the environment does not fit.
+        """
+        config.check()
+        self.method = check_choice("method", method, METHODS)
+        if env.group_size < 2 and method != "reinforce":
+            raise InputError(f"{method} compares maps of an image: group_size must be at least 2")
+        if env.pixel_level:
+            raise InputError(f"{method} learns from one score per map: use the ImageReward level")
+        self.network, self.stride = network, network.stride
+        self.env, self.config = env, config
+        self.clips = method in ("grpo", "ppo")
+        self.entropy = _ENTROPY[method] if config.entropy is None else config.entropy
+        self.running_mean: torch.Tensor | None = None
+        self._last: dict[str, torch.Tensor] = {}
+        self.generator = torch.Generator(env.device).manual_seed(seed)
+        self.observations, _ = env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
+        self.queries_per_update = env.num_envs
+
+    def advantages(self, scores: torch.Tensor, cells: int) -> torch.Tensor:
+        """The method's advantages (B, K) of scores (B, K) of maps of so many cells."""
+        if self.method == "reinforce":
+            mean = mean_over_ranks(scores.mean())
+            before = mean if self.running_mean is None else self.running_mean
+            self.running_mean = _BASELINE_DECAY * before + (1 - _BASELINE_DECAY) * mean
+            return (scores - before) * cells
+        if self.method == "rloo":
+            return leave_one_out(scores) * cells
+        centred = scores - scores.mean(1, keepdim=True)
+        if self.method == "grpo":
+            return centred / (scores.std(1, keepdim=True) + 1e-6)
+        return centred / synchronised_deviation(centred)
+
+    def _policy(self, images: torch.Tensor) -> torch.Tensor:
+        """Probabilities (B, C, P) of every cell's class."""
+        pixels = self.network(images).softmax(1)
+        cells = pool_cells(pixels, self.env.geometry.scales, self.stride)
+        return mix_with_uniform(cells, self.config.exploration).clamp(min=1e-12)
+
+    def losses(
+        self, progress: float = 0.0
+    ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
+        """Act once, then give the loss of each step on the batch."""
+        members = self.env.group_size
+        images, index = self.observations[::members], self.env.image_index
+        policy = self._policy(images)
+        maps = sample_maps(policy.detach(), members, self.generator)
+        self.observations, rewards, _, _, infos = self.env.step(maps.flatten(0, 1))
+        scores = infos["final_info"]["scale_scores"][:, 0].unflatten(0, (-1, members))
+        self._last = {"images": images, "index": index, "maps": maps, "scores": scores}
+        advantages = self.advantages(scores, maps.shape[2])
+        drawn = policy.detach().gather(1, maps.long())
+        for step in range(self.config.epochs if self.clips else 1):
+            policy = policy if step == 0 else self._policy(images)
+            ratio = policy.gather(1, maps.long()) / drawn
+            gain = clipped_objective(ratio, advantages, self.config.clip if self.clips else None)
+            entropy = -(policy * policy.log()).sum(1).mean()
+            yield (
+                -(gain + self.entropy * entropy),
+                {"score": rewards.mean(), "entropy": entropy.detach()},
+            )
+
+    def get_state(self) -> dict[str, Any]:
+        """Of the environment, the generator of maps, and the running mean."""
+        return {
+            "env": self.env.get_state(),
+            "generator": self.generator.get_state(),
+            "running_mean": self.running_mean,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of `get_state`."""
+        self.env.set_state(state["env"])
+        self.observations = self.env.observe()
+        self.generator.set_state(state["generator"])
+        mean = state["running_mean"]
+        self.running_mean = None if mean is None else mean.to(self.env.device)
+
+    def last_batch(self) -> dict[str, torch.Tensor]:
+        """The images, their numbers, the maps drawn for them and their scores."""
+        return self._last
+
+    def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """The loss of the first step on a new batch."""
+        return next(iter(self.losses(progress)))

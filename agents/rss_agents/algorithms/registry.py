@@ -1,0 +1,94 @@
+"""Every way to train that the commands know, by name: ours and its references, one flag apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.policy_gradients import METHODS, BaselineConfig, BaselineLearner
+from rss_agents.algorithms.rss import RSSLearner
+from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.algorithms.supervised import (
+    CrossEntropyLearner,
+    DiceLearner,
+    ImageTagLearner,
+    MetricDecisionLearner,
+    MultiScaleLearner,
+)
+from rss_agents.distributed import world_size
+from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.sb3.config import ALGORITHMS as SB3_ALGORITHMS
+from rss_env.augmentation import Augmentation
+from rss_env.errors import InputError
+from rss_env.scenes import Scenes
+from rss_env.vector_env import RSSVectorEnv
+
+Algorithm = Literal[
+    "rss",
+    "psl",
+    "psl-metric",
+    "psl-dice",
+    "psl-multiscale",
+    "wsss-cam",
+    "reinforce",
+    "rloo",
+    "grpo",
+    "ppo",
+    "sb3-ppo",
+    "sb3-a2c",
+]
+_LABELLED = {"psl": CrossEntropyLearner, "psl-dice": DiceLearner, "wsss-cam": ImageTagLearner}
+
+
+def acts_at_one_scale(algo: Algorithm, agent: RSSConfig) -> bool:
+    """Whether the algorithm's maps are of the finest scale alone."""
+    return algo in METHODS or (algo == "rss" and not agent.psr)
+
+
+def build_learner(
+    algo: Algorithm,
+    network: SegmentationNetwork,
+    env: RSSVectorEnv,
+    open_training: Callable[[], Scenes],
+    *,
+    agent: RSSConfig,
+    baseline: BaselineConfig,
+    num_images: int,
+    seed: int,
+    augmentation: Augmentation,
+) -> Learner:
+    """Bind a network to what the algorithm learns from.
+
+    Args:
+        algo: Its name.
+        network: What learns.
+        env: Scores of maps.
+        open_training: Opens the images with labels; called by the labelled references alone.
+        agent: Configures `rss`.
+        baseline: Configures the plain policy gradients.
+        num_images: B, of this process.
+        seed: Of the images and of the maps drawn.
+        augmentation: How the labelled references vary images.
+
+    Raises:
+        InputError: If the environment or a configuration does not fit.
+    """
+    if algo == "rss" or algo in METHODS:
+        network.check_scales(env.geometry.scales)
+    if algo == "rss":
+        return RSSLearner(network, env, agent, seed)
+    if algo in SB3_ALGORITHMS:
+        raise InputError(f"{algo} brings a loop of its own: use rss_agents.train.train")
+    if algo in METHODS:
+        return BaselineLearner(algo, network, env, baseline, seed)
+    if algo == "psl-dice" and world_size() > 1:
+        raise InputError("psl-dice has a loss that takes a whole batch: use one process")
+    labelled = (network, open_training(), num_images, seed)
+    if algo == "psl-metric":
+        if env.metric is None:
+            raise InputError("psl-metric decides for a metric: give --metric, and no --scorer")
+        return MetricDecisionLearner(*labelled, augmentation=augmentation, metric=env.metric)
+    if algo == "psl-multiscale":
+        return MultiScaleLearner(*labelled, augmentation=augmentation, geometry=env.geometry)
+    return _LABELLED[algo](*labelled, augmentation=augmentation)

@@ -1,0 +1,188 @@
+"""The labelled references: the same network on the same images, told what the label is."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from segmentation_models_pytorch.losses import DiceLoss
+from torch import nn
+
+from rss_agents.algorithms.base import Learner
+from rss_agents.distributed import mean_over_ranks, own_seed
+from rss_agents.kernels.pool_cells import pool_cells
+from rss_agents.networks.segmentation_network import SegmentationNetwork, upsample
+from rss_env.action_maps import ActionMapGeometry
+from rss_env.augmentation import Augmentation
+from rss_env.labels import VOID
+from rss_env.scene_stream import SceneStream
+from rss_env.scenes import Scenes
+
+
+def _count(valid: torch.Tensor) -> torch.Tensor:
+    """How many pixels are valid, on average over the ranks; at least 1."""
+    return mean_over_ranks(valid.sum()).clamp(min=1)
+
+
+class LabelledLearner(Learner):
+    """Draws images with their labels, as the environment draws them; subclasses add the loss."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        scenes: Scenes,
+        num_images: int,
+        seed: int,
+        *,
+        augmentation: Augmentation,
+    ):
+        """Bind a network to labelled scenes.
+
+        Args:
+            network: uint8 (B, H, W, 3) to logits (B, C, h, w), which are upsampled to pixels.
+            scenes: Images with labels.
+            num_images: B, of this process.
+            seed: Of the images: the same seed shows the same images as the environment does.
+            augmentation: How images are varied at random.
+        """
+        self.network, self.scenes = network, scenes
+        self.stream = SceneStream(num_images, len(scenes), augmentation)
+        for group in range(num_images):
+            self.stream.seed(group, own_seed(seed, num_images) + group)
+
+    def get_state(self) -> dict[str, Any]:
+        """The state of the stream of images."""
+        return {"stream": self.stream.get_state()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with a stream of `get_state`."""
+        self.stream.set_state(state["stream"])
+
+    def last_batch(self) -> dict[str, torch.Tensor]:
+        """The images, their numbers and their labels."""
+        batch = self.stream.batch(self.scenes.images.device)
+        images, labels = self.scenes.observe(batch), self.scenes.labels_of(batch)
+        return {"images": images, "index": batch.index, "labels": labels}
+
+    @abstractmethod
+    def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The loss of logits (B, C, H, W) for labels (B, H, W) int64, 255 for void."""
+
+    def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        """One batch: the loss, and the pixel accuracy to log as `score`."""
+        self.stream.advance(self.stream.episodes >= -1)
+        batch = self.stream.batch(self.scenes.images.device)
+        labels = self.scenes.labels_of(batch).long()
+        logits = upsample(self.network(self.scenes.observe(batch)), labels.shape[1:])
+        with torch.no_grad():
+            valid = labels != VOID
+            right = ((logits.argmax(1) == labels) & valid).sum() / _count(valid)
+        return self.loss_of(logits, labels), {"score": right}
+
+
+class CrossEntropyLearner(LabelledLearner):
+    """Cross-entropy of every pixel (`psl`, pixel-level supervised learning)."""
+
+    def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean over valid pixels, and zero instead of NaN for a batch that has none."""
+        total = F.cross_entropy(logits, labels, ignore_index=VOID, reduction="sum")
+        return total / _count(labels != VOID)
+
+
+class MetricDecisionLearner(CrossEntropyLearner):
+    """Cross-entropy, then decisions for the metric as `rss` makes them (`psl-metric`).
+
+    Tells what of a result is due to the decisions.
+    """
+
+    def __init__(
+        self,
+        network: SegmentationNetwork,
+        scenes: Scenes,
+        num_images: int,
+        seed: int,
+        *,
+        augmentation: Augmentation,
+        metric: str,
+    ):
+        """As the parent, with the metric that decisions shall serve."""
+        super().__init__(network, scenes, num_images, seed, augmentation=augmentation)
+        self.decide, self.metric = network.decide, metric
+
+    def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The parent's; what the network believes is taken note of."""
+        self.decide.observe(logits.softmax(1), self.metric)
+        return super().loss_of(logits, labels)
+
+
+class DiceLearner(CrossEntropyLearner):
+    """Cross-entropy plus soft Dice (`psl-dice`): the reference that aims at overlap, as mIoU does.
+
+    Source: Milletari et al., V-Net, arXiv 1606.04797; over the classes of the batch.
+    """
+
+    _dice = DiceLoss("multiclass", ignore_index=VOID)
+
+    def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The sum of both."""
+        return super().loss_of(logits, labels) + self._dice(logits, labels)
+
+
+class MultiScaleLearner(LabelledLearner):
+    """Cross-entropy of every scale's cells (`psl-multiscale`): the scores' scales, with labels."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        scenes: Scenes,
+        num_images: int,
+        seed: int,
+        *,
+        augmentation: Augmentation,
+        geometry: ActionMapGeometry,
+    ):
+        """As the parent, with the action maps whose cells are learned from."""
+        super().__init__(network, scenes, num_images, seed, augmentation=augmentation)
+        self.geometry = geometry
+
+    def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """The mean over scales of the cross-entropy with the share of each class in a cell."""
+        valid = (labels != VOID).float()
+        targets = F.one_hot(labels.where(labels != VOID, 0), logits.shape[1]).permute(0, 3, 1, 2)
+        scales, split = self.geometry.scales, self.geometry.split
+        shares = pool_cells(targets * valid[:, None], scales)  # sum to the valid share
+        told = shares * pool_cells(logits, scales).log_softmax(1)
+        terms = [
+            -of_scale.sum() / mean_over_ranks(share.sum()).clamp(min=1e-6)
+            for of_scale, share in zip(split(told), split(shares), strict=True)
+        ]
+        return torch.stack(terms).mean()
+
+
+_SHARPNESS = 5.0  # of the soft maximum over pixels, the source's value
+
+
+class ImageTagLearner(LabelledLearner):
+    """Class activation maps learned from tags (`wsss-cam`); class 0 is taken for the background.
+
+    A class's activation at a pixel is its logit less the background's, so that the most likely
+    class is the background where no class is active. A soft maximum over the pixels predicts the
+    tag.
+
+    Source: class activation maps (Zhou et al., arXiv 1512.04150), pooled by log-mean-exp as in
+    Pinheiro and Collobert, arXiv 1411.6228: under plain averaging nothing tells the background.
+    """
+
+    def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        """Binary cross-entropy of every foreground class's tag."""
+        shown = F.one_hot(labels.where(labels != VOID, 0), logits.shape[1])
+        tags = (shown * (labels != VOID)[..., None]).amax((1, 2))[:, 1:].float()
+        activation = (logits[:, 1:] - logits[:, :1]).flatten(2)
+        pixels = activation.shape[2]
+        pooled = (_SHARPNESS * activation).logsumexp(2) / _SHARPNESS
+        pooled = pooled - math.log(pixels) / _SHARPNESS
+        return F.binary_cross_entropy_with_logits(pooled, tags)

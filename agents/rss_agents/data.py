@@ -1,0 +1,165 @@
+"""Get, check and look at data sets: `rss-data`.
+
+The work is done in `rss_env`; the command lives here, with the others, because what commands share
+does, and `rss_env` never imports `agents`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, cast
+
+import tyro
+
+from rss_agents.command_line import FilesConfig, run_command
+from rss_env.datasets import DATASETS, default_image_size, open_dataset, resolve_dataset
+from rss_env.datasets.downloads import download
+from rss_env.datasets.scanning import check_dataset
+from rss_env.errors import InputError, check_choice
+from rss_env.inspection import contact_sheet, summarise
+
+
+@dataclass(kw_only=True)
+class DownloadConfig:
+    """Download a data set, or say how to get it; exit with 1 while something is missing."""
+
+    dataset: tyro.conf.Positional[str]
+    """voc, pascal-context or cityscapes."""
+    root: Path
+    """Folder for it."""
+    augmented: bool = False
+    """VOC: add the labels of the augmented training set, split train_aug."""
+
+
+@dataclass(kw_only=True)
+class CheckConfig(FilesConfig):
+    """Read every image and label, name every defect; exit with 1 if there is one."""
+
+    dataset: tyro.conf.Positional[str]
+    """voc, pascal-context, cityscapes or folder."""
+    split: str | None = None
+    """A split's name or a list file; by default every split there is."""
+
+
+@dataclass(kw_only=True)
+class InfoConfig(FilesConfig):
+    """Show counts and class frequencies of a split, and draw a contact sheet."""
+
+    dataset: tyro.conf.Positional[str]
+    """shapes, voc, pascal-context, cityscapes or folder."""
+    split: str | None = None
+    """A split's name or a list file; by default the one environments train on."""
+    sheet: Path = Path("contact-sheet.png")
+    """Where to write the contact sheet."""
+
+
+Command = (
+    Annotated[DownloadConfig, tyro.conf.subcommand("download")]
+    | Annotated[CheckConfig, tyro.conf.subcommand("check")]
+    | Annotated[InfoConfig, tyro.conf.subcommand("info")]
+)
+
+
+def dataset_name(name: str) -> str:
+    """The data set meant by a name in any case, hyphens or not.
+
+    Raises:
+        InputError: If there is none.
+    """
+    plain = {known.lower(): known for known in DATASETS}
+    key = name.lower().replace("-", "").replace("_", "")
+    return plain[key] if key in plain else check_choice("data set", name, DATASETS)
+
+
+def run_download(config: DownloadConfig) -> None:
+    """Download, say what was done, and exit with 1 if the data set is not complete."""
+    name = dataset_name(config.dataset)
+    print(download(name, config.root, augmented=config.augmented))
+    try:
+        open_dataset(name, root=str(config.root))
+    except InputError as error:
+        sys.exit(f"rss-data: not complete yet: {error}")
+
+
+def run_check(config: CheckConfig) -> None:
+    """Check, print every defect and a summary table, and exit with 1 if there is a defect."""
+    name = dataset_name(config.dataset)
+    reports = check_dataset(name, split=config.split, **config.options)
+    defects = list(dict.fromkeys(fault for report in reports for fault in report.faults))
+    for defect in defects:
+        print(f"defect: {defect}")
+    for report in reports:
+        for note in report.notes:
+            print(f"note: {report.split}: {note}")
+    rows = [[r.split, str(r.samples), str(len(r.faults))] for r in reports]
+    print(_table(["split", "samples", "defects"], rows))
+    if defects:
+        print(f"{name}: {len(defects)} defect(s)")
+        sys.exit(1)
+    print(f"{name}: no defect")
+
+
+def run_info(config: InfoConfig) -> None:
+    """Print counts and frequencies; write the contact sheet."""
+    name = dataset_name(config.dataset)
+    if config.sheet.suffix.lower() != ".png" or not config.sheet.absolute().parent.is_dir():
+        raise InputError(f"--sheet must be a .png in a folder that exists, got {config.sheet}")
+    loader, options = resolve_dataset(name, config.options)
+    dataset = open_dataset(name, split=config.split, **options)
+    summary = summarise(dataset)
+    print(f"{name}: {summary.samples} samples, {dataset.num_classes} classes")
+    print(f"splits: {', '.join(loader.split_names(**options))}")
+    print("height: {}..{}, width: {}..{}".format(*_ranges(summary.smallest, summary.largest)))
+    if summary.class_share is not None and summary.class_images is not None:
+        print(f"void: {summary.void_share:.2%} of the pixels; shares below are of the others")
+        rows = [
+            [str(c), class_name, f"{share:.2%}", str(images)]
+            for c, (class_name, share, images) in enumerate(
+                zip(dataset.class_names, summary.class_share, summary.class_images, strict=True)
+            )
+        ]
+        print(_table(["class", "name", "pixels", "images"], rows))
+    contact_sheet(dataset, default_image_size(name)).save(config.sheet)
+    print(f"wrote {config.sheet}")
+
+
+def _ranges(smallest: tuple[int, int], largest: tuple[int, int]) -> list[int]:
+    return [value for pair in zip(smallest, largest, strict=True) for value in pair]
+
+
+def _table(header: list[str], rows: list[list[str]]) -> str:
+    """A table in columns as wide as they need; numbers to the right."""
+    lines = [header, *rows]
+    widths = [max(len(line[c]) for line in lines) for c in range(len(header))]
+    to_right = [all(row[c][:1].isdigit() for row in rows) for c in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, to_right, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+_ACTIONS: dict[type, Callable[[Any], None]] = {
+    DownloadConfig: run_download,
+    CheckConfig: run_check,
+    InfoConfig: run_info,
+}
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `rss-data`."""
+    run_command(
+        "rss-data",
+        cast("Callable[..., Any]", Command),
+        lambda config: _ACTIONS[type(config)](config),
+        arguments,
+    )
+
+
+if __name__ == "__main__":
+    main()

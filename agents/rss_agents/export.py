@@ -1,0 +1,185 @@
+"""Take a trained network elsewhere: `rss-export`.
+
+Weights go back to the libraries their networks come from, as plain state dicts under the library's
+own names: an encoder into timm or `segmentation_models_pytorch.encoders.get_encoder`, a whole
+network into `segmentation_models_pytorch.create_model`. And any network is written as a program, in
+ONNX or of `torch.export` (see `rss_agents.networks.programs`). Neither needs rss-env to be loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rss_agents.command_line import run_command
+from rss_agents.files import write_bytes, write_tensors
+from rss_agents.networks.build import split_name
+from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint
+from rss_agents.networks.programs import (
+    about_program,
+    onnx_of,
+    program_of,
+    require_onnx,
+    write_program,
+)
+from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_env.errors import InputError
+
+
+@dataclass
+class ExportConfig:
+    """Write a trained network as files that load without this package.
+
+    Its weights as safetensors for segmentation-models-pytorch and timm; or all of it as a program.
+    """
+
+    checkpoint: Path
+    """Folder that rss-train wrote."""
+    encoder: Path | None = None
+    """New file for the weights of the encoder."""
+    network: Path | None = None
+    """New file for the weights of the whole network."""
+    onnx: Path | None = None
+    """New file for the network as a program in ONNX (needs rss-env[onnx])."""
+    program: Path | None = None
+    """New file for the network as a program that torch.export.load reads, NAME.pt2."""
+    own_network: str | None = None
+    """module:function that built the network of the checkpoint, if it is one of your own."""
+
+
+def _inputs(network: SegmentationNetwork) -> dict[str, Any]:
+    """What is subtracted from RGB in 0..1, and what the rest is divided by."""
+    values = {"mean": network.mean, "std": network.std}
+    return {name: [round(v, 6) for v in value.flatten().tolist()] for name, value in values.items()}
+
+
+def encoder_weights(
+    network: SegmentationNetwork, description: NetworkDescription
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The encoder's state dict under its library's names, and what to load it into.
+
+    Args:
+        network: Of segmentation-models-pytorch.
+        description: Of the network.
+
+    Returns:
+        The tensors. And `library` (`timm` for `tu-` encoders, whose names are those of a model of
+        `features_only=True`), its `version`, the `model`'s name there, the `output_stride` the
+        encoder had, and `mean` and `std` of its inputs.
+    """
+    from segmentation_models_pytorch.encoders.timm_universal import TimmUniversalEncoder
+
+    body: Any = network.body
+    encoder = body.encoder
+    library, model = "segmentation-models-pytorch", split_name(description.network)[1]
+    weights = encoder.state_dict()
+    if isinstance(encoder, TimmUniversalEncoder):
+        library, model, weights = "timm", encoder.name, encoder.model.state_dict()
+    return weights, {
+        "library": library,
+        "version": version(library),
+        "model": model,
+        "output_stride": encoder.output_stride,
+        **_inputs(network),
+    }
+
+
+def network_weights(
+    network: SegmentationNetwork, description: NetworkDescription
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """The network's state dict under its library's names, and what to load it into.
+
+    Args:
+        network: Of segmentation-models-pytorch.
+        description: Of the network.
+
+    Returns:
+        The tensors. And `library`, its `version`, the arguments of `create_model` (`arch`,
+        `encoder_name`, `classes`), `class_names`, `image_size`, and `mean` and `std` of the inputs.
+    """
+    architecture, encoder, _ = split_name(description.network)
+    library = "segmentation-models-pytorch"
+    return network.body.state_dict(), {
+        "library": library,
+        "version": version(library),
+        "arch": architecture.lower(),
+        "encoder_name": encoder,
+        "classes": len(description.class_names),
+        "class_names": description.class_names,
+        "image_size": description.image_size,
+        **_inputs(network),
+    }
+
+
+_Write = Callable[[Path], None]
+
+
+def _weights(network: SegmentationNetwork, description: NetworkDescription, part: Any) -> _Write:
+    weights, about = part(network, description)
+    return lambda path: write_tensors(path, weights, {"description": json.dumps(about)})
+
+
+def _asked(config: ExportConfig) -> dict[str, Path]:
+    """The files that are asked for, by option; none of them is there yet."""
+    options = ("encoder", "network", "onnx", "program")
+    asked = {name: getattr(config, name) for name in options if getattr(config, name) is not None}
+    if not asked:
+        given = ", ".join(f"--{name} FILE" for name in options)
+        raise InputError(f"nothing to export; give one or more of {given}")
+    for name, path in asked.items():
+        if path.exists():
+            raise InputError(f"{path} is there already; choose another name")
+        first = next(other for other in asked if asked[other] == path)
+        if first != name:
+            raise InputError(f"--{first} and --{name} name the same file, {path}")
+    return asked
+
+
+def export(config: ExportConfig) -> list[Path]:
+    """Write what is asked for; returns the files.
+
+    Each file's metadata has one entry, `description`, a JSON object.
+
+    Raises:
+        InputError: If nothing is asked for, a file is there already, or the checkpoint cannot be
+            used, has no network of a library, or one that makes no program. Nothing has been
+            written then.
+    """
+    asked = _asked(config)
+    if "onnx" in asked:
+        require_onnx()
+    network, description = load_checkpoint(config.checkpoint, own_network=config.own_network)
+    writers: dict[str, _Write] = {}
+    if asked.keys() & {"encoder", "network"}:
+        if not split_name(description.network)[1]:
+            raise InputError(
+                f"{config.checkpoint} holds a {description.network}, which no library has; valid "
+                "with --encoder and --network: networks named <architecture>/<encoder>"
+            )
+        writers["encoder"] = _weights(network, description, encoder_weights)
+        writers["network"] = _weights(network, description, network_weights)
+    if asked.keys() & {"onnx", "program"}:
+        program, about = program_of(network, description), about_program(network, description)
+        writers["program"] = lambda path: write_program(path, program, about)
+        if "onnx" in asked:
+            content = onnx_of(program, about)
+            writers["onnx"] = lambda path: write_bytes(path, content)
+    for name, path in asked.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        writers[name](path)
+    return list(asked.values())
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `rss-export`."""
+    run_command("rss-export", ExportConfig, export, arguments)
+
+
+if __name__ == "__main__":
+    main()

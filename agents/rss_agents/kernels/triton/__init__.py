@@ -1,0 +1,1 @@
+"""The CUDA backends of the kernels beside it, in Triton."""

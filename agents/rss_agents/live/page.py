@@ -1,0 +1,43 @@
+"""The page: what is asked of a person, if anything is, and below it the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rss_agents.live.run_reader import find_runs
+from rss_agents.ratings.store import FOLDER_NAME
+
+
+def folders_of_ratings(folders: Sequence[Path]) -> dict[str, Path]:
+    """The folders of ratings in some folders and in the runs below them, by what to call them.
+
+    Raises:
+        InputError: If a folder is not there.
+    """
+    places = {folder.resolve().name: folder for folder in folders} | find_runs(folders)
+    found = {name: place / FOLDER_NAME for name, place in places.items()}
+    by_folder = {folder.resolve(): name for name, folder in found.items() if folder.is_dir()}
+    return {name: folder for folder, name in by_folder.items()}
+
+
+def build_page(folders: Sequence[Path], ratings: Mapping[str, Path]) -> None:
+    """Lay out the page for a visitor.
+
+    Args:
+        folders: Of runs, or folders of such folders.
+        ratings: Folders of questions and ratings, by what to call them.
+    """
+    # The extra rss-env[live]; this module is imported without it as well.
+    from nicegui import ui
+
+    from rss_agents.live.rating_panel import RatingPanel
+    from rss_agents.live.run_panel import RunPanel
+
+    with ui.column().classes("w-full max-w-6xl mx-auto gap-4"):
+        for name, folder in ratings.items():
+            with ui.card().classes("w-full"):
+                ui.label(f"Ratings for {name}").classes("text-xl")
+                RatingPanel(folder)
+        with ui.card().classes("w-full"):
+            RunPanel(folders)

@@ -1,0 +1,1 @@
+"""Losses as pure functions, and what they are made of."""

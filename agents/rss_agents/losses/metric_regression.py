@@ -1,0 +1,139 @@
+"""Regression under the metric model: beliefs about labels, held against the scores of maps."""
+
+from __future__ import annotations
+
+import torch
+
+from rss_agents.distributed import mean_over_ranks
+from rss_agents.kernels.whitened_residuals import whitened_residuals
+from rss_agents.losses.coarse_feedback import scores_from_order, scores_from_ratings
+from rss_agents.losses.score_models import (
+    cell_uncertainty,
+    metric_covariance,
+    metric_prediction,
+    sample_cells,
+)
+from rss_agents.replay.scored_maps import ScoredMaps
+from rss_env.action_maps import ActionMapGeometry
+from rss_env.feedback import Feedback
+
+# Variance of a score that the metric model's covariance does not explain, as a share of the mean
+# variance it gives the image's scores; and one to keep the sum positive.
+_UNEXPLAINED, _TINY = 0.1, 1e-8
+# Under ratings, variance of an error that all maps of a group have in common, in the same unit. It
+# is not left free as under PSD: mostly one map of a group gets a star, and the others tell nothing.
+_COMMON = 30.0
+# Covariances are taken of at most so many cells of a scale, drawn anew each time.
+_MOST_CELLS = 192
+
+
+def metric_regression(
+    beliefs: torch.Tensor,
+    scored: ScoredMaps,
+    geometry: ActionMapGeometry,
+    metric: str,
+    feedback: Feedback,
+    generator: torch.Generator,
+    *,
+    psd: bool = True,
+    in_regions: bool = False,
+) -> torch.Tensor:
+    """The loss: generalised least squares of scores on what beliefs make of maps.
+
+    Args:
+        beliefs: (B, C, cells) probabilities, differentiable, of all scales.
+        scored: Maps and what the feedback shows of their scores.
+        geometry: Of the maps.
+        metric: What is scored; see `rss_env.rewards`.
+        feedback: What of the score is shown.
+        generator: Draws the cells that covariances are taken of.
+        psd: Whether only differences within groups count.
+        in_regions: Whether maps differ in whole regions; see `metric_covariance`.
+
+    Returns:
+        A scalar.
+    """
+    groups, members = scored.rows.shape[1:]
+    rows, scales = scored.rows.flatten(1), len(geometry.scales)
+    told = (scored.predicted.flatten(1, 2), geometry.offsets, metric, rows)
+    prediction = metric_prediction(beliefs, scored.maps, *told)
+    importance = cell_uncertainty(beliefs, prediction, geometry.offsets)
+    sample = sample_cells(importance, geometry.offsets, _MOST_CELLS, generator)
+    options = {"sample": sample, "rows": rows, "in_regions": in_regions}
+    covariance = metric_covariance(beliefs, scored.maps, prediction, geometry, **options)
+    # Every scale of every image is a problem of its own: (S * B, ...).
+    covariance = covariance.transpose(0, 1).flatten(0, 1)
+    variances, within = group_variances(covariance, groups, members)
+    predicted = prediction.scores.permute(2, 0, 1).flatten(0, 1).unflatten(1, (groups, members))
+    scores = scored.scores.permute(3, 0, 1, 2).flatten(0, 1)
+    valid = scored.valid.repeat(scales, 1)
+    weights = (valid / valid.sum(1, keepdim=True)).to(predicted.dtype)
+    level = (variances.mean(2) * weights).sum(1)
+    unexplained = _UNEXPLAINED * (within * weights).sum(1) + _TINY
+    noise = unexplained[:, None, None].expand_as(predicted)
+    offset = torch.full_like(level, torch.inf) if psd else None
+    if feedback.kind == "rating":
+        expected = variances + level[:, None, None] + _TINY
+        scores, error = scores_from_ratings(scores, feedback.amount, predicted, expected)
+        noise = noise + error
+        offset = _COMMON * level if psd else None
+    elif feedback.kind == "ranking":
+        valid = valid & (scores.amax(2) > scores.amin(2))  # a group of ties says nothing
+        scores, error = scores_from_order(scores, predicted, within)
+        noise = noise + error[..., None]
+    else:
+        noise = noise + feedback.variance
+    return whitened_regression(predicted, scores, covariance, noise, offset=offset, valid=valid)
+
+
+def group_variances(
+    covariance: torch.Tensor, groups: int, members: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Variances (B, V, K) of scores of covariance (B, V * K, V * K), and what is within groups.
+
+    The second is the mean (B, V) over a group's scores of the variance less the group's own mean.
+    """
+    blocks = covariance.view(-1, groups, members, groups, members).diagonal(dim1=1, dim2=3)
+    variances = blocks.diagonal(dim1=1, dim2=2)  # (B, V, K)
+    return variances, variances.mean(2) - blocks.mean((1, 2))
+
+
+def whitened_regression(
+    predicted: torch.Tensor,
+    scores: torch.Tensor,
+    covariance: torch.Tensor,
+    noise: torch.Tensor,
+    *,
+    offset: torch.Tensor | None = None,
+    valid: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Regress scores on predictions that err together: generalised least squares.
+
+    The loss is r' W r per score, with r the residuals of an image's scores and W the inverse of
+    their covariance: what the network's own beliefs give them, plus noise, plus an offset that a
+    group has in common. An offset that may be anything leaves the differences within groups (PSD,
+    in regression form). Its gradient moves the beliefs to where they would be after hearing all of
+    an image's scores (to first order), instead of once for each score by itself.
+
+    Args:
+        predicted: (B, V, K) predicted scores of V groups of K maps, differentiable.
+        scores: (B, V, K).
+        covariance: (B, V * K, V * K) of the predictions.
+        noise: (B, V, K) variance of a score that no belief explains; positive.
+        offset: (B,) variance of what a group's scores have in common and no belief explains,
+            infinite for anything; no offset if None.
+        valid: (B, V) bool, which groups there are; all of them if None.
+
+    Returns:
+        A scalar.
+
+    Source: generalised least squares (Aitken, 1936), with random or free intercepts of groups.
+    """
+    valid = torch.ones_like(scores[..., 0], dtype=torch.bool) if valid is None else valid
+    present = valid[..., None].expand_as(scores).flatten(1)
+    residual = (predicted - scores).flatten(1).double()
+    whitened = whitened_residuals(
+        residual, covariance, noise.flatten(1), present, scores.shape[2], offset
+    )
+    count = mean_over_ranks(present.sum().double()).clamp(min=1)
+    return ((whitened * residual).sum() / count).to(predicted.dtype)

@@ -1,0 +1,75 @@
+"""The score-function gradient of one scale, as a pure function."""
+
+from __future__ import annotations
+
+import torch
+
+from rss_agents.distributed import mean_over_ranks
+from rss_agents.kernels.advantage_map import advantage_map
+from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
+from rss_agents.losses.advantages import leave_one_out, synchronised_deviation
+
+_MOST_WEIGHT = 2.0  # of a cell of an older map in the policy gradient
+
+
+def policy_gradient(
+    probabilities: torch.Tensor,
+    maps: torch.Tensor,
+    scores: torch.Tensor,
+    entropy: float,
+    *,
+    psd: bool = True,
+    syncan: bool = True,
+    likelihoods: torch.Tensor | None = None,
+    valid: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """The score-function gradient of expected reward plus entropy.
+
+    Advantages are in units of reward per cell (times P for image-level scores), so that the
+    entropy coefficient is a temperature in the same units; SyncAN divides both alike, so that the
+    balance between them stays while the policy sharpens.
+
+    Args:
+        probabilities: (B, C, P), differentiable.
+        maps: (B, V, K, P) uint8, V groups of K maps of each image.
+        scores: (B, V, K), or (B, V, K, P) rewards of cells, which get a leave-one-out baseline
+            each.
+        entropy: Coefficient of the mean entropy of a cell, in reward per cell.
+        psd: Whether pairs of maps share their difference among the cells where they differ;
+            otherwise every cell of a map gets the map's leave-one-out advantage.
+        syncan: Whether to divide by the advantages' deviation over the global batch.
+        likelihoods: (B, V, K, P) probabilities that the cells were drawn with. A cell of an older
+            map counts by how much more likely it is now, at most twice. None: drawn from the
+            probabilities given.
+        valid: (B, V) bool, which groups there are; all of them if None. Those that are not have
+            equal scores.
+
+    Returns:
+        A scalar, to be minimised.
+
+    Source: truncated importance weights are those of Ionides (Journal of Computational and
+    Graphical Statistics, 2008), here of each cell by itself.
+    """
+    groups, group_scores = maps.flatten(0, 1), scores.flatten(0, 1)
+    if scores.ndim == 4:
+        advantages = leave_one_out(group_scores)
+    elif psd:
+        advantages = pairwise_spatial_difference(group_scores, groups) * maps.shape[3]
+    else:
+        advantages = leave_one_out(group_scores)[..., None].expand(groups.shape) * maps.shape[3]
+    advantages, flat = advantages.view(maps.shape), maps.flatten(1, 2)
+    weighted = advantages.flatten(1, 2)
+    probabilities = probabilities.clamp(min=1e-12)
+    log_probabilities = probabilities.log()
+    if likelihoods is not None:
+        now = probabilities.detach().gather(1, flat.long())
+        weighted = weighted * (now / likelihoods.flatten(1, 2)).clamp(max=_MOST_WEIGHT)
+    # The gradient on the log-probabilities, written directly.
+    owed = advantage_map(weighted, flat, probabilities.shape[1])
+    gain = (owed * log_probabilities).sum() / maps.numel()
+    share = 1.0 if valid is None else mean_over_ranks(valid.sum()) / valid.numel()
+    cell_entropy = -(probabilities * log_probabilities).sum(1)
+    objective = gain / share + entropy * cell_entropy.mean()
+    if syncan:
+        objective = objective / synchronised_deviation(advantages, advantages != 0)
+    return -objective

@@ -1,0 +1,1 @@
+"""Networks, their decisions and their checkpoints."""

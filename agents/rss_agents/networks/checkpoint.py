@@ -1,0 +1,192 @@
+"""Checkpoints: one safetensors file that describes its own network.
+
+A checkpoint is whole or absent, and nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import TypeAdapter
+from safetensors import SafetensorError, safe_open
+
+from rss_agents.files import write_tensors
+from rss_agents.networks.build import build_network
+from rss_agents.networks.own_network import check_own_network
+from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_env.datasets.paths import is_file, is_folder
+from rss_env.errors import InputError
+
+FILE_NAME, BEST_NAME = "model.safetensors", "best.safetensors"
+# What reading a file that is none raises; `InputError` is a `ValueError`.
+_NO_CHECKPOINT = (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError)
+
+
+@dataclass(frozen=True)
+class NetworkDescription:
+    """What it takes to build a network again and to read its output.
+
+    Attributes:
+        network: Name for `build_network`.
+        image_size: (H, W) it was trained at.
+        class_names: C names.
+        palette: C colours, RGB 0..255.
+    """
+
+    network: str
+    image_size: tuple[int, int]
+    class_names: tuple[str, ...]
+    palette: tuple[tuple[int, int, int], ...]
+
+    @classmethod
+    def of(
+        cls,
+        network: str,
+        image_size: tuple[int, int],
+        class_names: Sequence[str],
+        palette: npt.NDArray[np.uint8],
+    ) -> NetworkDescription:
+        """Describe a network for a data set's classes and palette (C, 3)."""
+        colours = tuple((int(r), int(g), int(b)) for r, g, b in palette)
+        return cls(network, image_size, tuple(class_names), colours)
+
+    @classmethod
+    def read(cls, text: str) -> NetworkDescription:
+        """A description from its JSON; nothing is converted, only checked.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        found = TypeAdapter(cls).validate_json(text, strict=True)
+        if len(set(found.class_names)) != len(found.class_names):
+            raise ValueError("class_names must be distinct")
+        if len(found.palette) != len(found.class_names) or any(
+            not 0 <= value < 256 for colour in found.palette for value in colour
+        ):
+            raise ValueError(f"palette must be {len(found.class_names)} RGB colours of 0..255")
+        return found
+
+    @property
+    def palette_array(self) -> npt.NDArray[np.uint8]:
+        """(C, 3) uint8."""
+        return np.array(self.palette, np.uint8)
+
+
+def save_checkpoint(
+    folder: Path,
+    network: SegmentationNetwork,
+    description: NetworkDescription,
+    name: str = FILE_NAME,
+) -> None:
+    """Write a network's weights and what it takes to read them, in one move.
+
+    Args:
+        folder: Where.
+        network: What was trained.
+        description: Of the network.
+        name: Of the file.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    metadata = {"description": json.dumps(asdict(description))}
+    write_tensors(folder / name, network.state_dict(), metadata)
+
+
+def _file_of(folder: Path) -> Path:
+    """The checkpoint of a run's folder, or the file itself."""
+    path = folder / FILE_NAME if is_folder(folder) else folder
+    if not is_file(path):
+        raise InputError(f"no checkpoint at {path}; expected a folder that rss-train wrote")
+    return path
+
+
+def _not_ours(path: Path, error: Exception) -> InputError:
+    return InputError(f"{path} is not a checkpoint of rss-train: {str(error)[:300]}")
+
+
+def read_checkpoint(
+    folder: Path, device: torch.device | str = "cpu"
+) -> tuple[NetworkDescription, dict[str, torch.Tensor]]:
+    """What a checkpoint says of its network, and the weights; nothing is built yet.
+
+    Args:
+        folder: The training run's folder, or the checkpoint file itself.
+        device: Where the weights shall live.
+
+    Raises:
+        InputError: If there is no checkpoint or it is not one of ours.
+    """
+    path = _file_of(folder)
+    try:
+        with safe_open(path, framework="pt", device=str(device)) as file:
+            raw = (file.metadata() or {})["description"]
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return NetworkDescription.read(raw), weights
+    except _NO_CHECKPOINT as error:
+        raise _not_ours(path, error) from None
+
+
+def load_checkpoint(
+    folder: Path, device: torch.device | str = "cpu", own_network: str | None = None
+) -> tuple[SegmentationNetwork, NetworkDescription]:
+    """Rebuild a trained network, in evaluation mode.
+
+    Args:
+        folder: The training run's folder, or the checkpoint file itself.
+        device: Where the network shall live.
+        own_network: `module:function` that built it, if it is the caller's own. A file alone is not
+            believed: what it names would be run.
+
+    Raises:
+        InputError: If there is no checkpoint or it is not one of ours, or if it is of another
+            network than `own_network`.
+    """
+    path = _file_of(folder)
+    description, weights = read_checkpoint(path, device)
+    check_own_network(own_network, description.network, path)
+    try:
+        network = build_network(
+            description.network,
+            len(description.class_names),
+            description.image_size,
+            device=device,
+        )
+        network.load_state_dict(weights)
+    except _NO_CHECKPOINT as error:
+        if own_network is not None and isinstance(error, InputError):
+            raise  # of the caller's code, not of the file
+        raise _not_ours(path, error) from None
+    return network.eval(), description
+
+
+def start_from(network: SegmentationNetwork, description: NetworkDescription, folder: Path) -> None:
+    """Give a network the weights of a trained one; how that decided (`decide`) stays behind.
+
+    Args:
+        network: The network; written.
+        description: Of the network. The image size need not be that of the checkpoint.
+        folder: The training run's folder, or the checkpoint file itself.
+
+    Raises:
+        InputError: If there is no checkpoint, or it is of another network or of other classes.
+    """
+    path = _file_of(folder)
+    found, weights = read_checkpoint(path)
+    for what in ("network", "class_names"):
+        theirs, own = getattr(found, what), getattr(description, what)
+        if theirs != own:
+            raise InputError(
+                f"cannot start from {path}: its {what} is {theirs!r:.300}, here it is {own!r:.300}"
+            )
+    body = {name: value for name, value in weights.items() if name.startswith("body.")}
+    try:
+        network.body.load_state_dict({name[len("body.") :]: v for name, v in body.items()})
+    except _NO_CHECKPOINT as error:
+        raise _not_ours(path, error) from None

@@ -1,0 +1,71 @@
+"""From beliefs to decisions: which class to answer with, if a metric other than accuracy is asked.
+
+The most likely class serves pixel accuracy. Under mIoU a pixel of a class that is rare or hard is
+worth more than one of a class that is everywhere, so that the rarer class is the better answer even
+where it is somewhat less likely.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from rss_agents.distributed import sum_over_ranks
+from rss_agents.losses.score_models import class_values
+
+_MEMORY = 0.99  # of the running mean of what the network believes, per batch
+
+
+class MetricDecision(nn.Module):
+    """Values classes by what they add to a metric, once it has seen what a network believes.
+
+    It lies behind a network in evaluation mode. It learns nothing of labels: only how much of the
+    training images each class takes up in the network's own probabilities, and how sure they are.
+    """
+
+    gains: torch.Tensor
+    costs: torch.Tensor
+    temperature: torch.Tensor
+    _seen: torch.Tensor
+
+    def __init__(self, num_classes: int):
+        """Begin with nothing seen: logits pass unchanged."""
+        super().__init__()
+        for name in ("gains", "costs"):
+            self.register_buffer(name, torch.zeros(num_classes))
+        self.register_buffer("temperature", torch.ones(()))
+        self.register_buffer("_seen", torch.zeros(2, num_classes), persistent=False)
+
+    @torch.no_grad()
+    def observe(self, beliefs: torch.Tensor, metric: str, temperature: float = 1.0) -> None:
+        """Take in what the network believes of a batch, on all ranks.
+
+        Args:
+            beliefs: (B, C, H, W) probabilities of the pixels' classes.
+            metric: What decisions shall serve; see `rss_env.rewards`.
+            temperature: Of the softmax that made them of logits.
+        """
+        pixels = beliefs.flatten(2)
+        squares = torch.linalg.vector_norm(pixels, dim=2).square()
+        sums = torch.stack([squares.sum(0), pixels.sum(2).sum(0)])
+        self._seen.mul_(_MEMORY).add_(sum_over_ranks(sums), alpha=1 - _MEMORY)
+        right, share = self._seen / self._seen[1].sum()
+        gains, costs = class_values(right, share, metric)
+        self.gains.copy_(gains)
+        self.costs.copy_(costs)
+        self.temperature.fill_(temperature)
+
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        """Values (B, C, H, W) whose largest is the decision; the logits, if nothing was seen."""
+        return self.values(logits) if self.has_observed else logits
+
+    @property
+    def has_observed(self) -> bool:
+        """Whether anything was seen, so that there is a metric to decide for."""
+        return bool(self.gains.any())
+
+    def values(self, logits: torch.Tensor) -> torch.Tensor:
+        """What each class of each pixel is worth, (B, C, H, W), once something was seen."""
+        shape = (1, -1, 1, 1)
+        probabilities = (logits / self.temperature).softmax(1)
+        return probabilities * self.gains.view(shape) - self.costs.view(shape)

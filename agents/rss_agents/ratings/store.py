@@ -1,0 +1,272 @@
+"""Questions to a person, and the ratings given: files in a folder, and nothing else.
+
+A program that wants maps rated writes a question; a page shows it and appends what is answered to
+`ratings.jsonl`. Either can be stopped at any moment: no rating is lost, and none is asked for
+twice, since it belongs to the pixels of an image and of a map, not to a run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError, safe_open
+
+from rss_agents.files import new_lines, write_json, write_tensors
+from rss_env.errors import InputError
+
+RATINGS_NAME = "ratings.jsonl"
+FOLDER_NAME = "ratings"  # in the folder of a run
+_OPEN_NAME, _QUESTIONS_NAME = "open.json", "questions"
+_QUESTION = re.compile(r"[0-9a-f]{32}")
+_LONGEST = 2**16  # bytes of a line, and of what says which question is open
+
+ByteArray = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Rating:
+    """Stars for one map: a line of `ratings.jsonl`.
+
+    Attributes:
+        image: Digest of the image's pixels.
+        action_map: Digest of the map's cells, painted onto the pixels.
+        stars: 0..out_of.
+        out_of: Most stars there are.
+        question: Name of the question, whose file holds image and map.
+        time: When it was given, UTC, ISO 8601.
+    """
+
+    image: str
+    action_map: str
+    stars: int
+    out_of: int
+    question: str
+    time: str
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What was rated."""
+        return self.image, self.action_map
+
+    @property
+    def score(self) -> float:
+        """The stars as a share of all there are, 0..1."""
+        return self.stars / self.out_of
+
+
+_RATING = TypeAdapter(Rating)
+
+
+@dataclass(frozen=True)
+class Question:
+    """Maps to be rated.
+
+    Attributes:
+        images: (G, H, W, 3) uint8.
+        action_maps: (G, K, H, W) uint8, K maps of each image, painted onto the pixels.
+        stars: Most stars that can be given.
+        class_names: Of the classes, C; may be empty.
+        palette: (C, 3) uint8, their colours.
+    """
+
+    images: ByteArray
+    action_maps: ByteArray
+    stars: int
+    class_names: tuple[str, ...]
+    palette: ByteArray
+
+    @cached_property
+    def name(self) -> str:
+        """The same for the same images and maps."""
+        return _digest(self.images, self.action_maps)
+
+    def keys(self) -> list[list[tuple[str, str]]]:
+        """What each map (G, K) is known as in ratings."""
+        return keys_of(self.images, self.action_maps)
+
+
+def _digest(*arrays: ByteArray) -> str:
+    """SHA-256 of shapes and bytes, its first 128 bits."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(repr(array.shape).encode())
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:32]
+
+
+def keys_of(images: ByteArray, action_maps: ByteArray) -> list[list[tuple[str, str]]]:
+    """What each map (G, K, H, W) of images (G, H, W, 3) is known as in ratings."""
+    return [
+        [(known_as, _digest(action_map)) for action_map in group]
+        for known_as, group in zip(map(_digest, images), action_maps, strict=True)
+    ]
+
+
+class RatingBook:
+    """A folder of questions and ratings; several processes may read it, and one page appends."""
+
+    def __init__(self, folder: Path | str):
+        """Bind a folder, which need not be there yet."""
+        self.folder = Path(folder)
+        self._scores: dict[tuple[str, str], float] = {}
+        self._read_to, self._lines = 0, 0
+
+    @property
+    def path(self) -> Path:
+        """The file of ratings."""
+        return self.folder / RATINGS_NAME
+
+    def scores(self) -> Mapping[tuple[str, str], float]:
+        """The score in 0..1 of everything rated so far; the last one counts.
+
+        Raises:
+            InputError: If a line is no rating.
+        """
+        lines, end = new_lines(self.path, self._read_to)
+        for number, line in enumerate(lines, self._lines + 1):
+            if (rating := self._read_line(line, number)) is not None:
+                self._scores[rating.key] = rating.score
+        self._read_to, self._lines = end, self._lines + len(lines)
+        return self._scores
+
+    @property
+    def count(self) -> int:
+        """How many different maps have been rated."""
+        return len(self.scores())
+
+    def _read_line(self, line: bytes, number: int) -> Rating | None:
+        """A rating; None if the line was torn by a power cut and was never confirmed."""
+        where = f"{self.path}, line {number}"
+        try:
+            if not line.startswith(b"{") or not line.endswith(b"}"):
+                if line.startswith(b"{") or not line.strip():
+                    return None
+                raise ValueError("it is no JSON object")
+            rating = _RATING.validate_json(line, strict=True)
+            if not 0 <= rating.stars <= rating.out_of or rating.out_of < 1:
+                raise ValueError(f"{rating.stars} of {rating.out_of} stars")
+        except (ValueError, ValidationError) as error:
+            raise InputError(
+                f"{where} is no rating: {' '.join(str(error).split())[:200]}"
+            ) from None
+        return rating
+
+    def add(self, question: Question, stars: Mapping[tuple[int, int], int]) -> list[Rating]:
+        """Append ratings of some of a question's maps, and return when they are on the disk.
+
+        Args:
+            question: What was asked.
+            stars: By image g and map k of the question.
+
+        Raises:
+            InputError: If there are more stars than can be given, or fewer than none.
+            OSError: If they cannot be written.
+        """
+        keys, now = question.keys(), datetime.now(timezone.utc).isoformat(timespec="seconds")
+        ratings = []
+        for (g, k), given in stars.items():
+            if not 0 <= given <= question.stars:
+                raise InputError(f"stars must be in 0..{question.stars}, got {given}")
+            ratings.append(Rating(*keys[g][k], given, question.stars, question.name, now))
+        text = "".join(json.dumps(asdict(rating)) + "\n" for rating in ratings)
+        with self.path.open("ab+") as file:
+            if file.tell():
+                file.seek(-1, os.SEEK_END)
+                text = "\n" * (file.read(1) != b"\n") + text  # behind a line that was torn
+            file.write(text.encode())
+            file.flush()
+            os.fsync(file.fileno())
+        return ratings
+
+    def ask(self, question: Question) -> None:
+        """Open a question; the one that was open before is closed.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        questions = self.folder / _QUESTIONS_NAME
+        questions.mkdir(parents=True, exist_ok=True)
+        arrays = {"images": question.images, "action_maps": question.action_maps}
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        about = {
+            "stars": question.stars,
+            "class_names": question.class_names,
+            "palette": question.palette.tolist(),
+        }
+        path = questions / f"{question.name}.safetensors"
+        if not path.exists():
+            write_tensors(path, tensors, {"description": json.dumps(about)})
+        write_json(self.folder / _OPEN_NAME, {"question": question.name})
+
+    def close(self) -> None:
+        """Say that nothing is asked any more."""
+        (self.folder / _OPEN_NAME).unlink(missing_ok=True)
+
+    def open_question(self) -> str | None:
+        """The name of what is being asked; None if nothing is.
+
+        Raises:
+            InputError: If what says so is no file of ours.
+        """
+        path = self.folder / _OPEN_NAME
+        try:
+            with path.open("rb") as file:
+                name = json.loads(file.read(_LONGEST))["question"]
+            if not isinstance(name, str) or not _QUESTION.fullmatch(name):
+                raise ValueError("no name of a question")
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+            raise InputError(f"{path} does not say what is asked: {error}") from None
+        return name
+
+    def read_question(self, name: str) -> Question:
+        """Read a question.
+
+        Raises:
+            InputError: If there is no such question, or its file is not one of ours.
+        """
+        path = self.folder / _QUESTIONS_NAME / f"{name}.safetensors"
+        try:
+            with safe_open(path, framework="np") as file:
+                about: dict[str, Any] = json.loads((file.metadata() or {})["description"])
+                images, action_maps = file.get_tensor("images"), file.get_tensor("action_maps")
+            palette = np.array(about["palette"], np.uint8).reshape(-1, 3)
+            names = tuple(str(name) for name in about["class_names"])
+            question = Question(images, action_maps, int(about["stars"]), names, palette)
+        except (SafetensorError, KeyError, TypeError, ValueError, OSError, OverflowError) as error:
+            raise InputError(f"{path} is no question: {str(error)[:200]}") from None
+        shape = (*images.shape[:1], *action_maps.shape[1:2], *images.shape[1:3])
+        if (
+            images.dtype != np.uint8
+            or action_maps.dtype != np.uint8
+            or images.shape[3:] != (3,)
+            or action_maps.shape != shape
+            or (action_maps.size and action_maps.max() >= len(palette))
+            or (names and len(names) != len(palette))
+            or not 1 <= question.stars <= 100
+        ):
+            raise InputError(f"{path} is no question: its maps do not fit its images")
+        return question
+
+
+def unrated(
+    keys: Sequence[Sequence[tuple[str, str]]], scores: Mapping[tuple[str, str], float]
+) -> list[tuple[int, int]]:
+    """Which maps (g, k) have no score yet."""
+    return [
+        (g, k) for g, group in enumerate(keys) for k, key in enumerate(group) if key not in scores
+    ]

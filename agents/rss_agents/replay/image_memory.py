@@ -1,0 +1,145 @@
+"""Which image is which, and where in a memory it lies.
+
+Images are recognised by a hash of their pixels, the same for an image and its mirror image; under
+other augmentation they are new each time. Everything lies on the device in tensors of fixed shapes,
+and nothing is asked of the host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from rss_agents.kernels.hash_images import hash_images
+from rss_env.errors import InputError
+
+
+@dataclass(frozen=True)
+class ImageKeys:
+    """Images of a batch, as a memory knows them.
+
+    Attributes:
+        keys: (B,) int64, the same for an image and its mirror image.
+        mirrored: (B,) bool, which of the two each is: whether it has to be flipped horizontally to
+            stand as it is remembered.
+    """
+
+    keys: torch.Tensor
+    mirrored: torch.Tensor
+
+
+class ImageMemory:
+    """Which place of a memory belongs to which image: the images longest unseen give way.
+
+    Every table has more places than there are images: what goes to the spare ones is forgotten.
+    """
+
+    def __init__(
+        self,
+        image_size: tuple[int, int],
+        num_images: int,
+        bytes_per_image: int,
+        device: torch.device | str,
+        max_bytes: int,
+        spare: int = 1,
+    ):
+        """Begin with no image.
+
+        Args:
+            image_size: (H, W).
+            num_images: How many there are to remember.
+            bytes_per_image: Size of what is remembered of one.
+            device: Where everything lies.
+            max_bytes: Bound on all of it, but for the spare places.
+            spare: Places of what is forgotten.
+        """
+        self.capacity = max(1, min(num_images, max_bytes // bytes_per_image))
+        self._spare = spare
+        height, width = image_size
+        generator = torch.Generator().manual_seed(0)
+        weights = torch.randint(-(2**62), 2**62, (height * width * 3,), generator=generator)
+        mirrored = weights.view(height, width, 3).flip(1).flatten()
+        self._hash_weights = torch.stack([weights, mirrored]).to(device)
+        self._tables: list[torch.Tensor] = []
+        self._keys = self._table(dtype=torch.int64)
+        self._last_seen = self._table(dtype=torch.int64)  # the number of the batch; 0 for never
+        self._clock = torch.zeros((), dtype=torch.int64, device=device)
+
+    def __len__(self) -> int:
+        """How many images are remembered."""
+        return int((self._last_seen[: self.capacity] > 0).sum())
+
+    def _table(self, *shape: int, dtype: torch.dtype) -> torch.Tensor:
+        """Zeros for every image, and for those that are forgotten."""
+        device = self._hash_weights.device
+        table = torch.zeros(self.capacity + self._spare, *shape, dtype=dtype, device=device)
+        self._tables.append(table)
+        return table
+
+    def get_state(self) -> dict[str, Any]:
+        """What is remembered: the rows in use of all tables, and those that are forgotten."""
+        used = self._last_seen > 0
+        used[self.capacity :] = True
+        places = used.nonzero()[:, 0]
+        rows = [table[places] for table in self._tables]
+        return {"clock": self._clock, "places": places, "rows": rows}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Remember exactly what was remembered at `get_state`.
+
+        Raises:
+            InputError: If it is of a memory of another layout.
+        """
+        rows, places = state["rows"], state["places"].to(self._clock.device)
+        shapes = [row.shape[1:] for row in rows]
+        if shapes != [table.shape[1:] for table in self._tables] or (
+            int(places.max()) + 1 != self.capacity + self._spare
+        ):
+            raise InputError("the training state has a memory of another layout")
+        self._clock.copy_(state["clock"])
+        self._last_seen.zero_()
+        for table, row in zip(self._tables, rows, strict=True):
+            table[places] = row.to(table.device)
+
+    def recognise(self, images: torch.Tensor) -> ImageKeys:
+        """The keys of images (B, H, W, 3) uint8."""
+        plain, flipped = hash_images(images, self._hash_weights).unbind(1)
+        mirrored = flipped < plain
+        return ImageKeys(torch.where(mirrored, flipped, plain), mirrored)
+
+    def _find(self, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The places of a batch's images, given to new ones where there were none.
+
+        Args:
+            keys: (B,) int64; an image may come more than once.
+
+        Returns:
+            Places (B,) int64, and (B,) bool, whether the image was remembered there before.
+        """
+        self._clock += 1
+        nowhere, last_seen = self.capacity, self._last_seen[: self.capacity]
+        matches = (keys[:, None] == self._keys[:nowhere]) & (last_seen > 0)
+        known, places = matches.any(1), matches.byte().argmax(1)
+        self._last_seen[torch.where(known, places, nowhere)] = self._clock
+        spare = min(len(keys), self.capacity)
+        longest_unseen = last_seen.topk(spare, largest=False).indices
+        first = (keys[:, None] == keys).byte().argmax(1)  # where the image first comes
+        is_new = ~known & (first == torch.arange(len(keys), device=keys.device))
+        order = is_new.cumsum(0) - 1
+        given = longest_unseen[order.clamp(0, spare - 1)]
+        fits = (order < spare) & (
+            last_seen[given] < self._clock
+        )  # not that of another in the batch
+        places = torch.where(known, places, torch.where(fits, given, nowhere)[first])
+        self._keys[places] = keys
+        self._last_seen[places] = self._clock
+        return places, known
+
+
+def rank_among_equals(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """How many equal keys come before each of (B,), and how many equal ones there are in all."""
+    equal = keys[:, None] == keys
+    return equal.tril(-1).sum(1), equal.sum(1)

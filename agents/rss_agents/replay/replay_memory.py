@@ -1,0 +1,113 @@
+"""Memory of what was scored: a score bought once is learned from whenever its image comes back.
+
+A score stays true of its image and map whatever the network has become, and neither regression asks
+who drew the maps; the policy gradient asks how likely they were. So every image keeps its last maps
+and their scores, or what its cells' rewards have told.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from rss_agents.replay.image_memory import ImageMemory, rank_among_equals
+from rss_agents.replay.scored_maps import ScoredMaps
+from rss_env.action_maps import ActionMapGeometry
+
+
+class ReplayMemory(ImageMemory):
+    """The last V groups of scored maps of each of the last images seen."""
+
+    def __init__(
+        self,
+        geometry: ActionMapGeometry,
+        num_images: int,
+        group_size: int,
+        groups: int,
+        batch_size: int,
+        *,
+        with_likelihoods: bool = False,
+        device: torch.device | str = "cpu",
+        max_bytes: int = 2**30,
+    ):
+        """Lay out the memory.
+
+        Args:
+            geometry: Of the maps.
+            num_images: How many images there are to remember.
+            group_size: K.
+            groups: V, groups kept per image, beside the newest one.
+            batch_size: Most images of a batch, B.
+            with_likelihoods: Whether maps come with the probabilities they were drawn with; kept
+                as float16.
+            device: Where it lies.
+            max_bytes: Bound on the memory.
+        """
+        cells, scales, classes = geometry.num_cells, len(geometry.scales), geometry.num_classes
+        size = cells * (3 if with_likelihoods else 1) + 4 * scales * (1 + classes)
+        size *= (groups + 1) * group_size
+        super().__init__(geometry.image_size, num_images, size, device, max_bytes, batch_size)
+        self.groups = groups
+        # With a place for the newest group, maps need not be copied to be learned from with it.
+        shape, real = (groups + 1, group_size), torch.float32
+        self._told = self._table(dtype=torch.int64)  # groups so far
+        self._maps = self._table(*shape, cells, dtype=torch.uint8)
+        self._scores = self._table(*shape, scales, dtype=real)
+        self._predicted = self._table(*shape, scales, classes, dtype=real)
+        # Until a group is there its maps are of class 0, and what is worked out of them is finite.
+        self._predicted[..., 0] = torch.tensor(geometry.cells, dtype=real).to(device)
+        self._likelihoods = None
+        if with_likelihoods:
+            self._likelihoods = self._table(*shape, cells, dtype=torch.float16)
+
+    def exchange(self, keys: torch.Tensor, new: ScoredMaps) -> ScoredMaps:
+        """Remember a batch's new groups, and give them back together with the older ones.
+
+        Each image forgets its oldest group beyond V.
+
+        Args:
+            keys: (B,) of `recognise`.
+            new: One group for each image, of the image as it is remembered.
+
+        Returns:
+            The new groups, followed by the V that were remembered, if there are so many, from the
+            newest to the oldest. The maps are the memory's own, until its next exchange.
+        """
+        places, known = self._find(keys)
+        before = self._told[places] * known
+        earlier, count = rank_among_equals(keys)
+        # Each image of the batch has a spare place; there goes what is forgotten at once.
+        spare = self.capacity + torch.arange(len(keys), device=keys.device)
+        places = torch.where(places == self.capacity, spare, places)
+        ring = self.groups + 1
+        kept = earlier >= count - ring  # of one image's groups only the last have a place
+        target, group = torch.where(kept, places, spare), (before + earlier) % ring
+        self._told[target] = before + count
+        place = target * ring + group
+        for table, told in (
+            (self._maps, new.maps),
+            (self._scores, new.scores),
+            (self._predicted, new.predicted),
+            (self._likelihoods, new.likelihoods),
+        ):
+            if table is not None and told is not None:
+                rows = table.flatten(0, 1)
+                rows.index_copy_(0, place, told.view(len(keys), *rows.shape[1:]).to(rows.dtype))
+        age = torch.arange(1, ring, device=keys.device)
+        # (Groups of the same image in this batch have taken the places of the oldest.)
+        there = (age <= before[:, None]) & (age <= ring - count[:, None])
+        older = places[:, None] * ring + (before[:, None] - age) % ring
+        slots = torch.cat([place[:, None], older], 1)
+        valid = torch.cat([new.valid, there], 1)
+        likelihoods = None
+        if new.likelihoods is not None and self._likelihoods is not None:
+            remembered = self._likelihoods.flatten(0, 1)[older].to(new.likelihoods.dtype)
+            likelihoods = torch.cat([new.likelihoods, remembered], 1)
+        members = torch.arange(new.rows.shape[2], device=keys.device)
+        return ScoredMaps(
+            self._maps.flatten(0, 2),
+            slots[..., None] * len(members) + members,
+            self._scores.flatten(0, 1)[slots] * valid[..., None, None],
+            self._predicted.flatten(0, 1)[slots],
+            valid,
+            likelihoods,
+        )

@@ -1,0 +1,44 @@
+"""Memory of what rewards of cells say of each image."""
+
+from __future__ import annotations
+
+import torch
+
+from rss_agents.replay.image_memory import ImageMemory, rank_among_equals
+from rss_env.action_maps import ActionMapGeometry
+
+
+class ShareMemory(ImageMemory):
+    """What rewards of cells have told of each image: shares of classes in its cells."""
+
+    def __init__(
+        self,
+        geometry: ActionMapGeometry,
+        num_images: int,
+        *,
+        device: torch.device | str = "cpu",
+        max_bytes: int = 2**30,
+    ):
+        """Lay out the memory of images and a geometry, on a device, in at most so many bytes."""
+        shape = (geometry.num_classes, geometry.num_cells)
+        size = 2 * shape[0] * shape[1]
+        super().__init__(geometry.image_size, num_images, size, device, max_bytes)
+        self._shares = self._table(*shape, dtype=torch.float16)
+
+    def add(self, keys: torch.Tensor, maps: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
+        """Remember what is told, and say all that is known.
+
+        Args:
+            keys: (B,) of `recognise`.
+            maps: (B, K, cells) uint8, flat actions, of the image as it is remembered.
+            shares: (B, K, cells) float32 in 0..1, the share of each cell that is of its class.
+
+        Returns:
+            (B, C, cells) float32: the shares, and -1 where they are not known.
+        """
+        places, remembered = self._find(keys)
+        known = torch.where(remembered[:, None, None], self._shares[places], -1.0)
+        known = known.scatter_(1, maps.long(), shares.to(known.dtype))
+        earlier, count = rank_among_equals(keys)
+        self._shares[torch.where(earlier == count - 1, places, self.capacity)] = known
+        return known.float()

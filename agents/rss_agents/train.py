@@ -1,0 +1,76 @@
+"""Train a segmentation network from scores, or from labels for comparison: `rss-train`.
+
+Everything is opened and checked before the output folder is made, so a bad argument leaves nothing
+behind. Ctrl-C ends the run after the current update, with a usable checkpoint, and `--resume` goes
+on with it. Under `torchrun` the processes share out the images of every update, and the first one
+writes the folder.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+from rss_agents.command_line import run_command
+from rss_agents.distributed import rank
+from rss_agents.sb3 import require_sb3
+from rss_agents.sb3.config import ALGORITHMS as SB3_ALGORITHMS
+from rss_agents.training.config import TrainConfig
+from rss_agents.training.loop import TrainingError, TrainingLoop
+from rss_agents.training.processes import ProcessLostError, joined_processes
+from rss_agents.training.resume import resumed_config
+from rss_agents.training.states import RunStates
+
+
+def train(config: TrainConfig) -> dict[str, Any]:
+    """Run a training and write its folder.
+
+    Returns:
+        The content of `result.json`.
+
+    Raises:
+        InputError: If anything in the configuration is invalid; nothing has been written.
+        TrainingError: If it could not go on, for want of memory, disk or finite numbers.
+        ProcessLostError: If another process of the training has ended.
+    """
+    if config.algo in SB3_ALGORITHMS:
+        require_sb3()
+        from rss_agents.sb3.learner import train_with_sb3
+
+        return train_with_sb3(config)
+    with joined_processes(config.device):
+        outcome = TrainingLoop(config).run()
+    if isinstance(outcome, str):
+        sys.exit(130)
+    return outcome
+
+
+def train_and_print(config: TrainConfig) -> None:
+    """Train as `rss-train` does: the result on stdout; what ended it before, on stderr.
+
+    Raises:
+        InputError: If anything in the configuration is invalid; nothing has been written.
+    """
+    try:
+        with joined_processes(config.device):
+            result = train(config)
+            if rank() == 0:
+                print(json.dumps(result))
+    except ProcessLostError as error:
+        last = RunStates(config.out).last()
+        left = "no state is yet in" if last is None else f"go on from update {last} with --resume"
+        sys.stderr.write(f"\nrss-train: error: {error}; {left} {config.out}\n")
+        sys.exit(1)
+    except TrainingError as error:
+        sys.stderr.write(f"\nrss-train: error: {error}\n")
+        sys.exit(1)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of `rss-train`."""
+    run_command("rss-train", TrainConfig, train_and_print, arguments, default=resumed_config)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""One training: its options, its loop, its folder, how it goes on."""

@@ -1,0 +1,159 @@
+"""The options of `rss-train`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from rss_agents.algorithms.policy_gradients import BaselineConfig
+from rss_agents.algorithms.registry import Algorithm
+from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.command_line import DataConfig
+from rss_agents.distributed import world_size
+from rss_agents.networks.segmentation_network import Precision
+from rss_agents.ratings.store import FOLDER_NAME as RATINGS_FOLDER
+from rss_agents.sb3.config import ALGORITHMS as SB3_ALGORITHMS
+from rss_agents.sb3.config import SB3Config
+from rss_env.errors import InputError
+
+_PERSON, _RATINGS = "person", "ratings:"
+
+
+def is_code(scorer: str) -> bool:
+    """Whether a scorer is a function of a module, rather than somebody's ratings."""
+    return scorer != _PERSON and not scorer.startswith(_RATINGS)
+
+
+@dataclass
+class TrainConfig:
+    """Train a segmentation network from scores of its output."""
+
+    out: Path
+    """Folder for the results; must be new unless --overwrite."""
+    data: tyro.conf.OmitArgPrefixes[DataConfig] = field(default_factory=DataConfig)
+    algo: Algorithm = "rss"
+    """From scores: rss, or plain reinforce, rloo, grpo, ppo, or Stable-Baselines3's sb3-ppo and
+    sb3-a2c. From labels, for comparison: psl (cross-entropy), psl-metric, psl-dice,
+    psl-multiscale; from image tags: wsss-cam."""
+    agent: tyro.conf.OmitArgPrefixes[RSSConfig] = field(default_factory=RSSConfig)
+    baseline: BaselineConfig = field(default_factory=BaselineConfig)
+    sb3: SB3Config = field(default_factory=SB3Config)
+    updates: int = 600
+    """Number of updates."""
+    seed: int = 0
+    """Of the weights, the images and the maps drawn."""
+    num_images: int = 16
+    """Images per update, of all processes together."""
+    group_size: int = 8
+    """Maps scored per image and scale."""
+    split: str | None = None
+    """Training split: a name or a list file."""
+    val_split: str | None = None
+    """Validation split: a name or a list file."""
+    image_size: tuple[int, ...] | None = None
+    """One side, or height and width, in pixels."""
+    scales: tuple[int, ...] | None = None
+    """Cell sizes in pixels, coarse to fine."""
+    metric: Literal["miou", "pixel_accuracy", "mean_accuracy", "dice"] = "miou"
+    """What the score measures."""
+    feedback: str = "exact"
+    """exact, rating[:stars], noisy[:deviation], ranking."""
+    scorer: str | None = None
+    """What scores maps in place of labels: module:function; `person`, who is asked on the page of
+    rss-rate or rss-watch; or ratings:FOLDER, those given in an earlier run."""
+    horizontal_flip: bool = True
+    """Mirror training images at random."""
+    zoom: tuple[float, float] | None = None
+    """Enlarge training images at random, by a factor between these two."""
+    colour_jitter: float = 0.0
+    """Change brightness, contrast and saturation of training images by up to this share."""
+    network: str = "tiny-unet"
+    """tiny-unet, tiny-unet-group (group normalisation), <architecture>/<encoder> of
+    segmentation-models-pytorch, or module:function that builds one of your own."""
+    pretrained: bool = False
+    """Start the encoder from ImageNet weights, downloaded once; those of EfficientNet-Lite0 come
+    with the extra rss-env[pretrained]."""
+    start_from: str | None = None
+    """Start from the weights of a run's folder, or of a checkpoint: of the same network and
+    classes."""
+    learning_rate: float = 3e-3
+    """Peak of the one-cycle schedule."""
+    weight_decay: float = 1e-3
+    """Of AdamW."""
+    eval_every: int = 100
+    """Updates between validations."""
+    device: str = "cpu"
+    """Where to train: cpu, cuda, cuda:1, ..."""
+    precision: Precision = "float32"
+    """Of the network's arithmetic. bfloat16: mixed; float64: to compare runs to the last digit."""
+    compile: bool = False
+    """Compile the network first, which takes a minute or more."""
+    clip_gradient: float | None = None
+    """Largest norm of the gradient, which is scaled down to it; None: any."""
+    overwrite: bool = False
+    """Write into a folder that already holds a run."""
+    resume: Path | None = None
+    """Go on with a run that was stopped: its folder, or one of the files in its folder `states`.
+    All other options are then those it was started with."""
+    allow_changes: bool = False
+    """With --resume: go on although options, data or versions have changed."""
+    save_every: int | None = None
+    """Updates from one training state to the next; None: at every validation."""
+    keep_states: int = 2
+    """Training states kept until the run is complete; the last ones."""
+
+    @property
+    def asks_a_person(self) -> bool:
+        """Whether somebody is asked for ratings."""
+        return self.scorer == _PERSON
+
+    @property
+    def ratings(self) -> Path | None:
+        """The folder of the ratings that are learned from; None for another scorer, or none."""
+        if self.scorer is None or is_code(self.scorer):
+            return None
+        if self.asks_a_person:
+            return self.out / RATINGS_FOLDER
+        return Path(self.scorer.removeprefix(_RATINGS))
+
+    def check(self) -> None:
+        """Refuse numbers that make no training, and folders that cannot take its results.
+
+        Raises:
+            InputError: Naming the field, its value and the valid range.
+        """
+        for name in ("updates", "num_images", "group_size", "eval_every"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not 0 <= self.seed < 2**62:
+            raise InputError(f"seed must be in 0..2**62 - 1, got {self.seed}")
+        for name in ("learning_rate", "weight_decay"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise InputError(f"{name} must be finite and at least 0, got {getattr(self, name)}")
+        if self.clip_gradient is not None and not self.clip_gradient > 0:
+            raise InputError(f"clip_gradient must be positive, got {self.clip_gradient}")
+        if self.save_every is not None and self.save_every < 1:
+            raise InputError(f"save_every must be at least 1, got {self.save_every}")
+        if self.keep_states < 2:
+            raise InputError(f"keep_states must be at least 2, got {self.keep_states}")
+        if self.ratings is not None and (world_size() > 1 or self.algo in SB3_ALGORITHMS):
+            raise InputError(
+                f"scorer {self.scorer!r} is for one process and for algorithms that are not "
+                f"Stable-Baselines3's, got {world_size()} process(es) and {self.algo}"
+            )
+        if self.start_from is not None and self.pretrained:
+            raise InputError("a network has one start: give --pretrained or --start-from, not both")
+        self._check_out()
+
+    def _check_out(self) -> None:
+        if self.resume is not None:
+            return
+        if (self.out / "config.json").exists() and not self.overwrite:
+            raise InputError(
+                f"{self.out} already holds a run; choose another --out, or --overwrite, or --resume"
+            )
+        if self.out.exists() and not self.out.is_dir():
+            raise InputError(f"{self.out} is not a folder")

@@ -1,0 +1,202 @@
+"""What a run leaves behind: metrics, curves, pictures, versions."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.tensorboard.writer import SummaryWriter
+
+from rss_agents.files import write_picture
+from rss_env.errors import InputError
+from rss_env.recorder import Film
+from rss_env.rendering import ByteArray, colourise, enlarged, overlay, panel_grid
+from rss_env.scenes import SceneBatch, Scenes
+
+_PACKAGES = ("rss-env", "torch", "torchvision", "gymnasium", "numpy", "numba")
+_OVERLAY_ROWS = 6
+METRICS_NAME, OVERLAY_NAME = "metrics.jsonl", "overlay.png"
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+class MetricsLog:
+    """Writes metrics to `metrics.jsonl` and to TensorBoard, and keeps them for the curve."""
+
+    def __init__(self, folder: Path, position: int | None = None):
+        """Start both files in an existing folder, or go on with them.
+
+        Args:
+            folder: Of the run.
+            position: Bytes of `metrics.jsonl` to go on from; what is behind them is forgotten. None
+                to start.
+
+        Raises:
+            InputError: If the file does not have so many bytes of metrics.
+        """
+        path = folder / METRICS_NAME
+        self.rows: list[dict[str, float]] = []
+        if position is not None:
+            self.rows = _read_rows(path, position)
+            os.truncate(path, position)
+        self._file = path.open("w" if position is None else "a", encoding="utf-8")
+        after = int(self.rows[-1]["update"]) + 1 if self.rows else None
+        self._board: SummaryWriter | None = SummaryWriter(
+            str(folder / "tensorboard"), purge_step=after
+        )
+
+    def add(self, update: int, queries: int, metrics: Mapping[str, float]) -> None:
+        """Record metrics after an update, with the score queries spent so far.
+
+        Raises:
+            OSError: If `metrics.jsonl` cannot be written.
+        """
+        row = {"update": update, "score_queries": queries, **metrics}
+        self.rows.append(row)
+        self._file.write(json.dumps(row) + "\n")
+        self._file.flush()
+        self._on_board(lambda board: [board.add_scalar(n, v, update) for n, v in metrics.items()])
+
+    def position(self) -> int:
+        """How many bytes of `metrics.jsonl` there are, now on the disk."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._file.tell()
+
+    def close(self) -> None:
+        """Flush and close both."""
+        self._file.close()
+        self._on_board(lambda board: board.close())
+
+    def _on_board(self, act: Callable[[SummaryWriter], Any]) -> None:
+        """Do something with TensorBoard's events; if that fails, go on without them."""
+        try:
+            if self._board is not None:
+                act(self._board)
+        except Exception as error:  # of whatever its writer's thread met
+            self._board = None
+            reason = f"{type(error).__name__}: {error}"
+            warnings.warn(f"no more events for TensorBoard: {reason}", stacklevel=3)
+
+
+def _read_rows(path: Path, position: int) -> list[dict[str, float]]:
+    """The rows in the first bytes of `metrics.jsonl`."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(position)
+        rows = [json.loads(line) for line in content.splitlines()]
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be continued: {error}") from None
+    if len(content) < position:
+        raise InputError(
+            f"{path} cannot be continued: it has {len(content)} of the {position} bytes that were "
+            "there when the training state was saved"
+        )
+    return rows
+
+
+def draw_curve(rows: list[dict[str, float]], path: Path, title: str) -> None:
+    """Plot score and validation mIoU against updates, and against score queries on top."""
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axis = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
+    series = (
+        ("score", "mean score in training", "#0072B2"),
+        ("miou", "validation mIoU", "#D55E00"),
+    )
+    for name, label, colour in series:
+        points = [(row["update"], row[name]) for row in rows if name in row]
+        if points:
+            x, y = zip(*points, strict=True)
+            axis.plot(x, y, label=label, color=colour, marker="o" if len(x) < 30 else None)
+    axis.set(xlabel="updates", ylabel="score, mIoU", ylim=(0, 1), title=title)
+    axis.grid(alpha=0.3)
+    axis.legend(loc="lower right")
+    if rows and rows[-1]["score_queries"]:
+        per_update = rows[-1]["score_queries"] / rows[-1]["update"]
+        top = axis.twiny()
+        top.set_xlim(*(limit * per_update for limit in axis.get_xlim()))
+        top.set_xlabel("score queries")
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+class ValidationPictures:
+    """Pictures of a network's predictions for scenes spread over a split, while it trains."""
+
+    def __init__(self, scenes: Scenes):
+        """Choose the scenes."""
+        count, device = min(_OVERLAY_ROWS, len(scenes)), scenes.images.device
+        index = torch.linspace(0, len(scenes) - 1, count, device=device).long()
+        batch = SceneBatch(index, torch.zeros_like(index, dtype=torch.bool))
+        self._images, self._palette = scenes.observe(batch), scenes.palette
+        self._truth: list[list[ByteArray]] = [[image] for image in self._images.cpu().numpy()]
+        self._has_labels = scenes.labels is not None
+        if self._has_labels:
+            labels = scenes.labels_of(batch).cpu().numpy()
+            for row, label in zip(self._truth, labels, strict=True):
+                row.append(colourise(label, self._palette))
+        self._film = Film()
+
+    @torch.no_grad()
+    def _predict(self, network: nn.Module) -> list[ByteArray]:
+        was_training = network.training
+        network.eval()
+        maps = network(self._images).argmax(1).to(torch.uint8).cpu().numpy()
+        network.train(was_training)
+        if self._has_labels:
+            return [colourise(class_map, self._palette) for class_map in maps]
+        return [
+            overlay(row[0], class_map, self._palette)
+            for row, class_map in zip(self._truth, maps, strict=True)
+        ]
+
+    def add(self, network: nn.Module, folder: Path) -> None:
+        """Add what the network predicts now to the film, and write `overlay.png`."""
+        predictions = self._predict(network)
+        self._film.add(predictions)
+        self._save_overlay(folder, predictions)
+
+    def get_state(self) -> dict[str, Any]:
+        """The film so far."""
+        return self._film.get_state()
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on with a film of `get_state`."""
+        self._film.set_state(state)
+
+    def _save_overlay(self, folder: Path, predictions: list[ByteArray]) -> None:
+        rows = [[*row, panel] for row, panel in zip(self._truth, predictions, strict=True)]
+        grid = panel_grid([[enlarged(panel, 192) for panel in row] for row in rows])
+        write_picture(folder / OVERLAY_NAME, Image.fromarray(grid))
+
+    def save(self, folder: Path, network: nn.Module) -> None:
+        """Write `overlay.png`, and `film.gif` and `film.png` if anything was added.
+
+        `overlay.png` has rows of image | label | prediction, or image | prediction without labels;
+        the film shows predictions after each validation.
+        """
+        self._save_overlay(folder, self._predict(network))
+        if len(self._film):
+            self._film.save(folder / "film.gif")
+            self._film.save(folder / "film.png")

@@ -1,0 +1,222 @@
+"""The loop of a training: learn, validate, save, stop, and go on where it stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from rss_agents.algorithms.base import Learner
+from rss_agents.distributed import mean_over_ranks, rank, world_size
+from rss_agents.ratings.person import StoppedWaitingError
+from rss_agents.training.config import TrainConfig
+from rss_agents.training.numerics import NotFiniteError, check_finite, clip_gradients
+from rss_agents.training.processes import distribute, from_first_rank, stop_signal, succeed_together
+from rss_agents.training.resume import identity, refuse_changes, update_to_resume
+from rss_agents.training.run_folder import RunFolder
+from rss_agents.training.setup import open_run
+from rss_agents.training.states import RunStates
+from rss_env.errors import InputError
+
+_SIGNS_OF_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+
+
+class TrainingError(RuntimeError):
+    """A training could not go on; the message says why, and what there is to go on from."""
+
+
+def update_once(
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    progress: float,
+    *,
+    clip_gradient: float | None = None,
+    check: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
+) -> dict[str, torch.Tensor]:
+    """Learn from a new batch, and give scalar tensors to log.
+
+    Args:
+        learner: Where losses come from.
+        optimizer: Takes the steps.
+        progress: Share of the training done, 0..1.
+        clip_gradient: Largest norm of a gradient; None: any.
+        check: Is given each loss and norm before the step is taken, and may raise.
+    """
+    logged: dict[str, torch.Tensor] = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    for loss, metrics in learner.losses(progress):
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = clip_gradients(parameters, clip_gradient)
+        if check is not None:
+            check(loss.detach(), norm)
+        optimizer.step()
+        logged = {"loss": loss.detach(), "gradient_norm": norm, **metrics}
+    return logged
+
+
+def _mean_metrics(metrics: dict[str, torch.Tensor]) -> dict[str, float]:
+    """Metrics of the whole batch from those of each rank's part; to be called on all ranks."""
+    values = torch.stack([value.detach().float() for value in metrics.values()])
+    return dict(zip(metrics, mean_over_ranks(values).tolist(), strict=True))
+
+
+@contextmanager
+def told_what_is_left(config: TrainConfig, last_saved: Callable[[], int | None]) -> Iterator[None]:
+    """Raise a `TrainingError` for what a run may meet on its way: no memory, no disk, no numbers.
+
+    Args:
+        config: Of the run.
+        last_saved: Of which update there is a training state, if there is one.
+    """
+    try:
+        yield
+    except (NotFiniteError, OSError, MemoryError, RuntimeError) as error:
+        reason = str(error).split("\n")[0] or type(error).__name__
+        if isinstance(error, MemoryError) or any(s in str(error) for s in _SIGNS_OF_NO_MEMORY):
+            reason = (
+                f"no memory is left ({reason[:200]}); smaller --num-images, --group-size or "
+                "--image-size take less"
+            )
+        elif isinstance(error, OSError):
+            reason = f"{config.out} cannot be written: {reason}"
+        elif not isinstance(error, NotFiniteError):
+            raise
+        saved = last_saved()
+        left = "no training state has been saved yet"
+        if saved is not None:
+            left = f"go on from update {saved} with --resume {config.out}"
+        raise TrainingError(f"{reason}; {left}") from error
+
+
+class TrainingLoop:
+    """One process's part of a training."""
+
+    def __init__(self, config: TrainConfig):
+        """Open what a training needs, and bring it to where it was stopped if it is resumed.
+
+        Raises:
+            InputError: If anything in the configuration is invalid, or cannot be resumed; nothing
+                has been written.
+        """
+        self.config, self.update = config, 0
+        self._run = succeed_together(lambda: open_run(config))
+        self._states = RunStates(config.out, config.keep_states)
+        shared: dict[str, Any] | None = None
+        if config.resume is not None:
+            shared = succeed_together(self._resume)
+        self._run.learner.network = distribute(self._run.network)
+        self._folder: RunFolder | None = None
+        if self._run.validation is not None:
+            self._folder = RunFolder(
+                config,
+                self._run.network,
+                self._run.description,
+                self._run.validation,
+                self._run.learner.queries_per_update * world_size(),
+                saved=None if shared is None else shared["folder"],
+            )
+
+    def _resume(self) -> dict[str, Any]:
+        """Go on from a state; the first process's part of it."""
+        config, update = self.config, update_to_resume(self.config)
+        shared, own = self._states.read(update)
+        if shared["processes"] != world_size():
+            raise InputError(
+                f"{config.out} is a run of {shared['processes']} processes, not of {world_size()}"
+            )
+        if rank() == 0:
+            refuse_changes(config, shared["identity"], self._identity)
+        self._run.set_state(shared, own)
+        self.update = update
+        return shared
+
+    @cached_property
+    def _identity(self) -> dict[str, Any]:
+        """Of the run, in the first process."""
+        assert self._run.validation is not None
+        return identity(self._run.training_digest(), self._run.validation)
+
+    def save(self) -> None:
+        """Save a training state; to be called on all ranks.
+
+        Raises:
+            OSError: If it cannot be written; the one before is kept then.
+        """
+        state = {"processes": world_size(), **self._run.get_state()}
+        if self._folder is not None:
+            state |= {"identity": self._identity, "folder": self._folder.get_state()}
+        self._states.write(self.update, state)
+
+    def _check(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
+        check_finite(
+            float(loss),
+            float(norm),
+            update=self.update + 1,
+            network=self._run.network,
+            last_batch=self._run.learner.last_batch,
+            folder=self.config.out,
+        )
+
+    def _learn(self) -> None:
+        """One update, with what is due after it."""
+        config, run = self.config, self._run
+        # A GPU would be waited for at every update; there the metrics that are logged are checked.
+        on_cpu = run.network.mean.device.type == "cpu"
+        metrics = update_once(
+            run.learner,
+            run.optimizer,
+            self.update / config.updates,
+            clip_gradient=config.clip_gradient,
+            check=self._check if on_cpu else None,
+        )
+        run.schedule.step()
+        self.update += 1
+        if self._folder is not None:
+            self._folder.count()
+        validates = self.update % config.eval_every == 0 or self.update == config.updates
+        if validates or self.update % max(1, config.eval_every // 10) == 0:
+            if not on_cpu:
+                self._check(metrics["loss"], metrics["gradient_norm"])
+            values = _mean_metrics(metrics)
+            values["learning_rate"] = float(run.schedule.get_last_lr()[0])
+            if self._folder is not None:  # the other processes wait where they need this one again
+                measured = self._folder.validate(self.update) if validates else {}
+                self._folder.add(self.update, values | measured)
+        is_due = self.update % (config.save_every or config.eval_every) == 0
+        if is_due and self.update < config.updates:  # a run that is complete keeps none
+            self.save()
+
+    def run(self) -> dict[str, Any] | str:
+        """Train to the end; the result, or the name of the signal that ended the run before.
+
+        Raises:
+            TrainingError: If it could not go on.
+        """
+        config, folder, stopped, is_between_updates = self.config, self._folder, None, True
+        with told_what_is_left(config, self._states.last):
+            with stop_signal() as stop_asked_for:
+                if config.asks_a_person and self.update == 0:
+                    self.save()  # what is waited for may be given long after
+                while self.update < config.updates and not (stopped := stop_asked_for()):
+                    try:
+                        self._learn()
+                    except StoppedWaitingError:  # the state before this update is saved
+                        stopped, is_between_updates = stop_asked_for(), False
+                        break
+                if stopped and is_between_updates:
+                    self.save()
+                if stopped and folder is not None:
+                    folder.save()
+            outcome: dict[str, Any] | str | None = None
+            if folder is not None:
+                folder.close()
+                outcome = stopped or folder.write_result(self.update)
+            if stopped and folder is not None:
+                folder.say_stopped(stopped, self.update)
+            if not stopped and rank() == 0:
+                self._states.remove()
+            return from_first_rank(outcome)

@@ -1,0 +1,78 @@
+"""Numbers that are none: a training stops at the first, and leaves what it takes to see why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from rss_agents.distributed import rank
+from rss_agents.files import write_tensors
+
+REPRODUCTION = "not-finite.safetensors"
+
+
+class NotFiniteError(RuntimeError):
+    """A loss or a gradient is infinite or not a number."""
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], most: float | None) -> torch.Tensor:
+    """Scale gradients down to a norm, if they are above it.
+
+    Args:
+        parameters: Whose gradients.
+        most: The norm; None: any.
+
+    Returns:
+        The norm before, a scalar.
+    """
+    return nn.utils.clip_grad_norm_(parameters, math.inf if most is None else most)
+
+
+def check_finite(
+    loss: float,
+    gradient_norm: float,
+    *,
+    update: int,
+    network: nn.Module,
+    last_batch: Callable[[], Mapping[str, torch.Tensor]],
+    folder: Path,
+) -> None:
+    """Stop at a loss or a gradient that is no number.
+
+    Args:
+        loss: Of the update.
+        gradient_norm: Of all parameters.
+        update: Its number, from 1.
+        network: What learns; its parameters are written down too.
+        last_batch: Says what the loss was of, if it is asked: `index`, the numbers of the images,
+            and more.
+        folder: Where `not-finite.safetensors` is written for reproduction.
+
+    Raises:
+        NotFiniteError: If one is not finite, naming the update and the images.
+    """
+    if math.isfinite(loss) and math.isfinite(gradient_norm):
+        return
+    batch = last_batch()
+    bad = [name for name, value in batch.items() if value.is_floating_point() and not _all(value)]
+    bad += [name for name, value in network.named_parameters() if not _all(value)]
+    own = REPRODUCTION if rank() == 0 else f"rank{rank()}-{REPRODUCTION}"
+    path = folder / own
+    folder.mkdir(parents=True, exist_ok=True)  # on another machine it may not be there
+    tensors = {f"batch.{name}": value for name, value in batch.items()}
+    tensors |= {f"network.{name}": value for name, value in network.state_dict().items()}
+    write_tensors(path, tensors, {"update": str(update), "loss": str(loss)})
+    where = f", first in {', '.join(bad[:5])}" if bad else ""
+    images = f"images {batch['index'].tolist()}; " if "index" in batch else ""
+    raise NotFiniteError(
+        f"update {update}: loss {loss}, gradient norm {gradient_norm}{where}; {images}batch and "
+        f"network are in {path}"
+    )
+
+
+def _all(values: torch.Tensor) -> bool:
+    return bool(torch.isfinite(values).all())

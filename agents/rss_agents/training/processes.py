@@ -1,0 +1,172 @@
+"""Training in several processes: how they are joined, share a network, and stop or fail together.
+
+`torchrun --nproc-per-node=N -m rss_agents.train ...` starts N of them: docs/several-machines.md.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from types import FrameType
+from typing import TypeVar, cast
+
+import numba
+import torch
+import torch.distributed as dist
+from torch import nn
+from torch.nn.parallel import DistributedDataParallel
+
+from rss_agents.distributed import max_over_ranks, rank, world_size
+from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_env.arguments import check_device
+from rss_env.errors import InputError
+
+Value = TypeVar("Value")
+
+_PATIENCE = timedelta(minutes=60)  # of the others, while the first process validates
+# What gloo says when a connection ends; it has no exception of its own.
+_SIGNS_OF_LOSS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+
+
+class ProcessLostError(RuntimeError):
+    """Another process of the run has ended, so that this one cannot go on."""
+
+
+@contextmanager
+def joined_processes(device: str) -> Iterator[None]:
+    """Join the processes that torchrun started, unless they are joined or there is but one.
+
+    Args:
+        device: `cpu` uses gloo; `cuda` uses NCCL, and means the GPU of a process's local rank.
+
+    Raises:
+        InputError: If several processes cannot share the device.
+        ProcessLostError: In place of the error that the loss of another process causes.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
+        yield
+        return
+    backend = "gloo"
+    if device == "cuda":
+        backend = "cpu:gloo,cuda:nccl"
+        torch.cuda.set_device(check_device(f"cuda:{os.environ.get('LOCAL_RANK', '0')}"))
+    elif device != "cpu":
+        raise InputError(
+            f"several processes cannot share device {device!r}; valid: cpu, or cuda, which gives "
+            "each process a GPU of its own"
+        )
+    dist.init_process_group(backend, timeout=_PATIENCE)
+    # Processes beside one another: torchrun allows each of them one thread unless told otherwise.
+    numba.set_num_threads(min(numba.get_num_threads(), torch.get_num_threads()))
+    try:
+        yield
+    except RuntimeError as error:  # the group cannot be left in order any more
+        told = any(sign in str(error) for sign in _SIGNS_OF_LOSS)
+        if told or isinstance(error, dist.DistError):
+            raise ProcessLostError(
+                f"another process of this run has ended, so process {rank()} of {world_size()} "
+                "stops too"
+            ) from error
+        raise
+    dist.destroy_process_group()
+
+
+def own_images(num_images: int) -> int:
+    """How many of the images of an update are this process's.
+
+    Raises:
+        InputError: If they cannot be shared out equally.
+    """
+    if num_images % world_size():
+        raise InputError(
+            f"num_images is shared out among the processes: it must be a multiple of "
+            f"{world_size()}, got {num_images}"
+        )
+    return num_images // world_size()
+
+
+def succeed_together(function: Callable[[], Value]) -> Value:
+    """Call a function on every rank and return once it has succeeded on all of them.
+
+    Raises:
+        InputError: Of the first rank that failed, on that rank; the others exit with its code, 2,
+            and leave the talking to it.
+    """
+    failure = None
+    try:
+        value = function()
+    except InputError as error:
+        value, failure = None, error
+    first_failed = world_size() - max_over_ranks(0 if failure is None else world_size() - rank())
+    if first_failed == world_size():
+        assert value is not None
+        return value
+    if failure is not None and rank() == first_failed:
+        raise failure
+    sys.exit(2)
+
+
+def from_first_rank(value: Value | None) -> Value:
+    """The first rank's value, on every rank; what the others give is ignored."""
+    values = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(values, src=0)
+    return cast(Value, values[0])
+
+
+def distribute(network: SegmentationNetwork) -> nn.Module:
+    """A network to learn with, of the same parameters, whose gradients are averaged over the ranks.
+
+    To be called on all ranks at the same time; for one process it is the network itself. On CUDA,
+    batch normalisation is over the whole batch from then on; PyTorch offers that nowhere else.
+    """
+    if world_size() == 1:
+        return network
+    if network.mean.device.type == "cuda":
+        network.body = nn.SyncBatchNorm.convert_sync_batchnorm(network.body)
+    # The gradient of a 1x1 kernel may have the strides of either memory format: both are the same.
+    warnings.filterwarnings("ignore", "Grad strides do not match bucket view strides")
+    return DistributedDataParallel(network, gradient_as_bucket_view=True)
+
+
+_received: list[int] = []  # signals, while `stop_signal` takes note of them
+
+
+def stop_asked_for() -> bool:
+    """Whether this process was asked to stop and has not done so yet."""
+    return bool(_received)
+
+
+@contextmanager
+def stop_signal() -> Iterator[Callable[[], str | None]]:
+    """Take note of interrupts instead of dying of the first.
+
+    A second one is final for a process by itself. (Of several, torchrun passes on what the terminal
+    has sent them already, and ends those that linger.)
+
+    Yields:
+        A function to be called on all ranks at the same time: the name of a signal that any of
+        them has received, or None.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        if _received and world_size() == 1:
+            raise KeyboardInterrupt
+        _received.append(number)
+
+    def agreed() -> str | None:
+        number = max_over_ranks(max(_received, default=0))
+        return signal.Signals(number).name if number else None
+
+    _received.clear()
+    previous = {s: signal.signal(s, handle) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield agreed
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

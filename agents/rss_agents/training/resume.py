@@ -1,0 +1,161 @@
+"""Going on with a run that was stopped: with which options, and whether anything has changed."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from rss_agents.networks.own_network import is_own
+from rss_agents.training.config import TrainConfig, is_code
+from rss_agents.training.logging import versions
+from rss_agents.training.states import find_state
+from rss_env.errors import InputError
+from rss_env.scenes import Scenes
+
+_LONGEST = 2**20  # bytes of a config.json
+# Options that may name code, and whether a value does. What is code has to be named again: options
+# are a file, which may come from anybody.
+_CODE: dict[str, Callable[[str], bool]] = {"scorer": is_code, "network": is_own}
+# Options that may be others when a run goes on: none changes what is learned.
+_FREE = ("out", "resume", "allow_changes", "overwrite", "keep_states", "save_every")
+
+
+def read_config(run: Path) -> TrainConfig:
+    """The options of a run, from its `config.json`.
+
+    Raises:
+        InputError: If there is no such file, or it does not hold the options of this version.
+    """
+    path = run / "config.json"
+    try:
+        with path.open("rb") as file:
+            text = file.read(_LONGEST + 1)
+    except OSError as error:
+        raise InputError(f"{run} is no run to resume: {path}: {error.strerror}") from None
+    if len(text) > _LONGEST:
+        raise InputError(f"{path} has more than {_LONGEST} bytes: it is not of rss-train")
+    try:
+        config = TypeAdapter(TrainConfig).validate_json(text)
+        unknown = _unknown(json.loads(text), dataclasses.asdict(config))
+    except (ValidationError, RecursionError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise InputError(f"{path} does not hold options of rss-train: {reason}") from None
+    if unknown:
+        raise InputError(f"{path} holds options that rss-train does not have: {unknown}")
+    return config
+
+
+def _unknown(raw: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
+    """Names of the entries that are not known, also of nested ones."""
+    found = [name for name in raw if name not in known]
+    for name, value in known.items():
+        if isinstance(value, dict) and isinstance(raw.get(name), dict):
+            found += [f"{name}.{inner}" for inner in _unknown(raw[name], value)]
+    return found
+
+
+def resumed_config(arguments: list[str] | None) -> TrainConfig | None:
+    """The options of the run that the command line asks to resume; None if it asks for none.
+
+    Args:
+        arguments: The command line without the program; None for the process's own.
+
+    Raises:
+        InputError: If there is nothing to resume, or its options name code that the command line
+            does not.
+    """
+    reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    reader.add_argument("--resume", type=Path)
+    for name in _CODE:
+        reader.add_argument(f"--{name}")
+    known, _ = reader.parse_known_args(sys.argv[1:] if arguments is None else arguments)
+    if known.resume is None:
+        return None
+    run, _ = find_state(known.resume)
+    config = read_config(run)
+    for name, names_code in _CODE.items():
+        stored = getattr(config, name)
+        if stored is not None and names_code(stored) and getattr(known, name) is None:
+            raise InputError(
+                f"{run / 'config.json'} names the {name} {stored!r:.300}, which is code that would "
+                f"run with your rights; if it is yours, say so with --{name} and the same name"
+            )
+    return dataclasses.replace(
+        config, out=run, resume=known.resume, overwrite=False, allow_changes=False
+    )
+
+
+def update_to_resume(config: TrainConfig) -> int:
+    """Of which update the state is that a run goes on from.
+
+    Raises:
+        InputError: If there is none, or it is another run's than the output folder's.
+    """
+    assert config.resume is not None
+    folder, update = find_state(config.resume)
+    if folder.resolve() != config.out.resolve():
+        raise InputError(f"--resume {config.resume} goes on in {folder}, not in {config.out}")
+    return update
+
+
+def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in options.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def identity(training: str, validation: Scenes) -> dict[str, Any]:
+    """What has to be the same for a run to go on to the same result, beside its options.
+
+    Args:
+        training: Digest of the training images and labels.
+        validation: The validation images.
+    """
+    return {
+        "training data": training,
+        "validation data": validation.content_digest(),
+        **{f"version of {package}": number for package, number in versions().items()},
+    }
+
+
+def refuse_changes(config: TrainConfig, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to go on with other options, data or versions, unless that is allowed.
+
+    Args:
+        config: The options now.
+        then: The identity of the run when its state was saved.
+        now: Its identity now.
+
+    Raises:
+        InputError: Naming everything that has changed.
+    """
+    if config.allow_changes:
+        return
+    stored = _flat(dataclasses.asdict(read_config(config.out)))
+    current = _flat(dataclasses.asdict(config))
+    changes = [
+        f"{name} was {stored[name]}, is {current[name]}"
+        for name in stored
+        if name not in _FREE and stored[name] != current[name]
+    ]
+    changes += [
+        f"{name} has changed" if "data" in name else f"{name} was {then.get(name)}, is {now[name]}"
+        for name in now
+        if then.get(name) != now[name]
+    ]
+    if changes:
+        raise InputError(
+            f"{config.out} would not go on as it was: {'; '.join(changes)}. "
+            "With --allow-changes it goes on nevertheless"
+        )

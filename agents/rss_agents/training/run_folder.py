@@ -1,0 +1,196 @@
+"""The folder of a training run, written by the first process for all."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import nn
+from tqdm import tqdm
+
+from rss_agents.distributed import world_size
+from rss_agents.evaluate import evaluate
+from rss_agents.files import write_json
+from rss_agents.networks.checkpoint import BEST_NAME, FILE_NAME, NetworkDescription, save_checkpoint
+from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.training.config import TrainConfig
+from rss_agents.training.logging import (
+    OVERLAY_NAME,
+    MetricsLog,
+    ValidationPictures,
+    draw_curve,
+    versions,
+)
+from rss_agents.training.numerics import REPRODUCTION
+from rss_agents.training.states import RunStates
+from rss_env.scenes import Scenes
+
+PROGRESS_NAME, VALIDATION_NAME = "progress.json", "validation.json"
+
+
+class RunFolder:
+    """Metrics, checkpoints and pictures of a run, and its result at the end."""
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        network: nn.Module,
+        description: NetworkDescription | None,
+        validation: Scenes,
+        queries_per_update: int,
+        *,
+        saved: Mapping[str, Any] | None = None,
+    ):
+        """Make the folder and write the configuration into it, or go on with one.
+
+        Args:
+            config: Of the run.
+            network: uint8 images to logits or to what each class is worth; what is measured.
+            description: Of the network, for checkpoints; None for none, if it is not one of ours.
+            validation: Images to validate on, with or without labels.
+            queries_per_update: Scores asked for in one update.
+            saved: What `get_state` gave, to go on from there; None to start.
+
+        Raises:
+            InputError: If the metrics so far cannot be continued.
+        """
+        self._config, self._network, self._description = config, network, description
+        self._validation, self._queries = validation, queries_per_update
+        folder, position = config.out, None
+        self._validated: dict[str, float] = {}
+        self._best, self._before = 0.0, 0.0
+        self._pictures = ValidationPictures(validation)
+        if saved is None:
+            _clear(folder)
+        else:
+            position = saved["position"]
+            self._validated, self._best = saved["validated"], saved["best"]
+            self._before = saved["seconds"]
+            self._pictures.set_state(saved["pictures"])
+        self._log = MetricsLog(folder, position)
+        write_json(folder / "config.json", _plain(config))
+        done = self._log.rows[-1]["update"] if self._log.rows else 0
+        self._bar: tqdm[Any] = tqdm(
+            total=config.updates, initial=int(done), desc=config.algo, unit="update"
+        )
+        self._shown: dict[str, str] = {}
+        self._start = time.perf_counter()
+        self._tell("running", int(done))
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the folder stands, with all metrics so far on the disk."""
+        return {
+            "position": self._log.position(),
+            "validated": self._validated,
+            "best": self._best,
+            "seconds": self._seconds,
+            "pictures": self._pictures.get_state(),
+        }
+
+    @property
+    def _seconds(self) -> float:
+        return self._before + time.perf_counter() - self._start
+
+    def _tell(self, state: Literal["running", "stopped", "complete"], update: int) -> None:
+        """Write where the run stands, for whoever looks on."""
+        done = {"state": state, "update": update, "updates": self._config.updates}
+        write_json(self._config.out / PROGRESS_NAME, {**done, "seconds": round(self._seconds, 2)})
+
+    def count(self) -> None:
+        """Move the progress bar by an update."""
+        self._bar.update()
+
+    def validate(self, update: int) -> dict[str, float]:
+        """After an update: save a checkpoint and pictures, and measure it if there are labels."""
+        if self._validation.labels is not None:
+            found = evaluate(self._network, self._validation)
+            self._validated = {"miou": found.miou, "pixel_accuracy": found.pixel_accuracy}
+            of_classes = dict(zip(self._validation.class_names, found.class_iou, strict=True))
+            write_json(
+                self._config.out / VALIDATION_NAME,
+                {"update": update, **self._validated, "class_iou": of_classes},
+            )
+            if found.miou > self._best:
+                self._best = found.miou
+                self.save(BEST_NAME)
+        self.save()
+        self._pictures.add(self._network, self._config.out)
+        return self._validated
+
+    def save(self, name: str = FILE_NAME) -> None:
+        """Save a checkpoint."""
+        if self._description is not None and isinstance(self._network, SegmentationNetwork):
+            save_checkpoint(self._config.out, self._network, self._description, name)
+
+    def add(self, update: int, metrics: Mapping[str, float]) -> None:
+        """Log metrics after an update."""
+        self._log.add(update, update * self._queries, metrics)
+        shown = {name: f"{metrics[name]:.3f}" for name in ("score", "miou") if name in metrics}
+        self._shown |= shown
+        self._bar.set_postfix(self._shown)
+        self._tell("running", update)
+
+    def say_stopped(self, signal_name: str, update: int) -> None:
+        """Tell what a run that was interrupted leaves."""
+        self._tell("stopped", update)
+        sys.stderr.write(
+            f"stopped by {signal_name} after update {update}; "
+            f"the checkpoint is in {self._config.out}; go on with --resume {self._config.out}\n"
+        )
+
+    def close(self) -> None:
+        """End the log and draw the curve and the pictures."""
+        config = self._config
+        self._bar.close()
+        self._log.close()
+        self._pictures.save(config.out, self._network)
+        title = f"{config.algo} on {config.data.env}"
+        draw_curve(self._log.rows, config.out / "curve.png", title)
+
+    def write_result(self, updates: int) -> dict[str, Any]:
+        """Write `result.json` and return its content."""
+        config, validated = self._config, self._validated
+        result = {
+            "env": config.data.env,
+            "algo": config.algo,
+            "objective": config.agent.objective if config.algo == "rss" else None,
+            "seed": config.seed,
+            "updates": updates,
+            "seconds": round(self._seconds, 2),
+            "processes": world_size(),
+            "score_queries": updates * self._queries,
+            "miou": validated.get("miou"),
+            "pixel_accuracy": validated.get("pixel_accuracy"),
+            "versions": versions(),
+        }
+        write_json(config.out / "result.json", result)
+        self._tell("complete", updates)
+        return result
+
+
+def _clear(folder: Path) -> None:
+    """Make the folder, and remove from it what another run has left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in (
+        "result.json",
+        FILE_NAME,
+        BEST_NAME,
+        REPRODUCTION,
+        PROGRESS_NAME,
+        VALIDATION_NAME,
+        OVERLAY_NAME,
+    ):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    RunStates(folder).remove()
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    """The options as JSON has them, without those that say how the run is started."""
+    started = {"out": str(config.out), "resume": None, "allow_changes": False, "overwrite": False}
+    return dataclasses.asdict(config) | started

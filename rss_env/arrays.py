@@ -1,0 +1,57 @@
+"""Arrays and tensors: conversions without a copy where none is needed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Array = TypeVar("Array", np.ndarray, torch.Tensor)
+"""Kernels take tensors, or arrays where no time is to be lost on wrapping them."""
+
+
+def to_device(array: npt.NDArray[Any], device: torch.device | str) -> torch.Tensor:
+    """A small array as a tensor on a device; the host waits for nothing.
+
+    To CUDA it goes through pinned memory: from other memory the driver may wait for the device.
+    """
+    tensor = torch.from_numpy(array)
+    if torch.device(device).type == "cuda" and torch.cuda.is_available():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+def assert_on_device(condition: torch.Tensor, message: str) -> None:
+    """Fail on the device, later, if a boolean scalar is false: the host does not wait for it."""
+    torch._assert_async(condition, message)  # pyright: ignore[reportPrivateImportUsage]
+
+
+@functools.cache
+def _array_of(numbers: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    return np.array(numbers, np.int64)
+
+
+def layout(numbers: Sequence[int]) -> npt.NDArray[np.int64]:
+    """A few integers as the array that a kernel reads them from; not to be written to."""
+    return _array_of(tuple(numbers))
+
+
+def as_array(given: np.ndarray | torch.Tensor) -> np.ndarray:
+    """A tensor on the CPU, or an array, as a C-contiguous array; copied only if it is not one."""
+    return np.ascontiguousarray(given if isinstance(given, np.ndarray) else given.numpy())
+
+
+def as_tensor(given: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """An array as a tensor of the same memory; a tensor as it is."""
+    return torch.from_numpy(given) if isinstance(given, np.ndarray) else given
+
+
+def alike(given: Array, result: np.ndarray | torch.Tensor) -> Array:
+    """A result as what was given: an array or a tensor, of the same memory."""
+    if isinstance(given, np.ndarray):
+        return result if isinstance(result, np.ndarray) else as_array(result)
+    return as_tensor(result)
