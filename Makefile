@@ -32,20 +32,20 @@ docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 soak: $(READY)
-	RSS_SOAK=1 RSS_TALLY=soak.json $(BIN)/python -m pytest --timeout 7200 tests/test_faults.py \
-		tests/test_fuzz.py tests/test_hostile_checkpoints.py tests/test_hostile_files.py \
-		tests/test_hostile_lists.py tests/test_hostile_runs.py tests/test_long_runs.py
+	RSS_SOAK=1 RSS_TALLY=soak.json $(BIN)/python -m pytest --timeout 7200 tests/system/test_faults.py \
+		tests/system/test_fuzz.py tests/system/test_hostile_checkpoints.py tests/system/test_hostile_files.py \
+		tests/system/test_hostile_lists.py tests/system/test_hostile_runs.py tests/system/test_long_runs.py
 	cat soak.json
 
 # What a change of the dependencies may break.
-CORE := tests/test_action_maps.py tests/test_agents_math.py tests/test_datasets.py \
-	tests/test_kernels.py tests/test_resume.py tests/test_rewards.py \
-	tests/test_training.py tests/test_vector_env.py
-TOOLS := pytest pytest-timeout hypothesis psutil
+CORE := tests/rss_env/test_action_maps.py tests/agents/losses/test_agents_math.py tests/rss_env/datasets/test_base.py \
+	tests/rss_env/kernels/test_label_kernels.py tests/agents/training/test_resume.py tests/rss_env/test_rewards.py \
+	tests/agents/test_train.py tests/rss_env/test_vector_env.py
+TOOLS := pytest pytest-timeout hypothesis psutil scipy
 
 lowest:
 	$(PYTHON) -m venv .venv-lowest
-	$(PYTHON) tests/lowest_versions.py > .venv-lowest/constraints.txt
+	$(PYTHON) tests/support/lowest_versions.py > .venv-lowest/constraints.txt
 	grep '^torch' constraints.txt >> .venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pip install --quiet -e . $(TOOLS) -c .venv-lowest/constraints.txt
 	.venv-lowest/bin/python -m pytest -k "not sb3" $(CORE)

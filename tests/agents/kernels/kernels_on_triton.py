@@ -1,0 +1,261 @@
+"""Triton's backends against the references: interpreted on the CPU, or on a CUDA device.
+
+The environment variable TRITON_INTERPRET has to be set before Triton is imported, and holds for the
+whole process. So `test_triton.py` runs this file, in a process of its own; pytest does not collect
+it by itself.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.kernels.expected_counts import expected_and_label_counts, expected_counts
+from rss_agents.kernels.label_covariance import label_covariance
+from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
+from rss_agents.kernels.sample_classes import sample_classes
+from rss_agents.kernels.triton import label_covariance as triton_covariance
+from rss_agents.losses import metric_regression
+from rss_agents.training.config import DataConfig, TrainConfig
+from rss_agents.training.loop import update_once
+from rss_agents.training.setup import open_run
+from test_belief_kernels import SHAPES as BELIEF_SHAPES
+from test_belief_kernels import problem as belief_problem
+from test_label_kernels import SHAPES, problem
+from test_sample_classes import problem as sampling_problem
+
+from rss_env.kernels import dispatch
+from rss_env.kernels.cell_rewards import cell_rewards
+from rss_env.kernels.class_counts import class_counts
+from rss_env.kernels.gather_images import gather_images
+from rss_env.kernels.label_table import label_table
+from rss_env.kernels.triton.label_table import label_table_triton
+
+DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
+
+
+def strided(tensor: torch.Tensor) -> torch.Tensor:
+    """The same values on the device with gaps between them, along the last axis."""
+    wide = torch.zeros(*tensor.shape[:-1], 2 * tensor.shape[-1], dtype=tensor.dtype, device=DEVICE)
+    wide[..., ::2] = tensor
+    return wide[..., ::2]
+
+
+def both(kernel, *arguments, **options) -> tuple[torch.Tensor, torch.Tensor]:
+    """What Triton says of input that is not contiguous, and the reference on the CPU."""
+    expected = kernel(*arguments, **options, backend="reference")
+    moved = [strided(a) if isinstance(a, torch.Tensor) else a for a in arguments]
+    found = kernel(*moved, **options, backend="triton").cpu()
+    assert found.dtype == expected.dtype
+    assert found.shape == expected.shape
+    return found, expected
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_scoring_is_exact(name):
+    _, groups, _, _, columns, scale, classes, _ = SHAPES[name]
+    labels, maps, index, mirrored = problem(*SHAPES[name], seed=3)
+    found, table = both(label_table, labels, classes, scale)
+    assert found.equal(table)
+    for flipped in (mirrored, ~mirrored, torch.ones(groups, dtype=torch.bool)):
+        lookup = (maps, table, index, flipped, columns)
+        found, expected = both(class_counts, *lookup, classes)
+        assert found.equal(expected)
+        found, expected = both(cell_rewards, *lookup, torch.rand(classes))
+        assert found.equal(expected)
+
+
+def test_wide_tables_are_exact():
+    labels, maps, index, mirrored = problem(3, 5, 3, 7, 11, 3, 5, 0.2)
+    table = label_table(labels, 5, 3, backend="reference").int()
+    assert label_table_triton(labels.to(DEVICE), 5, 3, torch.int32).cpu().equal(table)
+    lookup = (maps, table, index, mirrored, 11)
+    found, expected = both(class_counts, *lookup, 5)
+    assert found.equal(expected)
+    found, expected = both(cell_rewards, *lookup, torch.rand(5))
+    assert found.equal(expected)
+
+
+def test_maps_of_several_chunks_are_counted_whole():
+    labels, maps, index, mirrored = problem(2, 1, 1, 70, 70, 1, 3, 0.1)
+    table = label_table(labels, 3, 1)
+    found, expected = both(class_counts, maps, table, index, mirrored, 70, 3)
+    assert found.equal(expected)
+    assert found[0, 0, 1].sum() == (labels[index[0]] != 255).sum()
+
+
+def test_unchecked_classes_count_for_nothing():
+    labels, _, index, mirrored = problem(1, 1, 2, 4, 4, 2, 3, 0.5)
+    for scale, cells in ((2, 16), (1, 64)):
+        for wild in (3, 200, 255):
+            maps = torch.full((1, 2, cells), wild, dtype=torch.uint8, device=DEVICE)
+            table = label_table(labels, 3, scale).to(DEVICE)
+            lookup = (maps, table, index.to(DEVICE), mirrored.to(DEVICE), 8 // scale)
+            weights = torch.ones(3, device=DEVICE)
+            assert class_counts(*lookup, 3, backend="triton").sum() == 0
+            assert cell_rewards(*lookup, weights, backend="triton").sum() == 0
+
+
+@pytest.mark.parametrize("repeats", [1, 3])
+@pytest.mark.parametrize("name", ["one cell", "odd", "single row"])
+def test_images_are_copied_exactly(name, repeats):
+    labels, _, index, mirrored = problem(*SHAPES[name])
+    pictures = torch.randint(0, 256, (*labels.shape, 3), dtype=torch.uint8)
+    for images in (labels, pictures):
+        found, expected = both(gather_images, images, index, mirrored, repeats)
+        assert found.equal(expected)
+
+
+@pytest.mark.parametrize("stratified", [False, True])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(
+    ("images", "classes", "cells", "members"),
+    [(1, 2, 1, 1), (2, 5, 7, 3), (1, 2, 1, 8), (3, 60, 130, 2), (1, 21, 65, 7), (1, 256, 9, 33)],
+)
+def test_drawn_classes_are_the_same(images, classes, cells, members, dtype, stratified):
+    probabilities, keys = sampling_problem(images, classes, cells, dtype)
+    for exploration in (0.0, 0.3):
+        options = {"stratified": stratified, "exploration": exploration}
+        found, expected = both(sample_classes, probabilities, keys, members, **options)
+        assert found.equal(expected)
+
+
+def test_extreme_keys_draw_the_same():
+    probabilities, _ = sampling_problem(4, 4, 33)
+    keys = torch.tensor([0, -1, 2**63 - 1, -(2**63)])
+    for stratified in (False, True):
+        found, expected = both(sample_classes, probabilities, keys, 5, stratified=stratified)
+        assert found.equal(expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", [name for name, shape in BELIEF_SHAPES.items() if shape[1] > 1])
+def test_pairwise_differences(name, dtype):
+    _, maps = belief_problem(*BELIEF_SHAPES[name])
+    maps[0, 1] = maps[0, 0]  # a pair of equal maps
+    found, expected = both(
+        pairwise_spatial_difference, torch.rand(maps.shape[:2], dtype=dtype), maps
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def test_equal_maps_owe_nothing():
+    maps = torch.zeros(2, 3, 5, dtype=torch.uint8, device=DEVICE)
+    scores = torch.rand(2, 3, device=DEVICE)
+    found = pairwise_spatial_difference(scores, maps, backend="triton")
+    assert not found.any()
+
+
+@pytest.mark.parametrize(
+    ("shape", "offsets"),
+    [
+        ((1, 1, 1, 2), (0, 1)),
+        ((3, 5, 77, 5), (0, 1, 6, 30, 77)),
+        ((2, 3, 35, 60), (0, 7, 35)),
+        ((1, 7, 300, 3), (0, 300)),
+        ((2, 2, 9, 255), (0, 4, 9)),
+    ],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_expected_counts_and_their_gradient(shape, offsets, dtype):
+    probabilities, maps = belief_problem(*shape)
+    leaf = probabilities.to(dtype).requires_grad_()
+    expected = expected_and_label_counts(leaf, maps, offsets, backend="reference")
+    upstream = [torch.randn_like(part) for part in expected]
+    torch.autograd.backward(expected, upstream)
+    beliefs = strided(leaf.detach()).requires_grad_()
+    found = expected_and_label_counts(beliefs, strided(maps), offsets, backend="triton")
+    torch.autograd.backward(found, [strided(part) for part in upstream])
+    for own, reference in zip(found, expected, strict=True):
+        torch.testing.assert_close(own.detach().cpu(), reference.detach())
+    assert beliefs.grad is not None
+    torch.testing.assert_close(beliefs.grad.cpu(), leaf.grad)
+
+
+def test_gradient_of_expected_counts_is_that_of_finite_differences():
+    probabilities, maps = belief_problem(1, 2, 5, 3)
+    leaf, own = probabilities.double().to(DEVICE).requires_grad_(), maps.to(DEVICE)
+    assert torch.autograd.gradcheck(
+        lambda beliefs: expected_counts(beliefs, own, (0, 2, 5), backend="triton"), leaf
+    )
+
+
+@pytest.mark.parametrize(
+    ("shape", "offsets"),
+    [
+        ((1, 1, 1, 2), (0, 1)),
+        ((3, 5, 77, 5), (0, 1, 6, 30, 77)),
+        ((2, 3, 35, 60), (0, 7, 35)),
+        ((1, 35, 37, 3), (0, 4, 37)),
+        ((2, 2, 9, 255), (0, 9)),
+    ],
+)
+def test_covariances(shape, offsets, monkeypatch):
+    monkeypatch.setattr(triton_covariance, "CHUNK", 16)  # so that few cells make several
+    probabilities, maps = belief_problem(*shape)
+    hit, everywhere = torch.rand(2, *maps.shape[:2], len(offsets) - 1, shape[3]).unbind()
+    exact = probabilities.double()
+    exact = exact / exact.sum(1, keepdim=True)
+    counts = torch.randint(1, 9, (shape[0], 1, shape[2]))  # of cells that each cell stands for
+    exact, probabilities = exact * counts, probabilities * counts
+    found, expected = both(
+        label_covariance, exact, maps, hit.double(), everywhere.double(), offsets
+    )
+    torch.testing.assert_close(found, expected)
+    on_device = [t.to(DEVICE) for t in (probabilities, maps, hit, everywhere)]
+    found = label_covariance(
+        on_device[0], on_device[1], on_device[2], on_device[3], offsets, backend="triton"
+    )
+    most = float(expected.max())
+    torch.testing.assert_close(found.cpu().double(), expected, rtol=1e-3, atol=1e-4 * most)
+    cells = torch.arange(shape[2]).flip(0).expand(shape[0], -1)
+    found, expected = both(
+        label_covariance,
+        exact,
+        maps,
+        hit.double(),
+        everywhere.double(),
+        offsets,
+        cells,
+        1.0 / counts[:, 0],
+    )
+    torch.testing.assert_close(found, expected)
+
+
+def learned(out: Path, device: str) -> list[tuple[float, float]]:
+    """Loss and gradient of some updates."""
+    run = open_run(
+        TrainConfig(
+            out=out,
+            data=DataConfig("RSS/Shapes-ImageReward-v0"),
+            image_size=(8,),
+            num_images=2,
+            group_size=2,
+            device=device,
+            agent=RSSConfig(replay=2),
+        )
+    )
+    told = (update_once(run.learner, run.optimizer, 0.5) for _ in range(2))
+    return [(float(metrics["loss"]), float(metrics["gradient_norm"])) for metrics in told]
+
+
+def test_updates_are_those_of_the_cpu(tmp_path, monkeypatch):
+    """With what CUDA would take everywhere: a kernel's backend in Triton, or else its reference."""
+    monkeypatch.setattr(metric_regression, "_MOST_CELLS", 16)  # so that some cells stand for others
+    expected = learned(tmp_path / "cpu", "cpu")
+    if DEVICE == "cpu":
+
+        def as_on_cuda(backend, tensor, backends=("numba",)):
+            if backend != "auto" or not isinstance(tensor, torch.Tensor):
+                return dispatch.choose(backend, tensor, backends)
+            return "triton" if "triton" in backends else "reference"
+
+        for name, module in list(sys.modules.items()):
+            if name.startswith("rss_env.kernels.") and module is not dispatch:
+                monkeypatch.setattr(module, "choose", as_on_cuda, raising=False)
+    found = learned(tmp_path / DEVICE, DEVICE)
+    torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), rtol=1e-2, atol=1e-4)

@@ -1,0 +1,243 @@
+"""A run that is stopped and goes on ends where an undisturbed one ends, to the last bit."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import write_sample
+from PIL import Image
+from rss_agents import train
+from rss_agents.networks.build import build_network
+from rss_agents.training.config import TrainConfig
+from rss_agents.training.loop import TrainingLoop
+from rss_agents.training.states import RunStates, read_state, write_state
+from safetensors.torch import load_file
+from test_train import TINY
+
+from rss_env.errors import InputError
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+WAYS = {
+    "rss": (),
+    "no memory": ("--replay", "0"),
+    "policy gradient": ("--objective", "policy_gradient"),
+    "rewards of cells": ("--env", "RSS/Shapes-PixelReward-v0"),
+    "stars": ("--feedback", "rating:5", "--zoom", "1", "1.5", "--colour-jitter", "0.2"),
+    "psl-metric": ("--algo", "psl-metric"),
+    "wsss-cam": ("--algo", "wsss-cam"),
+    "reinforce": ("--algo", "reinforce"),
+    "ppo": ("--algo", "ppo", "--clip-gradient", "0.1"),
+    "sb3-ppo": ("--algo", "sb3-ppo"),
+    "sb3-a2c": ("--algo", "sb3-a2c"),
+}
+
+
+def start(out: Path, *arguments: str, updates: int = 6) -> None:
+    fixed = ["--updates", str(updates), "--eval-every", "2", "--out", str(out)]
+    train.main([*TINY, *fixed, *arguments])
+
+
+class StoppedError(Exception):
+    """A process that is no more."""
+
+
+def start_and_stop(
+    monkeypatch: pytest.MonkeyPatch, out: Path, *arguments: str, update: int = 4
+) -> None:
+    """Start a run that fails as soon as the state after so many updates is written."""
+    write = RunStates.write
+
+    def write_and_stop(self: RunStates, number: int, state: Any) -> None:
+        write(self, number, state)
+        if number == update:
+            raise StoppedError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStates, "write", write_and_stop)
+        with pytest.raises(StoppedError):
+            start(out, *arguments)
+    assert not (out / "result.json").exists()
+
+
+def outcome(run: Path) -> dict[str, Any]:
+    """Everything of a run that has to be the same, times aside."""
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").open()]
+    result = json.loads((run / "result.json").read_text())
+    return {
+        "rows": rows,
+        "result": {**result, "seconds": 0},
+        "film": (run / "film.png").read_bytes(),
+    }
+
+
+def assert_alike(run: Path, other: Path) -> None:
+    weights, others = (load_file(path / "model.safetensors") for path in (run, other))
+    assert weights.keys() == others.keys()
+    for name, value in weights.items():
+        torch.testing.assert_close(value, others[name], rtol=0, atol=0, equal_nan=True)
+    assert outcome(run) == outcome(other)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_run_goes_on_bit_for_bit(way, tmp_path, monkeypatch):
+    start(tmp_path / "whole", *WAYS[way])
+    start_and_stop(monkeypatch, tmp_path / "stopped", *WAYS[way])
+    with (tmp_path / "stopped/metrics.jsonl").open("a") as file:
+        file.write('{"update": 5}\n{"upda')  # what a process that dies later may leave
+    train.main(["--resume", str(tmp_path / "stopped")])
+    assert_alike(tmp_path / "whole", tmp_path / "stopped")
+    assert not (tmp_path / "stopped/states").exists()
+
+
+def test_what_a_network_draws_goes_on_as_well(tmp_path, monkeypatch):
+    def build_with_dropout(*arguments: Any, **options: Any) -> Any:
+        network = build_network(*arguments, **options)
+        network.body = torch.nn.Sequential(network.body, torch.nn.Dropout(0.3))
+        return network
+
+    monkeypatch.setattr("rss_agents.training.setup.build_network", build_with_dropout)
+    start(tmp_path / "whole")
+    start_and_stop(monkeypatch, tmp_path / "stopped")
+    torch.manual_seed(5)
+    train.main(["--resume", str(tmp_path / "stopped")])
+    assert_alike(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_an_interrupt_goes_on_from_the_update_it_came_in(tmp_path, monkeypatch, capsys):
+    start(tmp_path / "whole")
+    learn = TrainingLoop._learn
+
+    def learn_and_interrupt(self: TrainingLoop) -> None:
+        learn(self)
+        if self.update == 3:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLoop, "_learn", learn_and_interrupt)
+        with pytest.raises(SystemExit) as stop:
+            start(tmp_path / "stopped")
+    assert stop.value.code == 130
+    assert f"go on with --resume {tmp_path / 'stopped'}" in capsys.readouterr().err
+    assert RunStates(tmp_path / "stopped").updates() == [2, 3]
+    train.main(["--resume", str(tmp_path / "stopped")])
+    assert_alike(tmp_path / "whole", tmp_path / "stopped")
+
+
+@pytest.fixture
+def stopped(tmp_path, monkeypatch) -> Path:
+    """A run that was stopped after four updates, with the states of updates 2 and 4."""
+    start_and_stop(monkeypatch, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        train.main(list(arguments))
+    assert stop.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_a_damaged_state_is_refused_and_the_one_before_offered(stopped, capsys):
+    path = RunStates(stopped).path(4)
+    content = path.read_bytes()
+    middle = len(content) // 2
+    flipped = content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+    for damaged in (flipped, content[:middle], b"", b"\x80\x04pickle"):
+        path.write_bytes(damaged)
+        error = refused(capsys, "--resume", str(stopped))
+        assert str(path) in error
+        before = RunStates(stopped).path(2)
+        assert f"go on from the state before it with --resume {before}" in error
+    train.main(["--resume", str(RunStates(stopped).path(2))])
+    start(stopped.parent / "whole")
+    assert_alike(stopped.parent / "whole", stopped)
+
+
+def test_nothing_to_resume(tmp_path, capsys):
+    assert "there is nothing to resume" in refused(capsys, "--resume", str(tmp_path / "none"))
+    start(tmp_path / "run", updates=2)
+    assert "the run is complete" in refused(capsys, "--resume", str(tmp_path / "run"))
+
+
+def test_other_options_and_versions_are_refused_unless_allowed(stopped, capsys, monkeypatch):
+    error = refused(capsys, "--resume", str(stopped), "--learning-rate", "0.01", "--replay", "8")
+    assert "learning_rate was 0.003, is 0.01" in error
+    assert "agent.replay was 56, is 8" in error
+    assert "--allow-changes" in error
+    with monkeypatch.context() as patch:
+        patch.setattr("rss_agents.training.resume.versions", lambda: {"torch": "1.0"})
+        assert "version of torch was" in refused(capsys, "--resume", str(stopped))
+    train.main(["--resume", str(stopped), "--weight-decay", "0.1", "--allow-changes"])
+    assert json.loads((stopped / "config.json").read_text())["weight_decay"] == 0.1
+    assert (stopped / "result.json").exists()
+
+
+def test_other_data_is_refused(tmp_path, monkeypatch, capsys, folder_data):
+    (tmp_path / "list.txt").write_text("photo 0\nphoto 1\nphoto 2\n")
+    lists = ("--split", str(tmp_path / "list.txt"), "--val-split", str(tmp_path / "list.txt"))
+    data = [f"--{name}={folder_data[name]}" for name in ("images", "labels", "classes")]
+    folder = ("--env", "RSS/Folder-ImageReward-v0", *data, *lists)
+    start_and_stop(monkeypatch, tmp_path / "run", *folder, update=2)
+    image = sorted(Path(folder_data["images"]).rglob("photo 1*"))[0]
+    label = sorted(Path(folder_data["labels"]).rglob("photo 1*"))[0]
+    before = image.read_bytes()
+    with Image.open(label) as old:
+        size = old.size
+    write_sample(image, None, torch.ones(size[1], size[0]).byte().numpy(), seed=9)
+    assert image.read_bytes() != before
+    error = refused(capsys, "--resume", str(tmp_path / "run"))
+    assert "training data has changed; validation data has changed" in error
+
+
+def test_a_state_of_another_layout_is_refused(stopped, capsys):
+    error = refused(
+        capsys, "--resume", str(stopped), "--network", "tiny-unet-group", "--allow-changes"
+    )
+    assert "the training state is of another network" in error
+    error = refused(capsys, "--resume", str(stopped), "--group-size", "4", "--allow-changes")
+    assert "the training state has a memory of another layout" in error
+    assert "not in" in refused(capsys, "--resume", str(stopped), "--out", "elsewhere")
+    path = RunStates(stopped).path(4)
+    write_state(path, {**read_state(path), "processes": 3})
+    with pytest.raises(InputError, match="is a run of 3 processes, not of 1"):
+        train.train(TrainConfig(stopped, resume=stopped, allow_changes=True))
+
+
+def test_a_config_that_is_none_is_refused(stopped, capsys):
+    path = stopped / "config.json"
+    config = json.loads(path.read_text())
+    for text, message in (
+        ("[" * 100_000, "does not hold options"),
+        ("{}", "does not hold options"),
+        (json.dumps({**config, "updates": "many"}), "does not hold options"),
+        (json.dumps({**config, "agent": {"colour": 1}}), "does not have: ['agent.colour']"),
+        (" " * 2_000_000, "has more than"),
+    ):
+        path.write_text(text)
+        assert message in refused(capsys, "--resume", str(stopped))
+    path.unlink()
+    assert "is no run to resume" in refused(capsys, "--resume", str(stopped))
+
+
+def test_states_hold_what_was_put_in(tmp_path):
+    state = {
+        "numbers": [1, 2.5, None, True, "text", (1, [2])],
+        "tensors": {3: torch.arange(4), "half": torch.zeros(2, 0).half(), "one": torch.ones(())},
+    }
+    write_state(tmp_path / "state", state)
+    found = read_state(tmp_path / "state")
+    assert found["numbers"] == state["numbers"]
+    for name, value in state["tensors"].items():
+        torch.testing.assert_close(found["tensors"][name], value, rtol=0, atol=0)
+    with pytest.raises(TypeError, match="not object"):
+        write_state(tmp_path / "other", {"x": object()})
+    assert [path.name for path in tmp_path.iterdir()] == ["state"]

@@ -1,0 +1,107 @@
+"""`torchrun -m rss_agents.train`: one folder, one answer, and no process that stays behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from rss_agents.networks.checkpoint import FILE_NAME, load_checkpoint
+from safetensors.torch import load_file
+
+COMMAND = [
+    sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+    "-m", "rss_agents.train", "--image-size", "16", "--scales", "4", "1", "--num-images", "4",
+    "--group-size", "2", "--eval-every", "2",
+]  # fmt: skip
+
+
+def start(out: Path, *arguments: str) -> subprocess.Popen[str]:
+    paths = [str(Path(__file__).parents[3]), str(Path(__file__).parent)]
+    return subprocess.Popen(
+        [*COMMAND, "--out", str(out), *arguments],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
+    )  # fmt: skip
+
+
+_calls = 0
+
+
+def scorer_that_kills_the_second_process(images, action_maps):
+    """The share of class 1, until the second process has met ten updates of two scales."""
+    global _calls
+    _calls += 1
+    if os.environ["RANK"] == "1" and _calls == 20:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return scorer(images, action_maps)
+
+
+def scorer(images, action_maps):
+    """The share of class 1."""
+    return (action_maps == 1).float().mean((2, 3))
+
+
+def test_two_processes_write_one_folder(tmp_path):
+    process = start(tmp_path / "run", "--updates", "4")
+    printed, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert json.loads(printed) == result  # one process alone speaks
+    assert result["processes"] == 2
+    assert result["score_queries"] == 4 * 4 * 2 * 2  # updates, images of both, maps, scales
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
+    assert [row["update"] for row in rows] == [1, 2, 3, 4]
+    assert rows[-1]["miou"] == result["miou"]
+    load_checkpoint(tmp_path / "run")
+
+
+def test_a_process_that_dies_ends_the_run(tmp_path):
+    scorer = "test_torchrun:scorer_that_kills_the_second_process"
+    process = start(tmp_path / "run", "--updates", "100000", "--scorer", scorer)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "another process of this run has ended, so process 0 of 2 stops too" in error
+    assert f"go on from update 8 with --resume {tmp_path / 'run'}" in error
+    assert not (tmp_path / "run/result.json").exists()
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
+    assert rows[-1]["update"] == 9  # the tenth never ended
+    network, _ = load_checkpoint(tmp_path / "run")
+    assert all(value.isfinite().all() for value in network.state_dict().values())
+
+
+def test_two_processes_go_on_bit_for_bit(tmp_path):
+    """The second process is killed at update 10 of 14, and the run goes on from update 8."""
+    killer = "test_torchrun:scorer_that_kills_the_second_process"
+    for name, scorer in (("whole", "test_torchrun:scorer"), ("killed", killer)):
+        process = start(tmp_path / name, "--updates", "14", "--scorer", scorer)
+        _, error = process.communicate(timeout=300)
+        assert (process.returncode == 0) == (name == "whole"), error
+    process = start(tmp_path / "killed", "--resume", str(tmp_path / "killed"), "--scorer", killer)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    weights = [load_file(tmp_path / name / FILE_NAME) for name in ("whole", "killed")]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=0)
+    rows = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "killed")]
+    assert rows[0] == rows[1]
+
+
+def test_a_signal_to_torchrun_stops_all_after_the_same_update(tmp_path):
+    process = start(tmp_path / "run", "--updates", "100000")
+    deadline = time.time() + 200
+    while not (tmp_path / "run" / FILE_NAME).exists() and time.time() < deadline:
+        time.sleep(0.2)
+    process.send_signal(signal.SIGTERM)
+    _, error = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert "stopped by SIGTERM after update" in error
+    assert "another process" not in error
+    assert not (tmp_path / "run/result.json").exists()
+    load_checkpoint(tmp_path / "run")
+    assert (tmp_path / "run/overlay.png").exists()

@@ -1,0 +1,165 @@
+"""The documentation's code runs, page by page, in an empty folder; its commands are understood."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import re
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+import gymnasium as gym
+import pytest
+import tyro
+from rss_agents.training.config import TrainConfig
+from torch.distributed.run import get_args_parser
+
+from rss_env.datasets import DATASETS
+from rss_env.rewards import CLASS_METRICS
+
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.rglob("*.md"))
+GET_STARTED = DOCS / "get-started.md"
+BLOCK = re.compile(r"```(python|bash)\n(.*?)```", re.DOTALL)
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """A page's blocks in one language."""
+    return [code for name, code in BLOCK.findall(page.read_text()) if name == language]
+
+
+def commands(code: str) -> list[str]:
+    """The commands of a block of shell, a line each."""
+    lines = [line.partition("  #")[0].strip() for line in code.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def run_python(code: str, name: str, folder: Path) -> None:
+    """Run a block from a file, where compilers find it; what it registers is forgotten.
+
+    A block that starts with the name of a file is left under that name.
+    """
+    named = re.match(r"# (\w+)\.py\n", code)
+    file = folder / f"{named[1] if named else name.replace('-', '_')}.py"
+    file.write_text(code)
+    tables = (DATASETS, CLASS_METRICS, gym.registry)
+    with patch.dict(tables[0]), patch.dict(tables[1]), patch.dict(tables[2]):
+        exec(compile(code, str(file), "exec"), {"__name__": "example"})
+
+
+@pytest.mark.parametrize(
+    ("page", "code"),
+    [
+        pytest.param(page, code, id=f"{page.stem}-{number}")
+        for page in PAGES
+        for number, code in enumerate(blocks(page, "python"))
+    ],
+)
+def test_blocks_run(page, code, tmp_path, monkeypatch, one_thread):
+    monkeypatch.chdir(tmp_path)
+    if "import tianshou" in code or "from tianshou" in code:
+        pytest.importorskip("tianshou")  # needs Python 3.11
+    run_python(code, page.stem, tmp_path)
+
+
+def check_pip(arguments: list[str]) -> None:
+    """`pip install` of this project, with extras that there are."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert arguments[0] == "install"
+    for wanted in arguments[1:]:
+        name, _, extras = wanted.rstrip("]").partition("[")
+        assert name in (".", "rss-env")
+        for extra in filter(None, extras.split(",")):
+            assert re.search(rf"^{extra} = \[", project, re.MULTILINE), extra
+
+
+def check_python(arguments: list[str]) -> None:
+    """A module or a file that is there, or a virtual environment to be made."""
+    if arguments[0] == "-m":
+        assert arguments[1] == "venv" or importlib.util.find_spec(arguments[1])
+    else:
+        assert (ROOT / arguments[0]).is_file()
+
+
+def check_make(arguments: list[str]) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in arguments:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def check_torchrun(arguments: list[str]) -> None:
+    """A launcher and a training that both understand their options."""
+    split = arguments.index("rss_agents.train")
+    assert arguments[split - 1] == "-m"
+    get_args_parser().parse_args([*arguments[: split - 1], "-m", "rss_agents.train"])
+    tyro.cli(TrainConfig, args=arguments[split + 1 :])
+
+
+# By program. Those of the project are held against their options by `test_readme.py`.
+CHECKS: dict[str, Callable[[list[str]], None]] = {
+    "pip": check_pip,
+    "python": check_python,
+    "python3": check_python,
+    "make": check_make,
+    "torchrun": check_torchrun,
+    "source": lambda arguments: None,
+}
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.stem)
+def test_commands_are_understood(page):
+    for code in blocks(page, "bash"):
+        for command in commands(code):
+            program, *arguments = shlex.split(command)
+            if not program.startswith("rss-"):
+                CHECKS[program](arguments)
+
+
+def test_both_ways_to_start_several_processes_are_shown():
+    text = "\n".join(blocks(DOCS / "several-machines.md", "bash"))
+    assert len(re.findall(r"^torchrun", text, re.MULTILINE)) == 2
+
+
+PROGRAMS = {
+    "rss-train": "rss_agents.train",
+    "rss-eval": "rss_agents.evaluate",
+    "rss-predict": "rss_agents.predict",
+    "rss-data": "rss_agents.data",
+    "rss-export": "rss_agents.export",
+}
+SHORTER = shlex.split(
+    "--updates 2 --eval-every 2 --num-images 2 --group-size 2 --image-size 16 --scales 8 4"
+)
+
+
+@pytest.mark.parametrize("name", ["get-started", "own-data", "own-network"])
+def test_the_page_works_from_top_to_bottom(name, tmp_path, monkeypatch, one_thread):
+    """Word by word, but for the number of updates and what installs the package."""
+    page = DOCS / f"{name}.md"
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for number, (language, code) in enumerate(BLOCK.findall(page.read_text())):
+        if language == "python":
+            run_python(code, f"{page.stem}_{number}", tmp_path)
+            continue
+        for command in commands(code):
+            program, *arguments = shlex.split(command)
+            if program in PROGRAMS:
+                arguments += SHORTER if program == "rss-train" else []
+                importlib.import_module(PROGRAMS[program]).main(arguments)
+    if page == GET_STARTED:
+        left = {path.name for path in Path("runs/first").iterdir()}
+        table = page.read_text().split("| what |")[1].split("\n\n")[0]
+        assert set(re.findall(r"`([\w.]+)`", table)) <= left
+        maps = {path.name for path in Path("segmented").glob("*.png")}
+        assert {path.name for path in Path("pictures").iterdir()} <= maps
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", re.sub(BLOCK, "", page.read_text())):
+        if "://" not in link:
+            assert (page.parent / link).exists(), link

@@ -1,0 +1,142 @@
+"""What the vector environment tells: rewards, scores, feedback, and nothing else."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from small_environments import SMALL, actions_for, assert_same, make
+
+from rss_env.errors import InputError
+
+
+def test_flips_mirror_image_and_label_together():
+    env = make(num_envs=16, horizontal_flip=True, scales=(1,), array="torch").unwrapped
+    env.reset(seed=0)
+    batch = env._batch
+    assert batch.mirrored.any()
+    assert not batch.mirrored.all()
+    labels = env._scenes.labels_of(batch).flatten(1)
+    _, rewards, *_ = env.step(labels)
+    torch.testing.assert_close(rewards, torch.ones(16))
+
+
+def test_true_labels_score_one_at_every_level():
+    for level in ("ImageReward", "PixelReward"):
+        env = make(f"RSS/Shapes-{level}-v0", scales=(1,), array="torch").unwrapped
+        env.reset(seed=0)
+        labels = env._scenes.labels_of(env._batch).flatten(1)
+        torch.testing.assert_close(env.step(labels)[1], torch.ones(4))
+
+
+def test_pixel_reward_is_the_mean_of_its_cells():
+    env = make("RSS/Shapes-PixelReward-v0", scale_weights=[2, 1, 1])
+    env.reset(seed=0)
+    _, rewards, _, _, infos = env.step(actions_for(env, 0))
+    cells = infos["final_info"]["pixel_rewards"]
+    assert cells.shape == (4, 6 + 24 + 384)
+    parts = [cells[:, :6].mean(1), cells[:, 6:30].mean(1), cells[:, 30:].mean(1)]
+    np.testing.assert_allclose(
+        rewards, 0.5 * parts[0] + 0.25 * parts[1] + 0.25 * parts[2], rtol=1e-5
+    )
+    assert "scale_scores" not in infos["final_info"]
+
+
+def test_class_balanced_rewards_weigh_rare_classes_up():
+    env = make(
+        "RSS/Shapes-PixelReward-v0", class_balanced=True, array="torch", scales=(1,)
+    ).unwrapped
+    env.reset(seed=0)
+    labels = env._scenes.labels_of(env._batch).flatten(1)
+    rewards = env.step(labels)[4]["final_info"]["pixel_rewards"]
+    frequencies = env._scenes.class_frequencies()
+    for c in labels.unique().tolist():
+        expected = 1 / (frequencies > 0).sum() / frequencies[c]
+        torch.testing.assert_close(
+            rewards[labels == c], torch.full_like(rewards[labels == c], expected)
+        )
+
+
+def test_scale_weights_weigh_the_scores():
+    env = make(scale_weights=[0, 1, 3])
+    env.reset(seed=0)
+    _, rewards, _, _, infos = env.step(actions_for(env, 0))
+    scores = infos["final_info"]["scale_scores"]
+    np.testing.assert_allclose(rewards, 0.25 * scores[:, 1] + 0.75 * scores[:, 2], rtol=1e-6)
+
+
+def test_feedback_is_all_that_is_seen():
+    exact, rated = make(), make(feedback="rating:4")
+    ranked = make(feedback="ranking", group_size=4)
+    for env in (exact, rated, ranked):
+        env.reset(seed=0)
+    actions = actions_for(exact, 0)
+    truth = exact.step(actions)[4]["final_info"]["scale_scores"]
+    seen = rated.step(actions)[4]["final_info"]["scale_scores"]
+    np.testing.assert_allclose(seen, np.round(truth * 4) / 4)
+    _, rewards, _, _, infos = ranked.step(actions)
+    ranks = infos["final_info"]["scale_scores"]
+    np.testing.assert_allclose(np.sort(ranks[:, 0]), [0, 1 / 3, 2 / 3, 1], rtol=1e-6)
+    np.testing.assert_allclose(rewards, ranks.mean(1), rtol=1e-6)
+
+
+def share_of_class_one(images, action_maps):
+    """A scorer without labels."""
+    assert images.shape[0] == action_maps.shape[0]
+    return (action_maps == 1).mean((2, 3))
+
+
+def test_a_scorer_replaces_labels(folder_data):
+    unlabelled = {key: value for key, value in folder_data.items() if key != "labels"}
+    with pytest.raises(InputError, match=r"give labels=... or scorer=..."):
+        gym.make_vec("RSS/Folder-ImageReward-v0", num_envs=2, **SMALL, **unlabelled)
+    for scorer in (share_of_class_one, "test_judge:share_of_class_one"):
+        env: Any = gym.make_vec(
+            "RSS/Folder-ImageReward-v0", num_envs=4, group_size=2, scorer=scorer, **SMALL,
+            **unlabelled,
+        )  # fmt: skip
+        env.reset(seed=0)
+        actions = np.zeros((4, env.unwrapped.geometry.num_cells), np.int64)
+        actions[1] = 1
+        assert env.step(actions)[1].tolist() == [0, 1, 0, 0]
+
+
+def test_labels_never_leak():
+    """Observations and infos are the same whatever the labels, but for the scores."""
+    env = make(num_envs=4, group_size=2, array="torch", render_mode="rgb_array").unwrapped
+    blind = make(num_envs=4, group_size=2, array="torch", render_mode="rgb_array").unwrapped
+    scenes = copy.copy(blind._scenes)
+    scenes.labels = 5 - scenes.labels.clamp(max=5)
+    scenes._tables, scenes._known = {}, {}
+    scenes.class_pixels = scenes.class_pixels.flip(1)
+    blind._scenes = scenes
+    blind._judge._scenes = scenes
+    assert_same(env.reset(seed=0)[0], blind.reset(seed=0)[0])
+    for step in range(3):
+        actions = torch.from_numpy(actions_for(env, step))
+        got, want = env.step(actions), blind.step(actions)
+        for i in (0, 2, 3):
+            assert_same(got[i], want[i])
+        assert (got[1] != want[1]).any()
+        infos, others = got[4], want[4]
+        assert set(infos) == {"final_obs", "_final_obs", "final_info", "_final_info"}
+        assert set(infos["final_info"]) == {"scale_scores", "_scale_scores"}
+        assert_same(infos["final_obs"], others["final_obs"])
+        for a, b in zip(env.render(), blind.render(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_void_only_image_scores_zero(folder_data):
+    env: Any = gym.make_vec(
+        "RSS/Folder-ImageReward-v0", num_envs=2, **SMALL, **folder_data, array="torch"
+    )
+    env = env.unwrapped
+    env._scenes.class_pixels[:] = 0
+    for table in env._scenes._tables.values():
+        table[:] = 0 if table.ndim == 3 else 255
+    env.reset(seed=0)
+    assert env.step(torch.zeros(2, env.geometry.num_cells, dtype=torch.uint8))[1].tolist() == [0, 0]
