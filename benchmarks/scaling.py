@@ -25,7 +25,7 @@ import torch.distributed as dist
 import tyro
 from rss_agents.algorithms.registry import Algorithm
 from rss_agents.algorithms.rss_config import RSSConfig
-from rss_agents.networks.segmentation_network import TinyUNet
+from rss_agents.networks.tiny_unet import TinyUNet
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.logging import versions
 from rss_agents.training.loop import update_once
