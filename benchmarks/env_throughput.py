@@ -36,8 +36,7 @@ from benchmarks.timing import (
     read_once,
     time_in_turn,
 )
-from rss_env.kernels.class_counts import action_counts
-from rss_env.kernels.metric_scores import metric_scores
+from rss_env.kernels.score_maps import action_counts, metric_scores
 from rss_env.scene_stream import SceneBatch
 
 _SAME_STEP = AutoresetMode.SAME_STEP
@@ -133,8 +132,9 @@ def parts_of_a_step(env: Any, actions: np.ndarray) -> dict[str, Callable[[], obj
 
     def score() -> object:
         labels = scenes.look_up(next(batches), geometry.scales)
-        of_groups = (labels.index, labels.mirrored)
-        counts = action_counts(maps, labels.tables, *of_groups, columns, geometry.num_classes)
+        counts = action_counts(
+            maps, labels.tables, labels.index, labels.mirrored, columns, geometry.num_classes
+        )
         return metric_scores("miou", counts, labels.class_pixels, labels.index)
 
     words = as_words(actions)

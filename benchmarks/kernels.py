@@ -25,11 +25,10 @@ from rss_agents.kernels.sample_classes import sample_classes
 from benchmarks.belief_kernels import believing
 from benchmarks.timing import Operation, as_words, markdown_table, publish, read_once, time_in_turn
 from rss_env.kernels.cell_rewards import cell_rewards
-from rss_env.kernels.class_counts import class_counts
 from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.label_table import count_dtype, label_table
-from rss_env.kernels.metric_scores import metric_scores
 from rss_env.kernels.narrow_classes import narrow_classes
+from rss_env.kernels.score_maps import class_counts, metric_scores
 from rss_env.labels import VOID
 
 

@@ -29,7 +29,7 @@ from rss_agents.kernels.triton import (
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from rss_env.kernels.triton import cell_rewards, class_counts, gather_images, label_table
+from rss_env.kernels.triton import cell_rewards, gather_images, label_table, score_maps
 from rss_env.kernels.triton.launching import ROW, WARPS
 
 CAPABILITIES = (80, 90)
@@ -94,8 +94,8 @@ class Resources:
 
 def variants_of_classes(num_classes: int) -> Iterator[Variant]:
     """The kernels whose tiles depend on C."""
-    tile = class_counts.tile_of(num_classes)
-    counting, rewarding = class_counts.count_classes, cell_rewards.reward_cells
+    tile = score_maps.tile_of(num_classes)
+    counting, rewarding = score_maps.count_classes, cell_rewards.reward_cells
     yield Variant("class_counts, pixels", counting, "u8 u8 i64 i1 i32", {"PIXELS": True, **tile})
     for bits in ("u8", "i16", "i32"):
         name, constants = f"class_counts, {bits}", {"PIXELS": False, **tile}

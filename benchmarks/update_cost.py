@@ -25,7 +25,7 @@ from rss_agents.algorithms.registry import Algorithm
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.command_line import DataConfig
 from rss_agents.training.config import TrainConfig
-from rss_agents.training.loop import update_once
+from rss_agents.training.setup import update_once
 from rss_agents.training.setup import open_run
 from torch import nn
 

@@ -112,7 +112,7 @@ def main() -> None:
     network, _ = load_checkpoint(args.out / "run")
     pictures = np.stack([np.asarray(Image.open(path)) for path in sorted(images.glob("*.png"))])
     with torch.no_grad():
-        found = network(torch.from_numpy(pictures)).argmax(1).numpy() > 0
+        found = network.predict(torch.from_numpy(pictures)).numpy() > 0
     # Which of the two classes is the figure is the scorer's no matter: the better of both counts.
     ious = [(answer & figures).sum() / (answer | figures).sum() for answer in (found, ~found)]
     print(f"IoU with the figures, which nobody told: {max(ious):.3f}")

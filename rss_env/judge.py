@@ -1,4 +1,4 @@
-"""From action maps to what the agent is told: rewards, and a score per scale or per cell.
+"""From action maps to feedback: rewards, and a score per scale or per cell.
 
 The judge is the only part of a training environment that touches labels. What leaves it is the
 feedback asked for and nothing else.
@@ -19,9 +19,8 @@ from rss_env.arrays import Array, alike, as_tensor, to_device
 from rss_env.errors import InputError, check_choice
 from rss_env.feedback import Feedback, Scorer, call_scorer
 from rss_env.kernels.cell_rewards import action_rewards
-from rss_env.kernels.class_counts import action_counts, count_arrays
-from rss_env.kernels.metric_scores import metric_scores, score_arrays, weighted_means
-from rss_env.rewards import CLASS_METRICS, METRICS, class_scores
+from rss_env.kernels.score_maps import action_counts, metric_scores, weighted_means
+from rss_env.rewards import METRICS, class_scores, metrics_of_classes
 from rss_env.scenes import SceneBatch, Scenes
 
 LEVELS = ("PixelReward", "ImageReward")
@@ -29,7 +28,7 @@ LEVELS = ("PixelReward", "ImageReward")
 
 @dataclass(slots=True)
 class Verdict(Generic[Array]):
-    """What is told of a batch of N = G * K actions: tensors, or arrays on the CPU.
+    """Rewards and scores of a batch of N = G * K actions: tensors, or arrays on the CPU.
 
     Attributes:
         rewards: (N,) float32.
@@ -41,26 +40,25 @@ class Verdict(Generic[Array]):
     infos: dict[str, Array]
 
     def where(self, alive: npt.NDArray[np.bool_]) -> Verdict[Array]:
-        """The verdict on the actions in a mask (N,), and zeros for the others."""
+        """Keep the verdict on the actions in a mask (N,), and put zeros for the others."""
 
-        def silenced(told: Array) -> Array:
-            values = as_tensor(told)
+        def silenced(part: Array) -> Array:
+            values = as_tensor(part)
             mask = to_device(alive, values.device).view(-1, *[1] * (values.ndim - 1))
-            return alike(told, torch.where(mask, values, 0.0))
+            return alike(part, torch.where(mask, values, 0.0))
 
-        infos = {name: silenced(told) for name, told in self.infos.items()}
+        infos = {name: silenced(part) for name, part in self.infos.items()}
         return Verdict(silenced(self.rewards), infos)
 
 
 def check_weights(weights: Sequence[float] | None, num_scales: int) -> npt.NDArray[np.float32]:
-    """Weights of the scales, divided by their sum; equal if None.
+    """Divide the weights of the scales by their sum; None makes equal ones.
 
     Raises:
         InputError: If they are not one finite non-negative number per scale, some positive.
     """
-    given: Any = weights
     try:
-        values = np.ones(num_scales) if given is None else np.asarray(given)
+        values: Any = np.ones(num_scales) if weights is None else np.asarray(weights)
     except ValueError:  # ragged sequences
         values = np.empty(0)
     if (
@@ -91,7 +89,7 @@ class Judge:
         scorer: Scorer | None,
         scale_weights: Sequence[float] | None,
         class_balanced: bool,
-        tells_classes: bool,
+        shows_classes: bool,
         numpy: bool,
     ):
         """Check the settings and build what scoring needs.
@@ -102,25 +100,23 @@ class Judge:
         self._pixel_level = pixel_level
         self._metric = check_choice("metric", metric, METRICS)
         self._scenes, self._geometry, self._feedback = scenes, geometry, feedback
-        self._scorer, self._numpy, self._tells_classes = scorer, numpy, tells_classes
+        self._scorer, self._numpy, self._shows_classes = scorer, numpy, shows_classes
         weights = check_weights(scale_weights, len(geometry.scales))
-        on_cpu = scenes.images.device.type == "cpu"
-        self._is_plain = feedback.kind == "exact" and not (pixel_level or scorer or tells_classes)
-        self._scale_weights: Any = (
-            weights if on_cpu else torch.from_numpy(weights).to(scenes.images.device)
-        )
+        device = scenes.images.device
+        self._scale_weights: Any = weights if device.type == "cpu" else to_device(weights, device)
         self._columns = [columns for _, columns in geometry.grids]
-        if scorer is not None and self._pixel_level:
+        if scorer is not None and pixel_level:
             raise InputError("a scorer gives one score per map; use it with the ImageReward level")
-        if class_balanced and not self._pixel_level:
+        of_classes = metrics_of_classes()
+        if class_balanced and not pixel_level:
             raise InputError(
                 "class_balanced is for the PixelReward level; valid metrics at the image level "
-                f"that count classes alike: {', '.join(CLASS_METRICS)}"
+                f"that count classes alike: {', '.join(of_classes)}"
             )
-        if tells_classes and (pixel_level or scorer is not None or metric not in CLASS_METRICS):
+        if shows_classes and (pixel_level or scorer is not None or metric not in of_classes):
             raise InputError(
                 "class_scores needs the ImageReward level, labels, and a metric that is a mean "
-                f"over classes ({', '.join(CLASS_METRICS)})"
+                f"over classes ({', '.join(of_classes)})"
             )
         weights = np.ones(scenes.num_classes)
         if class_balanced:
@@ -130,7 +126,7 @@ class Judge:
             weights = np.divide(
                 1.0 / occurring, frequencies, out=np.zeros_like(weights), where=frequencies > 0
             )
-        self._class_weights = torch.from_numpy(weights.astype(np.float32)).to(scenes.images.device)
+        self._class_weights = torch.from_numpy(weights.astype(np.float32)).to(device)
 
     def __call__(
         self,
@@ -148,70 +144,76 @@ class Judge:
             seeds: (G,) seed of each group, for the feedback's noise.
             episodes: (G,) episode of each group, likewise.
         """
-        if self._is_plain and isinstance(actions, np.ndarray):
-            return self._plain_verdict(actions, batch)
-        if self._pixel_level:
-            exact = self._cell_rewards(actions, batch)
-        elif self._scorer is not None:
-            exact = self._asked_scores(self._scorer, actions, batch)
+        if self._scorer is not None:
+            exact, means = self._asked_scores(self._scorer, actions, batch), None
+        elif self._pixel_level:
+            exact, means = self._cell_rewards(actions, batch), None
         else:
-            exact = self._scale_scores(actions, batch)
+            exact, means = self._label_scores(actions, batch)
         seen = exact
         if self._feedback.kind != "exact":
             seen = alike(exact, self._feedback.apply(as_tensor(exact), seeds, episodes))
+            means = None
         seen = seen.reshape(-1, seen.shape[-1])
-        if self._pixel_level:
-            return self._verdict_on_cells(seen)
         scores, infos = seen, {}
-        if self._tells_classes:
+        if self._pixel_level:
+            parts = self._geometry.split(as_tensor(seen))
+            scores = alike(seen, torch.stack([part.mean(-1) for part in parts], -1))
+            infos["pixel_rewards"] = seen
+        else:
             count = len(self._columns)
-            scores = seen[:, :count]
-            infos["class_scores"] = seen[:, count:].reshape(len(seen), count, -1)
-        return Verdict(self._weigh(scores), {"scale_scores": scores, **infos})
-
-    def _plain_verdict(self, actions: np.ndarray, batch: SceneBatch[Any]) -> Verdict[Any]:
-        """Exact scores by labels, of arrays, and nothing else: the usual case, in few steps."""
-        labels = self._scenes.look_up(batch, self._geometry.scales)
-        of_groups = (labels.index, labels.mirrored, self._columns, self._scenes.num_classes)
-        counts = count_arrays(actions, labels.tables, *of_groups)
-        told = (labels.class_pixels, labels.index, self._scale_weights)
-        scores, means = score_arrays(self._metric, counts, *told)
-        return Verdict(means, {"scale_scores": scores.reshape(len(means), -1)})
-
-    def _verdict_on_cells(self, seen: Array) -> Verdict[Array]:
-        parts = self._geometry.split(as_tensor(seen))
-        scores = torch.stack([part.mean(-1) for part in parts], -1)
-        return Verdict(self._weigh(alike(seen, scores)), {"pixel_rewards": seen})
-
-    def _weigh(self, scores: Array) -> Array:
-        """The weighted mean (N,) of scores (N, S)."""
-        return weighted_means(scores, alike(scores, self._scale_weights))
+            if self._shows_classes:
+                scores = seen[:, :count]
+                infos["class_scores"] = seen[:, count:].reshape(len(seen), count, -1)
+            infos["scale_scores"] = scores
+        if means is None:
+            means = weighted_means(scores, alike(scores, self._scale_weights))
+        return Verdict(means.reshape(-1), infos)
 
     def _cell_rewards(self, actions: Array, batch: SceneBatch[Array]) -> Array:
+        """Reward cells by labels: (G, K, cells)."""
         labels = self._scenes.look_up(batch, self._geometry.scales)
-        of_groups = (labels.index, labels.mirrored)
         return action_rewards(
-            actions, labels.tables, *of_groups, self._columns, self._class_weights
+            actions,
+            labels.tables,
+            labels.index,
+            labels.mirrored,
+            self._columns,
+            self._class_weights,
         )
 
+    def _label_scores(self, actions: Array, batch: SceneBatch[Array]) -> tuple[Array, Array]:
+        """Score by labels.
+
+        Returns:
+            (G, K, S) scores, and behind them, if shown, those of the classes: (G, K, S + S * C);
+            (G, K) weighted means of the former.
+        """
+        labels = self._scenes.look_up(batch, self._geometry.scales)
+        counts = action_counts(
+            actions,
+            labels.tables,
+            labels.index,
+            labels.mirrored,
+            self._columns,
+            self._scenes.num_classes,
+        )
+        weights = alike(counts, self._scale_weights)
+        scores, means = metric_scores(
+            self._metric, counts, labels.class_pixels, labels.index, weights
+        )
+        if self._shows_classes:
+            right, predicted = as_tensor(counts).unbind(3)
+            labelled = as_tensor(labels.class_pixels)[as_tensor(labels.index)][:, None, None]
+            of_classes = class_scores(self._metric, right, predicted, labelled)
+            scores = alike(actions, torch.cat([as_tensor(scores), of_classes.flatten(2)], -1))
+        return scores, means
+
     def _asked_scores(self, scorer: Scorer, actions: Array, batch: SceneBatch[Array]) -> Array:
-        """A scorer's scores (G, K, S)."""
+        """Ask a scorer: (G, K, S)."""
         images = as_tensor(self._scenes.observe(batch))
         scores = [
             call_scorer(scorer, images, self._geometry.upsample(part, s), numpy=self._numpy)
             for s, part in enumerate(self._geometry.split(as_tensor(actions)))
         ]
         return alike(actions, torch.stack(scores, -1))
-
-    def _scale_scores(self, actions: Array, batch: SceneBatch[Array]) -> Array:
-        """Scores (G, K, S); behind them, if asked for, those of the classes: (G, K, S + S * C)."""
-        labels = self._scenes.look_up(batch, self._geometry.scales)
-        of_groups = (labels.index, labels.mirrored, self._columns, self._scenes.num_classes)
-        counts = action_counts(actions, labels.tables, *of_groups)
-        scores = metric_scores(self._metric, counts, labels.class_pixels, labels.index)
-        if not self._tells_classes:
-            return scores
-        right, predicted = as_tensor(counts).unbind(3)
-        labelled = as_tensor(labels.class_pixels)[as_tensor(labels.index)][:, None, None]
-        of_classes = class_scores(self._metric, right, predicted, labelled)
-        return alike(actions, torch.cat([as_tensor(scores), of_classes.flatten(2)], -1))

@@ -1,4 +1,4 @@
-"""Counts to scores: the image-level metrics, as pure functions of pixel counts.
+"""Counts to scores: the image-level metrics, as rows of a table and pure functions of counts.
 
 All follow the usual definitions (Everingham et al., "The PASCAL Visual Object Classes Challenge",
 IJCV 2010, for IoU), taken over one image: classes that stand in neither label nor map are left
@@ -7,34 +7,59 @@ out, as are void pixels. Turning one right pixel wrong never raises any of them.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from rss_env.errors import check_choice
 
 
-def _iou(
-    right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    union = predicted + labelled - right
-    return right / union.clamp(min=1), union > 0
+@dataclass(frozen=True)
+class RatioMetric:
+    """A metric that is a ratio of pixel counts: of each class, averaged over classes.
+
+    With `tp` true positives, `pred` predicted and `label` labelled pixels of a class, its ratio is
+    `hits * tp / (predicted * pred + labelled * label + overlap * tp)`. The score is the mean over
+    the classes whose denominator is positive; 0 if there are none.
+
+    Attributes:
+        hits: Weight of true positives in the numerator.
+        predicted: Weight of predicted pixels in the denominator.
+        labelled: Weight of labelled pixels in the denominator.
+        overlap: Weight of true positives in the denominator.
+        pooled: Whether the counts of all classes are added up first, and make one ratio.
+    """
+
+    hits: float
+    predicted: float
+    labelled: float
+    overlap: float
+    pooled: bool = False
+
+    def ratio(
+        self, right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Divide counts of one shape, float64: the ratios, 0 where nothing counts, and what counts.
+
+        Whole coefficients give exact terms, so that only the division rounds.
+        """
+        whole = self.predicted * predicted + self.labelled * labelled + self.overlap * right
+        counted = whole > 0
+        return torch.where(counted, self.hits * right / whole, 0.0), counted
 
 
-def _dice(
-    right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    total = predicted + labelled
-    return 2 * right / total.clamp(min=1), total > 0
+METRICS: dict[str, RatioMetric] = {
+    "miou": RatioMetric(hits=1, predicted=1, labelled=1, overlap=-1),
+    "pixel_accuracy": RatioMetric(hits=1, predicted=0, labelled=1, overlap=0, pooled=True),
+    "mean_accuracy": RatioMetric(hits=1, predicted=0, labelled=1, overlap=0),
+    "dice": RatioMetric(hits=2, predicted=1, labelled=1, overlap=0),
+}
+"""The metrics by name; a row added here is known everywhere."""
 
 
-def _accuracy(
-    right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    return right / labelled.clamp(min=1), labelled > 0
-
-
-# Metrics that are means over classes: the score of each, and which of them count.
-CLASS_METRICS = {"miou": _iou, "mean_accuracy": _accuracy, "dice": _dice}
-METRICS = ("miou", "pixel_accuracy", "mean_accuracy", "dice")
+def metrics_of_classes() -> list[str]:
+    """Names of the metrics that are means over classes."""
+    return [name for name, metric in METRICS.items() if not metric.pooled]
 
 
 def class_scores(
@@ -43,7 +68,7 @@ def class_scores(
     """Score every class of maps from their pixel counts; the metric is the mean of these.
 
     Args:
-        metric: A key of `CLASS_METRICS`.
+        metric: A key of `METRICS` that is not pooled.
         right: (..., C) integers, true positives.
         predicted: (..., C) integers, valid pixels given each class.
         labelled: (..., C) integers, pixels labelled with each class.
@@ -54,8 +79,8 @@ def class_scores(
     Raises:
         InputError: If the metric is not a mean over classes.
     """
-    score = CLASS_METRICS[check_choice("metric of classes", metric, CLASS_METRICS)]
-    values, counted = score(right.double(), predicted.double(), labelled.double())
+    row = METRICS[check_choice("metric of classes", metric, metrics_of_classes())]
+    values, counted = row.ratio(right.double(), predicted.double(), labelled.double())
     return torch.where(counted, values, torch.nan).float()
 
 
@@ -65,8 +90,8 @@ def score_counts(
     """Score maps from their pixel counts.
 
     Args:
-        metric: `miou`, `dice` (means over the classes in label or map), `mean_accuracy` (mean over
-            the classes in the label) or `pixel_accuracy`.
+        metric: A key of `METRICS`: `miou`, `dice` (means over the classes in label or map),
+            `mean_accuracy` (mean over the classes in the label) or `pixel_accuracy`.
         right: (..., C) integers, true positives.
         predicted: (..., C) integers, valid pixels given each class.
         labelled: (..., C) integers, pixels labelled with each class.
@@ -77,10 +102,11 @@ def score_counts(
     Raises:
         InputError: If the metric is unknown.
     """
-    check_choice("metric", metric, METRICS)
+    row = METRICS[check_choice("metric", metric, METRICS)]
     # float64: the sum over classes then rounds alike in every batch size
     right, predicted, labelled = right.double(), predicted.double(), labelled.double()
-    if metric == "pixel_accuracy":
-        return (right.sum(-1) / labelled.sum(-1).clamp(min=1)).float()
-    values, counted = CLASS_METRICS[metric](right, predicted, labelled)
-    return ((values * counted).sum(-1) / counted.sum(-1).clamp(min=1)).float()
+    if row.pooled:
+        right, predicted, labelled = right.sum(-1), predicted.sum(-1), labelled.sum(-1)
+        return row.ratio(right, predicted, labelled)[0].float()
+    values, counted = row.ratio(right, predicted, labelled)
+    return (values.sum(-1) / counted.sum(-1).clamp(min=1)).float()

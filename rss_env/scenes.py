@@ -26,7 +26,7 @@ from rss_env.arrays import Array, alike, as_tensor
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.base import ByteArray, FileDataset
 from rss_env.errors import InputError
-from rss_env.kernels.gather_images import gather_arrays, gather_images
+from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.label_table import count_dtype, label_table
 from rss_env.scene_stream import SceneBatch
 
@@ -160,22 +160,18 @@ class Scenes:
             repeats: How often each image stands in the batch, beside itself.
             pool: Where memory is taken from on the CPU; None for the system.
         """
-        of_images = (batch.index, batch.mirrored)
-        if batch.variation is None and isinstance(batch.index, np.ndarray):
-            of_arrays: tuple[Any, Any] = of_images
-            into = None if pool is None else pool.take()
-            return gather_arrays(self._pixels, *of_arrays, repeats, into)
         pixels = alike(batch.index, self._pixels)
         if batch.variation is None:
-            return gather_images(pixels, *of_images, repeats)
-        images = as_tensor(gather_images(pixels, *of_images))
+            into = None if pool is None else pool.take()
+            return gather_images(pixels, batch.index, batch.mirrored, repeats, into=into)
+        images = as_tensor(gather_images(pixels, batch.index, batch.mirrored))
         images = batch.variation.of_images(images).repeat_interleave(repeats, 0)
         return alike(batch.index, images)
 
     def labels_of(self, batch: SceneBatch[Any]) -> torch.Tensor:
         """The batch's label maps, for supervised learning and evaluation: uint8 (G, H, W)."""
-        of_images = (as_tensor(batch.index), as_tensor(batch.mirrored))
-        labels = gather_images(self._need_labels(), *of_images)
+        index, mirrored = as_tensor(batch.index), as_tensor(batch.mirrored)
+        labels = gather_images(self._need_labels(), index, mirrored)
         return labels if batch.variation is None else batch.variation.of_labels(labels)
 
     def look_up(self, batch: SceneBatch[Array], scales: tuple[int, ...]) -> LabelLookup[Array]:

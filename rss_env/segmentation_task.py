@@ -170,7 +170,7 @@ class SegmentationTask:
             scorer=judged_by,
             scale_weights=scale_weights,
             class_balanced=class_balanced,
-            tells_classes=class_scores,
+            shows_classes=class_scores,
             numpy=self._numpy,
         )
         if judged_by is None and zoom is None:  # maps of windows are judged by tables of their own

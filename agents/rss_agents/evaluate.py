@@ -12,17 +12,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 import tyro
-from torch import nn
 
 from rss_agents.command_line import DataConfig, run_command
 from rss_agents.networks.checkpoint import load_checkpoint
-from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork
 from rss_agents.networks.tiling import TileConfig, predict_tiles
 from rss_env.datasets import SegmentationDataset
 from rss_env.errors import InputError
-from rss_env.kernels.class_counts import class_counts
+from rss_env.kernels.score_maps import class_counts
 from rss_env.scenes import SceneBatch, Scenes, load_scenes
 
 _BATCH = 32
@@ -102,11 +100,11 @@ def evaluate_maps(scenes: Scenes, predict: Callable[[torch.Tensor], torch.Tensor
 
 
 @torch.no_grad()
-def evaluate(network: nn.Module, scenes: Scenes) -> SplitMetrics:
+def evaluate(network: Predictor, scenes: Scenes) -> SplitMetrics:
     """Metrics of a network's most likely classes at the scenes' size; the mode is restored."""
     was_training = network.training
     network.eval()
-    metrics = evaluate_maps(scenes, lambda images: network(images).argmax(1))
+    metrics = evaluate_maps(scenes, network.predict)
     network.train(was_training)
     return metrics
 
@@ -137,9 +135,7 @@ def evaluate_full_resolution(
             maps = torch.from_numpy(predict_tiles(network, image, image_size, windows))[None]
         else:
             image, _ = dataset.read(index, image_size)
-            logits = network(torch.from_numpy(image).to(device)[None])
-            logits = F.interpolate(logits, label.shape, mode="bilinear", align_corners=False)
-            maps = logits.argmax(1).to(torch.uint8).cpu()
+            maps = network.predict(torch.from_numpy(image).to(device)[None], label.shape).cpu()
         labels = torch.from_numpy(label)[None]
         right, predicted = count_maps(maps, labels, dataset.num_classes)
         labelled = torch.bincount(labels.flatten(), minlength=256)[: dataset.num_classes]

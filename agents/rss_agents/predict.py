@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 import tyro
 from PIL import Image
 from tqdm import tqdm
@@ -41,7 +40,6 @@ class PredictConfig:
     """Where to run: cpu, cuda, cuda:1, ..."""
 
 
-@torch.no_grad()
 def predict(
     network: SegmentationNetwork, image: Image.Image, image_size: tuple[int, int]
 ) -> ByteArray:
@@ -54,10 +52,8 @@ def predict(
     """
     resized = image.resize((image_size[1], image_size[0]), Image.Resampling.BILINEAR)
     device = next(network.parameters()).device
-    logits = network(torch.from_numpy(np.array(resized)).to(device)[None])
-    size = (image.height, image.width)
-    logits = F.interpolate(logits, size, mode="bilinear", align_corners=False)
-    return logits.argmax(1)[0].to(torch.uint8).cpu().numpy()
+    pixels = torch.from_numpy(np.array(resized)).to(device)[None]
+    return network.predict(pixels, (image.height, image.width))[0].cpu().numpy()
 
 
 def predict_folder(config: PredictConfig) -> int:

@@ -20,6 +20,7 @@ from rss_agents.training.config import TrainConfig
 from rss_agents.training.loop import TrainingError, TrainingLoop
 from rss_agents.training.processes import ProcessLostError, joined_processes
 from rss_agents.training.resume import resumed_config
+from rss_agents.training.setup import Run, open_run
 from rss_agents.training.states import RunStates
 
 
@@ -34,16 +35,21 @@ def train(config: TrainConfig) -> dict[str, Any]:
         TrainingError: If it could not go on, for want of memory, disk or finite numbers.
         ProcessLostError: If another process of the training has ended.
     """
-    if config.algo in SB3_ALGORITHMS:
-        require_sb3()
-        from rss_agents.sb3.learner import train_with_sb3
-
-        return train_with_sb3(config)
     with joined_processes(config.device):
-        outcome = TrainingLoop(config).run()
+        outcome = TrainingLoop(config, _open).run()
     if isinstance(outcome, str):
         sys.exit(130)
     return outcome
+
+
+def _open(config: TrainConfig) -> Run:
+    """The run of an algorithm, ours or Stable-Baselines3's."""
+    if config.algo in SB3_ALGORITHMS:
+        require_sb3()
+        from rss_agents.sb3.learner import open_sb3_run
+
+        return open_sb3_run(config)
+    return open_run(config)
 
 
 def train_and_print(config: TrainConfig) -> None:

@@ -21,7 +21,7 @@ def image_counts(run: Run, scenes: Scenes) -> Counts:
     """True positives, predicted and labelled pixels of a trained network: (3, M, C)."""
     network, _ = load_checkpoint(run.folder, torch.device("cpu"))
     with torch.no_grad():
-        counts = count_split(scenes, lambda images: network(images).argmax(1))
+        counts = count_split(scenes, network.predict)
     return np.stack([part.numpy() for part in counts])
 
 

@@ -119,7 +119,7 @@ def draw_grid(path: Path, runs: RunsByAlgorithm, scenes: Scenes) -> list[str]:
     maps = [scenes.labels_of(batch)]
     for seeds in runs.values():
         network, _ = load_checkpoint(seeds[0].folder)
-        maps.append(network(images).argmax(1).to(torch.uint8))
+        maps.append(network.predict(images))
     columns += [[colourise(m, scenes.palette) for m in part.numpy()] for part in maps]
     rows = [[enlarged(panel) for panel in row] for row in zip(*columns, strict=True)]
     Image.fromarray(panel_grid(rows)).save(path)

@@ -21,7 +21,7 @@ def cell_rewards_reference(
     columns: int,
     class_weights: torch.Tensor,
 ) -> torch.Tensor:
-    """The rewards by gathering each cell's own class."""
+    """Reward by gathering each cell's own class."""
     rows = select_rows(table, index, mirrored, columns)[:, None]
     choice = maps.long()
     if table.ndim == 2:
@@ -113,25 +113,20 @@ def action_rewards(
         (G, K, Q) float32.
     """
     if choose(backend, actions, COMPILED) != "numba":
-        of_groups = (index, mirrored, columns, class_weights, backend)
-        rewards = each_scale(cell_rewards, actions, tables, *of_groups)
+        rewards = each_scale(
+            cell_rewards, actions, tables, index, mirrored, columns, class_weights, backend
+        )
         return alike(actions, torch.cat(rewards, -1))
-    rewards = np.empty(actions.shape, np.float32)
-    given, of_groups = as_array(actions), (as_array(index), as_array(mirrored))
-    weights, offset = _padded(class_weights), 0
+    rewards, offset = np.empty(actions.shape, np.float32), 0
+    maps, images, flips = as_array(actions), as_array(index), as_array(mirrored)
+    weights = np.zeros(256, np.float32)  # of all that a uint8 can say
+    weights[: len(class_weights)] = class_weights.numpy()
     for table, width in zip(tables, columns, strict=True):
-        loop = _reward_pixels if table.ndim == 2 else _reward_cells
+        loop, cells = (_reward_pixels if table.ndim == 2 else _reward_cells), as_array(table)
         batch = actions.shape[0] * actions.shape[1]
-        loop(batch, given, offset, table, *of_groups, width, weights, rewards)
+        loop.on_arrays(batch, maps, offset, cells, images, flips, width, weights, rewards)
         offset += table.shape[1]
     return alike(actions, rewards)
-
-
-def _padded(class_weights: torch.Tensor) -> np.ndarray:
-    """Weights (256,) of all that a uint8 can say."""
-    weights = np.zeros(256, np.float32)
-    weights[: len(class_weights)] = class_weights.numpy()
-    return weights
 
 
 def _empty_rewards(maps: torch.Tensor, *_, **__) -> torch.Tensor:
@@ -164,15 +159,11 @@ def cell_rewards(
         (G, K, P) float32: weight of the chosen class times the share of the cell's valid pixels
         that have it; 0 where every pixel is void.
     """
-    backend = choose(backend, maps, COMPILED)
-    if backend == "reference":
+    chosen = choose(backend, maps, COMPILED)
+    if chosen == "reference":
         return cell_rewards_reference(maps, table, index, mirrored, columns, class_weights)
-    if backend == "triton":
+    if chosen == "triton":
         from rss_env.kernels.triton.cell_rewards import cell_rewards_triton
 
         return cell_rewards_triton(maps, table, index, mirrored, columns, class_weights)
-    rewards = torch.empty(maps.shape, dtype=torch.float32)
-    loop = _reward_pixels if table.ndim == 2 else _reward_cells
-    batch = maps.shape[0] * maps.shape[1]
-    loop(batch, maps, 0, table, index, mirrored, columns, _padded(class_weights), rewards)
-    return rewards
+    return action_rewards(maps, [table], index, mirrored, [columns], class_weights)

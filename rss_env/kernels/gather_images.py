@@ -13,7 +13,7 @@ from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 def gather_images_reference(
     images: torch.Tensor, index: torch.Tensor, mirrored: torch.Tensor, repeats: int
 ) -> torch.Tensor:
-    """The batch by indexing, flipping and repeating."""
+    """Gather by indexing, flipping and repeating."""
     chosen = images[index]
     shape = (-1,) + (1,) * (chosen.ndim - 1)
     chosen = torch.where(mirrored.view(shape), chosen.flip(2), chosen)
@@ -62,29 +62,6 @@ def _copy_images(
                     copies[g, k, y, x] = row[x]
 
 
-def gather_arrays(
-    images: np.ndarray,
-    index: np.ndarray,
-    mirrored: np.ndarray,
-    repeats: int = 1,
-    into: np.ndarray | None = None,
-) -> np.ndarray:
-    """As `gather_images`, of C-contiguous arrays, and written where it is told.
-
-    Nothing is asked that takes a single image time.
-    """
-    # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
-    if len(index) == repeats == 1 and into is None and not mirrored[0]:
-        return images[index[0] : index[0] + 1].copy()  # sooner done than a loop is called
-    shape = (len(index) * repeats, *images.shape[1:])
-    batch = np.empty(shape, np.uint8) if into is None else into
-    source, written = images, batch
-    if batch.ndim == 3:
-        source, written = source[..., None], batch[..., None]
-    _copy_images.on_arrays(len(index), source, index, mirrored, repeats, written)
-    return batch
-
-
 def _empty_batch(images, index, mirrored, repeats: int = 1, **_) -> torch.Tensor:
     return images.new_empty(len(index) * repeats, *images.shape[1:])
 
@@ -98,14 +75,16 @@ def _gather_tensors(
     *,
     backend: str = "auto",
 ) -> torch.Tensor:
-    backend = choose(backend, images, COMPILED)
-    if backend == "reference":
+    """Gather tensors: what the operator is made of, which has no `into`."""
+    chosen = choose(backend, images, COMPILED)
+    if chosen == "reference":
         return gather_images_reference(images, index, mirrored, repeats)
-    if backend == "triton":
+    if chosen == "triton":
         from rss_env.kernels.triton.gather_images import gather_images_triton
 
         return gather_images_triton(images, index, mirrored, repeats)
-    return as_tensor(gather_arrays(as_array(images), as_array(index), as_array(mirrored), repeats))
+    arrays = (as_array(images), as_array(index), as_array(mirrored))
+    return as_tensor(gather_images(*arrays, repeats))
 
 
 def gather_images(
@@ -114,6 +93,7 @@ def gather_images(
     mirrored: Array,
     repeats: int = 1,
     *,
+    into: np.ndarray | None = None,
     backend: str = "auto",
 ) -> Array:
     """Copy out a batch of images (or label maps).
@@ -125,13 +105,25 @@ def gather_images(
         index: (G,) int64, which images.
         mirrored: (G,) bool, which of them to flip horizontally.
         repeats: How often each is repeated, neighbours in the batch.
+        into: C-contiguous array that arrays are written to by numba; None for a new one.
         backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (G * repeats, H, W, ...) uint8.
     """
-    if isinstance(images, np.ndarray) and choose(backend, images) == "numba":
-        of_groups = (as_array(index), as_array(mirrored))
-        return gather_arrays(as_array(images), *of_groups, repeats)
-    tensors = (as_tensor(images), as_tensor(index), as_tensor(mirrored))
-    return alike(images, _gather_tensors(*tensors, repeats, backend=backend))
+    if not isinstance(images, np.ndarray) or choose(backend, images, COMPILED) != "numba":
+        batch = _gather_tensors(
+            as_tensor(images), as_tensor(index), as_tensor(mirrored), repeats, backend=backend
+        )
+        return alike(images, batch)
+    # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
+    if len(index) == repeats == 1 and into is None and not mirrored[0]:
+        return images[index[0] : index[0] + 1].copy()  # sooner done than a loop is called
+    batch = np.empty((len(index) * repeats, *images.shape[1:]), np.uint8) if into is None else into
+    source, written = as_array(images), batch
+    if batch.ndim == 3:
+        source, written = source[..., None], batch[..., None]
+    _copy_images.on_arrays(
+        len(index), source, as_array(index), as_array(mirrored), repeats, written
+    )
+    return batch

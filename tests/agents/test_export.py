@@ -101,7 +101,7 @@ def test_encoder_and_network_give_what_they_gave(name, images, tmp_path):
     plain = smp.create_model(**arguments, encoder_weights=None)
     plain.load_state_dict(load_file(files.network))
     logits = plain.eval()(normalised(images, description))
-    assert torch.equal(logits, network.cell_logits(images))
+    assert torch.equal(logits, network(images))
 
 
 def test_weights_of_an_undilated_resnet_load_into_timm_too(images, tmp_path):

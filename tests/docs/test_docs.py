@@ -17,7 +17,7 @@ from rss_agents.training.config import TrainConfig
 from torch.distributed.run import get_args_parser
 
 from rss_env.datasets import DATASETS
-from rss_env.rewards import CLASS_METRICS
+from rss_env.rewards import METRICS
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -45,7 +45,7 @@ def run_python(code: str, name: str, folder: Path) -> None:
     named = re.match(r"# (\w+)\.py\n", code)
     file = folder / f"{named[1] if named else name.replace('-', '_')}.py"
     file.write_text(code)
-    tables = (DATASETS, CLASS_METRICS, gym.registry)
+    tables = (DATASETS, METRICS, gym.registry)
     with patch.dict(tables[0]), patch.dict(tables[1]), patch.dict(tables[2]):
         exec(compile(code, str(file), "exec"), {"__name__": "example"})
 

@@ -23,10 +23,9 @@ from small_environments import SMALL, actions_for, assert_same
 from rss_env import RSSVectorEnv, environment_ids
 from rss_env.kernels import (
     cell_rewards,
-    class_counts,
     gather_images,
     label_table,
-    metric_scores,
+    score_maps,
 )
 from rss_env.registration import parse_environment_id
 from rss_env.rewards import METRICS
@@ -165,7 +164,7 @@ def check_reference(environment_id: str, data_options: Any, device: str, monkeyp
     for where in (device, "reference"):
         if where == "reference":
             where = "cpu"
-            kernels = (cell_rewards, class_counts, gather_images, label_table, metric_scores)
+            kernels = (cell_rewards, gather_images, label_table, score_maps)
             for kernel in kernels:
                 monkeypatch.setattr(kernel, "choose", lambda *_: "reference")
         env = make(environment_id, data_options, device=where, **common)

@@ -20,7 +20,7 @@ import torch
 from conftest import Tally, effort
 from rss_agents.command_line import DataConfig
 from rss_agents.training.config import TrainConfig
-from rss_agents.training.loop import update_once
+from rss_agents.training.setup import update_once
 from rss_agents.training.setup import open_run
 from small_environments import actions_for, make
 

@@ -1,4 +1,4 @@
-"""What the training loop asks of a learner, whatever it learns from."""
+"""The interface of a learner: losses, whatever it learns from, and its state."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Learner(ABC):
     """Holds data and turns it into losses.
 
     Attributes:
-        network: uint8 (B, H, W, 3) to logits (B, C, H, W). Where there are several processes, one
-            of the same parameters that averages gradients takes its place.
+        network: uint8 (B, H, W, 3) to logits (B, C, H/stride, W/stride). Where there are several
+            processes, one of the same parameters that averages gradients takes its place.
         queries_per_update: Scores that this process asks for in one update; 0 for learning from
             labels.
     """
@@ -53,7 +53,7 @@ class Learner(ABC):
         """
 
     def last_batch(self) -> dict[str, torch.Tensor]:
-        """What the last loss was of, for a look at what went wrong; nothing by default.
+        """The batch of the last loss, for a look at what went wrong; nothing by default.
 
         `images` (B, H, W, 3) uint8, their numbers `index` (B,), and what was learned from.
         """

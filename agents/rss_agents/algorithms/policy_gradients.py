@@ -23,14 +23,13 @@ from rss_env.errors import InputError, check_choice
 from rss_env.vector_env import RSSVectorEnv
 
 METHODS = ("reinforce", "rloo", "grpo", "ppo")
-_BASELINE_DECAY = 0.9  # of REINFORCE's running mean of the score
 # Coefficient of the entropy where none is given, in the unit of the method's advantages.
 _ENTROPY = {"reinforce": 0.5, "rloo": 0.5, "grpo": 0.05, "ppo": 0.05}
 
 
 @dataclass(frozen=True)
 class BaselineConfig:
-    """How the plain policy gradients learn (reinforce, rloo, grpo, ppo)."""
+    """The hyper-parameters of the plain policy gradients (reinforce, rloo, grpo, ppo)."""
 
     entropy: float | None = None
     """Coefficient of a cell's entropy; None: each method's own. reinforce and rloo: in reward per
@@ -42,6 +41,8 @@ class BaselineConfig:
     clip: float = 0.2
     """ppo, grpo: how far a cell's probability may move from the one it was drawn with, as a ratio
     less one."""
+    decay: float = 0.9
+    """reinforce: of the running mean of the score that is its baseline, per batch."""
 
     def check(self) -> None:
         """Refuse values that make no sense.
@@ -59,6 +60,8 @@ class BaselineConfig:
             raise InputError(f"epochs must be at least 1, got {self.epochs}")
         if not 0 < self.clip < 1:
             raise InputError(f"clip must be between 0 and 1, got {self.clip}")
+        if not 0 <= self.decay < 1:
+            raise InputError(f"baseline decay must be in 0..1 (below 1), got {self.decay}")
 
 
 def clipped_objective(
@@ -127,7 +130,8 @@ class BaselineLearner(Learner):
         if self.method == "reinforce":
             mean = mean_over_ranks(scores.mean())
             before = mean if self.running_mean is None else self.running_mean
-            self.running_mean = _BASELINE_DECAY * before + (1 - _BASELINE_DECAY) * mean
+            decay = self.config.decay
+            self.running_mean = decay * before + (1 - decay) * mean
             return (scores - before) * cells
         if self.method == "rloo":
             return leave_one_out(scores) * cells
@@ -146,12 +150,12 @@ class BaselineLearner(Learner):
         self, progress: float = 0.0
     ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
         """Act once, then give the loss of each step on the batch."""
-        members = self.env.group_size
-        images, index = self.observations[::members], self.env.image_index
+        group_size = self.env.group_size
+        images, index = self.observations[::group_size], self.env.image_index
         policy = self._policy(images)
-        maps = sample_maps(policy.detach(), members, self.generator)
+        maps = sample_maps(policy.detach(), group_size, self.generator)
         self.observations, rewards, _, _, infos = self.env.step(maps.flatten(0, 1))
-        scores = infos["final_info"]["scale_scores"][:, 0].unflatten(0, (-1, members))
+        scores = infos["final_info"]["scale_scores"][:, 0].unflatten(0, (-1, group_size))
         self._last = {"images": images, "index": index, "maps": maps, "scores": scores}
         advantages = self.advantages(scores, maps.shape[2])
         drawn = policy.detach().gather(1, maps.long())

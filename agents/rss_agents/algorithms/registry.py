@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 from rss_agents.algorithms.base import Learner
@@ -15,6 +16,7 @@ from rss_agents.algorithms.supervised import (
     ImageTagLearner,
     MetricDecisionLearner,
     MultiScaleLearner,
+    SupervisedConfig,
 )
 from rss_agents.distributed import world_size
 from rss_agents.networks.segmentation_network import SegmentationNetwork
@@ -38,7 +40,6 @@ Algorithm = Literal[
     "sb3-ppo",
     "sb3-a2c",
 ]
-_LABELLED = {"psl": CrossEntropyLearner, "psl-dice": DiceLearner, "wsss-cam": ImageTagLearner}
 
 
 def acts_at_one_scale(algo: Algorithm, agent: RSSConfig) -> bool:
@@ -54,6 +55,7 @@ def build_learner(
     *,
     agent: RSSConfig,
     baseline: BaselineConfig,
+    supervised: SupervisedConfig,
     num_images: int,
     seed: int,
     augmentation: Augmentation,
@@ -67,6 +69,7 @@ def build_learner(
         open_training: Opens the images with labels; called by the labelled references alone.
         agent: Configures `rss`.
         baseline: Configures the plain policy gradients.
+        supervised: Configures the references with labels.
         num_images: B, of this process.
         seed: Of the images and of the maps drawn.
         augmentation: How the labelled references vary images.
@@ -79,16 +82,21 @@ def build_learner(
     if algo == "rss":
         return RSSLearner(network, env, agent, seed)
     if algo in SB3_ALGORITHMS:
-        raise InputError(f"{algo} brings a loop of its own: use rss_agents.train.train")
+        raise InputError(f"{algo} brings an optimiser of its own: use rss_agents.train.train")
     if algo in METHODS:
         return BaselineLearner(algo, network, env, baseline, seed)
     if algo == "psl-dice" and world_size() > 1:
         raise InputError("psl-dice has a loss that takes a whole batch: use one process")
-    labelled = (network, open_training(), num_images, seed)
-    if algo == "psl-metric":
+    bind: Callable[..., Learner] = CrossEntropyLearner
+    if algo == "psl-dice":
+        bind = DiceLearner
+    elif algo == "psl-metric":
         if env.metric is None:
             raise InputError("psl-metric decides for a metric: give --metric, and no --scorer")
-        return MetricDecisionLearner(*labelled, augmentation=augmentation, metric=env.metric)
-    if algo == "psl-multiscale":
-        return MultiScaleLearner(*labelled, augmentation=augmentation, geometry=env.geometry)
-    return _LABELLED[algo](*labelled, augmentation=augmentation)
+        bind = partial(MetricDecisionLearner, metric=env.metric, model=agent.metric_model)
+    elif algo == "psl-multiscale":
+        bind = partial(MultiScaleLearner, geometry=env.geometry)
+    elif algo == "wsss-cam":
+        supervised.check()
+        bind = partial(ImageTagLearner, sharpness=supervised.tag_sharpness)
+    return bind(network, open_training(), num_images, seed, augmentation=augmentation)

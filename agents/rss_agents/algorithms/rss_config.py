@@ -1,21 +1,23 @@
-"""How the agent learns: its options, each with what it is worth by default."""
+"""The hyper-parameters of the agent, each with its default."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from rss_agents.algorithms.sampling import VariedMapsConfig
+from rss_agents.losses.metric_regression import MetricModelConfig
 from rss_env.errors import InputError
 
 
 @dataclass(frozen=True)
 class RSSConfig:
-    """How the agent learns; each part can be switched off for an ablation."""
+    """The agent's hyper-parameters; each part can be switched off for an ablation."""
 
     objective: Literal["relative_regression", "policy_gradient"] = "relative_regression"
-    """What is made of the scores."""
+    """Regression of scores on predicted ones, or the score-function gradient."""
     score_model: Literal["auto", "metric", "linear"] = "auto"
-    """Regression: how maps turn into scores. metric: by the formula of --metric, with the network's
+    """Regression: predicts scores of maps. metric: by the formula of --metric, with the network's
     probabilities for the label; linear: each cell adds its logit. auto: metric, but linear for
     scorers, which may judge by anything, and for pixel rewards that are noisy, ranked or
     class-balanced."""
@@ -45,6 +47,19 @@ class RSSConfig:
     """Policy gradient: coefficient of the entropy at the start, in reward per cell."""
     final_entropy: float = 0.05
     """The same at the end; in between it falls by the same factor with each update."""
+    most_importance: float = 2.0
+    """Policy gradient: largest weight of a cell of a remembered map, by how much more likely its
+    class is now than when it was drawn."""
+    metric_model: MetricModelConfig = field(default_factory=MetricModelConfig)
+    varied_maps: VariedMapsConfig = field(default_factory=VariedMapsConfig)
+
+    def exploration_at(self, progress: float) -> float:
+        """Share of uniformly random classes when a share 0..1 of the training is done."""
+        return self.exploration + progress * (self.final_exploration - self.exploration)
+
+    def entropy_at(self, progress: float) -> float:
+        """Coefficient of the entropy when a share 0..1 of the training is done."""
+        return self.entropy ** (1 - progress) * self.final_entropy**progress
 
     def check(self) -> None:
         """Refuse values that make no policy.
@@ -64,3 +79,7 @@ class RSSConfig:
             raise InputError(f"varied must be in 0..1, got {self.varied}")
         if self.replay < 0:
             raise InputError(f"replay must be at least 0, got {self.replay}")
+        if not self.most_importance > 0:
+            raise InputError(f"most_importance must be positive, got {self.most_importance}")
+        self.metric_model.check()
+        self.varied_maps.check()

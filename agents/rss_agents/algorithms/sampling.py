@@ -2,16 +2,47 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from rss_agents.distributed import own_rows, world_size
 from rss_agents.kernels.sample_classes import sample_classes
+from rss_env.errors import InputError
 
-# Varied maps: logits are disturbed by noise of a strength between these, drawn for each map. Weak
-# noise moves borders, strong noise makes maps of a few regions of a few classes.
-_WEAKEST, _STRONGEST = 0.5, 4.0
-_REGIONS_OVER_IMAGE = 1.5  # deviation of the noise of regions, over that of the whole image
-_MOST_REGIONS = 4  # along a side
+
+@dataclass(frozen=True)
+class VariedMapsConfig:
+    """Maps that differ in whole regions: logits disturbed by noise of each map's own strength."""
+
+    weakest: float = 0.5
+    """Least deviation of the noise, which moves borders."""
+    strongest: float = 4.0
+    """Largest deviation of the noise, which makes maps of a few regions of a few classes."""
+    region_noise: float = 1.5
+    """Deviation of the noise of regions, over that of the whole image."""
+    most_regions: int = 4
+    """Most regions along a side."""
+
+    def check(self) -> None:
+        """Refuse values that draw no maps.
+
+        Raises:
+            InputError: Naming the field, its value and the valid range.
+        """
+        if not 0 < self.weakest <= self.strongest < float("inf"):
+            raise InputError(
+                "varied_maps weakest and strongest must be positive and in order, got "
+                f"{self.weakest} and {self.strongest}"
+            )
+        if not 0 <= self.region_noise < float("inf"):
+            raise InputError(
+                f"varied_maps region_noise must be at least 0, got {self.region_noise}"
+            )
+        if self.most_regions < 1:
+            raise InputError(
+                f"varied_maps most_regions must be at least 1, got {self.most_regions}"
+            )
 
 
 def sample_maps(
@@ -42,12 +73,13 @@ def sample_maps(
     low, high = -(2**63), 2**63 - 1
     shape = (len(probabilities) * world_size(),)
     keys = torch.randint(low, high, shape, generator=generator, device=probabilities.device)
-    how = {"stratified": stratified, "exploration": exploration}
-    return sample_classes(probabilities, own_rows(keys), num_maps, **how)
+    return sample_classes(
+        probabilities, own_rows(keys), num_maps, stratified=stratified, exploration=exploration
+    )
 
 
-def _stretch(count: torch.Tensor, size: int) -> torch.Tensor:
-    """A matrix (size, _MOST_REGIONS) that interpolates linearly between the first `count` values.
+def _stretch(count: torch.Tensor, most: int, size: int) -> torch.Tensor:
+    """A matrix (size, most) that interpolates linearly between the first `count` values.
 
     As `interpolate` does without aligned corners; but how many values there are the host need not
     know.
@@ -56,13 +88,17 @@ def _stretch(count: torch.Tensor, size: int) -> torch.Tensor:
     place = place.clamp(min=0)
     low = place.long()
     high = torch.minimum(low + 1, count - 1)
-    numbers = torch.arange(_MOST_REGIONS, device=count.device)
+    numbers = torch.arange(most, device=count.device)
     share = (place - low)[:, None]
     return (low[:, None] == numbers) * (1 - share) + (high[:, None] == numbers) * share
 
 
 def sample_varied_maps(
-    probabilities: torch.Tensor, num_maps: int, grid: tuple[int, int], generator: torch.Generator
+    probabilities: torch.Tensor,
+    num_maps: int,
+    grid: tuple[int, int],
+    generator: torch.Generator,
+    config: VariedMapsConfig,
 ) -> torch.Tensor:
     """Draw K maps that differ from the most likely one, and from one another, in whole regions.
 
@@ -76,6 +112,7 @@ def sample_varied_maps(
         num_maps: K.
         grid: Rows and columns of the P cells.
         generator: Random state, on the same device and alike on all ranks.
+        config: The noise.
 
     Returns:
         (B, K, P) uint8.
@@ -89,10 +126,11 @@ def sample_varied_maps(
         size = (everywhere * num_maps, classes, *shape)
         return own_rows(torch.randn(size, generator=generator, device=device))
 
-    sides = torch.randint(1, _MOST_REGIONS + 1, (2,), generator=generator, device=device)
-    rows, columns = (_stretch(count, size) for count, size in zip(sides, grid, strict=True))
-    regions = rows @ normal(_MOST_REGIONS, _MOST_REGIONS) @ columns.mT
-    noise = (normal(1, 1) + _REGIONS_OVER_IMAGE * regions).view(batch, num_maps, classes, cells)
+    most = config.most_regions
+    sides = torch.randint(1, most + 1, (2,), generator=generator, device=device)
+    rows, columns = (_stretch(count, most, size) for count, size in zip(sides, grid, strict=True))
+    regions = rows @ normal(most, most) @ columns.mT
+    noise = (normal(1, 1) + config.region_noise * regions).view(batch, num_maps, classes, cells)
     place = own_rows(torch.rand(everywhere, num_maps, 1, 1, generator=generator, device=device))
-    strength = _WEAKEST * (_STRONGEST / _WEAKEST) ** place
+    strength = config.weakest * (config.strongest / config.weakest) ** place
     return (probabilities.log()[:, None] + strength * noise).argmax(2).to(torch.uint8)

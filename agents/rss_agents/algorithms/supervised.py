@@ -1,10 +1,11 @@
-"""The labelled references: the same network on the same images, told what the label is."""
+"""References with labels: the same network on the same images, but it sees their labels."""
 
 from __future__ import annotations
 
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -15,16 +16,35 @@ from torch import nn
 from rss_agents.algorithms.base import Learner
 from rss_agents.distributed import mean_over_ranks, own_seed
 from rss_agents.kernels.pool_cells import pool_cells
+from rss_agents.losses.metric_regression import MetricModelConfig
 from rss_agents.networks.segmentation_network import SegmentationNetwork, upsample
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.augmentation import Augmentation
+from rss_env.errors import InputError
 from rss_env.labels import VOID
 from rss_env.scene_stream import SceneStream
 from rss_env.scenes import Scenes
 
 
+@dataclass(frozen=True)
+class SupervisedConfig:
+    """The hyper-parameters of the references with labels."""
+
+    tag_sharpness: float = 5.0
+    """wsss-cam: of the soft maximum over pixels."""
+
+    def check(self) -> None:
+        """Refuse values that make no loss.
+
+        Raises:
+            InputError: Naming the field, its value and the valid range.
+        """
+        if not 0 < self.tag_sharpness < float("inf"):
+            raise InputError(f"tag_sharpness must be positive, got {self.tag_sharpness}")
+
+
 def _count(valid: torch.Tensor) -> torch.Tensor:
-    """How many pixels are valid, on average over the ranks; at least 1."""
+    """Number of valid pixels, on average over the ranks; at least 1."""
     return mean_over_ranks(valid.sum()).clamp(min=1)
 
 
@@ -108,14 +128,20 @@ class MetricDecisionLearner(CrossEntropyLearner):
         *,
         augmentation: Augmentation,
         metric: str,
+        model: MetricModelConfig,
     ):
-        """As the parent, with the metric that decisions shall serve."""
+        """Bind a network, with the metric that decisions shall serve."""
         super().__init__(network, scenes, num_images, seed, augmentation=augmentation)
-        self.decide, self.metric = network.decide, metric
+        self.decide, self.metric, self.model = network.decide, metric, model
 
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-        """The parent's; what the network believes is taken note of."""
-        self.decide.observe(logits.softmax(1), self.metric)
+        """The parent's loss; the network's probabilities are taken note of."""
+        self.decide.observe(
+            logits.softmax(1),
+            self.metric,
+            memory=self.model.decision_memory,
+            presence_share=self.model.presence_share,
+        )
         return super().loss_of(logits, labels)
 
 
@@ -145,7 +171,7 @@ class MultiScaleLearner(LabelledLearner):
         augmentation: Augmentation,
         geometry: ActionMapGeometry,
     ):
-        """As the parent, with the action maps whose cells are learned from."""
+        """Bind a network, with the action maps whose cells are learned from."""
         super().__init__(network, scenes, num_images, seed, augmentation=augmentation)
         self.geometry = geometry
 
@@ -155,15 +181,12 @@ class MultiScaleLearner(LabelledLearner):
         targets = F.one_hot(labels.where(labels != VOID, 0), logits.shape[1]).permute(0, 3, 1, 2)
         scales, split = self.geometry.scales, self.geometry.split
         shares = pool_cells(targets * valid[:, None], scales)  # sum to the valid share
-        told = shares * pool_cells(logits, scales).log_softmax(1)
+        likelihoods = shares * pool_cells(logits, scales).log_softmax(1)
         terms = [
             -of_scale.sum() / mean_over_ranks(share.sum()).clamp(min=1e-6)
-            for of_scale, share in zip(split(told), split(shares), strict=True)
+            for of_scale, share in zip(split(likelihoods), split(shares), strict=True)
         ]
         return torch.stack(terms).mean()
-
-
-_SHARPNESS = 5.0  # of the soft maximum over pixels, the source's value
 
 
 class ImageTagLearner(LabelledLearner):
@@ -177,12 +200,26 @@ class ImageTagLearner(LabelledLearner):
     Pinheiro and Collobert, arXiv 1411.6228: under plain averaging nothing tells the background.
     """
 
+    def __init__(
+        self,
+        network: nn.Module,
+        scenes: Scenes,
+        num_images: int,
+        seed: int,
+        *,
+        augmentation: Augmentation,
+        sharpness: float,
+    ):
+        """Bind a network, with the sharpness of the soft maximum (in the source 5)."""
+        super().__init__(network, scenes, num_images, seed, augmentation=augmentation)
+        self.sharpness = sharpness
+
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Binary cross-entropy of every foreground class's tag."""
         shown = F.one_hot(labels.where(labels != VOID, 0), logits.shape[1])
         tags = (shown * (labels != VOID)[..., None]).amax((1, 2))[:, 1:].float()
         activation = (logits[:, 1:] - logits[:, :1]).flatten(2)
         pixels = activation.shape[2]
-        pooled = (_SHARPNESS * activation).logsumexp(2) / _SHARPNESS
-        pooled = pooled - math.log(pixels) / _SHARPNESS
+        pooled = (self.sharpness * activation).logsumexp(2) / self.sharpness
+        pooled = pooled - math.log(pixels) / self.sharpness
         return F.binary_cross_entropy_with_logits(pooled, tags)

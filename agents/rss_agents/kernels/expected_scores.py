@@ -13,61 +13,76 @@ import numpy as np
 import torch
 
 from rss_env.kernels.dispatch import BatchLoop, choose, traceable
-from rss_env.kernels.metric_scores import DICE, MEAN_ACCURACY, MIOU, PIXEL_ACCURACY
 from rss_env.rewards import METRICS
 
-# A class in the map is counted by the metric for certain; one that is not, only if the label has
-# it. Its expected share of the image is turned into that chance as share / (share + this).
-PRESENCE_SHARE = 0.005
 _TINY = 1e-6  # what nothing is divided by less than
+
+
+def _whole(
+    right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor, metric: str
+) -> torch.Tensor:
+    """The denominators of the metric's ratios."""
+    ratio = METRICS[metric]
+    return ratio.labelled * labelled + ratio.predicted * predicted + ratio.overlap * right
 
 
 def class_ratios(
     right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor, metric: str
 ) -> torch.Tensor:
-    """The metric of every class from expected counts of its pixels, all of one shape."""
-    if metric == "mean_accuracy":
-        return right / labelled.clamp(min=_TINY)
-    if metric == "miou":
-        return right / (predicted + labelled - right).clamp(min=_TINY)
-    return 2 * right / (predicted + labelled).clamp(min=_TINY)
+    """The ratio of every class, of expected counts of its pixels, all of one shape."""
+    whole = _whole(right, predicted, labelled, metric)
+    return METRICS[metric].hits * right / whole.clamp(min=_TINY)
 
 
 def class_ratio_slopes(
     right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor, metric: str
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """How `class_ratios` grow with pixels that are right, and with pixels predicted."""
-    if metric == "mean_accuracy":
-        return 1 / labelled.clamp(min=_TINY), torch.zeros_like(right)
-    whole = predicted + labelled - (right if metric == "miou" else 0)
-    once = 1 if metric == "miou" else 2
-    shrinking = torch.where(whole >= _TINY, once * right / whole.square(), 0)
-    by_right = once / whole.clamp(min=_TINY) + (shrinking if metric == "miou" else 0)
-    return by_right, -shrinking
+    """Slopes of each class's ratio in pixels that are right, and in pixels predicted.
+
+    Args:
+        right: (...) expected true positives.
+        predicted: (...) pixels of the class in the map.
+        labelled: (...) expected pixels of the class in the label.
+        metric: One of `rewards.METRICS`.
+    """
+    ratio, whole = METRICS[metric], _whole(right, predicted, labelled, metric)
+    falling = torch.where(whole >= _TINY, ratio.hits * right / whole.square(), 0)
+    by_right = ratio.hits / whole.clamp(min=_TINY) - ratio.overlap * falling
+    return by_right, 0 - ratio.predicted * falling
 
 
 def _score(
-    right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor, metric: str
+    right: torch.Tensor,
+    predicted: torch.Tensor,
+    labelled: torch.Tensor,
+    metric: str,
+    presence_share: float,
 ) -> torch.Tensor:
     """The metric (...) of expected counts (..., C)."""
-    cells = predicted.sum(-1)
-    if metric == "pixel_accuracy":
-        return right.sum(-1) / cells
-    counted = labelled / (labelled + PRESENCE_SHARE * cells[..., None])
-    if metric != "mean_accuracy":
+    ratio, cells = METRICS[metric], predicted.sum(-1)
+    if ratio.pooled:  # the classes of a map, and those of its label, add up to all cells
+        right = right.sum(-1)
+        whole = (ratio.labelled + ratio.predicted) * cells + ratio.overlap * right
+        return ratio.hits * right / whole
+    counted = labelled / (labelled + presence_share * cells[..., None])
+    if ratio.predicted:  # a class in the map counts for certain
         counted = torch.where(predicted > 0, 1.0, counted)
     ratios = class_ratios(right, predicted, labelled, metric)
     return (ratios * counted).sum(-1) / counted.sum(-1).clamp(min=_TINY)
 
 
 def expected_scores_reference(
-    right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor, metric: str
+    right: torch.Tensor,
+    predicted: torch.Tensor,
+    labelled: torch.Tensor,
+    metric: str,
+    presence_share: float,
 ) -> torch.Tensor:
     """The scores by the metrics' definitions, the slopes by differentiating them."""
     with torch.enable_grad():
         counts = right.detach().requires_grad_()
         labels = labelled.detach()[:, None].expand_as(right).requires_grad_()
-        scores = _score(counts, predicted, labels, metric)
+        scores = _score(counts, predicted, labels, metric, presence_share)
         slopes = torch.autograd.grad(scores.sum(), (counts, labels), materialize_grads=True)
     return torch.stack([scores.detach()[..., None].expand_as(right), *slopes])
 
@@ -77,57 +92,59 @@ def _score_with_slopes(
     right,  # (B, N, S, C) floating point
     predicted,  # (B, N, S, C) floating point
     labelled,  # (B, S, C) floating point
-    metric,  # index in METRICS
+    of_hits,  # the metric: of_hits * hits / (of_maps * maps + of_labels * labels + overlap * hits)
+    of_maps,
+    of_labels,
+    overlap,
+    pooled,  # whether the counts of all classes are added up first
+    presence_share,
     result,  # (3, B, N, S, C) floating point; written: scores, slopes in `right` and in `labelled`
 ):
-    images, members, scales, classes = right.shape
-    once = 2.0 if metric == DICE else 1.0  # what a hit counts for in the class's ratio
-    for n in numba.prange(images * members):
-        b, k = n // members, n % members
+    images, group_size, scales, classes = right.shape
+    for n in numba.prange(images * group_size):
+        b, k = n // group_size, n % group_size
         ratios, counted, wholes = np.empty(classes), np.empty(classes), np.empty(classes)
         for s in range(scales):
             hits, maps, labels = right[b, k, s], predicted[b, k, s], labelled[b, s]
             cells, total, weight = 0.0, 0.0, 0.0
             for c in range(classes):
                 cells += maps[c]
-            if metric == PIXEL_ACCURACY:
+            if pooled:
                 for c in range(classes):
                     total += hits[c]
-                result[0, b, k, s] = total / cells
-                result[1, b, k, s] = 1 / cells
+                whole = (of_labels + of_maps) * cells + overlap * total
+                score = of_hits * total / whole
+                result[0, b, k, s] = score
+                result[1, b, k, s] = (of_hits - overlap * score) / whole
                 result[2, b, k, s] = 0
                 continue
             for c in range(classes):
-                counted[c] = labels[c] / (labels[c] + PRESENCE_SHARE * cells)
-                if maps[c] > 0 and metric != MEAN_ACCURACY:
+                counted[c] = labels[c] / (labels[c] + presence_share * cells)
+                if maps[c] > 0 and of_maps != 0:
                     counted[c] = 1
-                wholes[c] = labels[c]
-                if metric != MEAN_ACCURACY:
-                    wholes[c] += maps[c]
-                if metric == MIOU:
-                    wholes[c] -= hits[c]
-                ratios[c] = once * hits[c] / max(wholes[c], _TINY)
+                wholes[c] = of_labels * labels[c] + of_maps * maps[c] + overlap * hits[c]
+                ratios[c] = of_hits * hits[c] / max(wholes[c], _TINY)
                 total += ratios[c] * counted[c]
                 weight += counted[c]
             divisor = max(weight, _TINY)
             score = total / divisor
             result[0, b, k, s] = score
             for c in range(classes):
-                by_right, by_label = once / max(wholes[c], _TINY), 0.0
+                by_right, by_label = of_hits / max(wholes[c], _TINY), 0.0
                 if wholes[c] >= _TINY:
-                    by_label = -ratios[c] / wholes[c]
-                    if metric == MIOU:
-                        by_right -= by_label
+                    falling = ratios[c] / wholes[c]
+                    by_label = -of_labels * falling
+                    by_right -= overlap * falling
                 result[1, b, k, s, c] = by_right * counted[c] / divisor
                 by_label *= counted[c]
-                if maps[c] == 0 or metric == MEAN_ACCURACY:
+                if maps[c] == 0 or of_maps == 0:
                     gain = ratios[c] - (score if weight >= _TINY else 0.0)
-                    presence = labels[c] + PRESENCE_SHARE * cells
-                    by_label += gain * PRESENCE_SHARE * cells / (presence * presence)
+                    presence = labels[c] + presence_share * cells
+                    by_label += gain * presence_share * cells / (presence * presence)
                 result[2, b, k, s, c] = by_label / divisor
 
 
-def _empty_scores(right, predicted, labelled, metric: str, **_) -> torch.Tensor:
+def _empty_scores(right, predicted, labelled, metric: str, *_, **__) -> torch.Tensor:
     return right.new_empty(3, *right.shape)
 
 
@@ -137,15 +154,28 @@ def _forward(
     predicted: torch.Tensor,
     labelled: torch.Tensor,
     metric: str,
+    presence_share: float,
     *,
     backend: str = "auto",
 ) -> torch.Tensor:
     """Scores, for every class alike, and both slopes: (3, B, N, S, C)."""
     if choose(backend, right) == "reference":
-        return expected_scores_reference(right, predicted, labelled, metric)
+        return expected_scores_reference(right, predicted, labelled, metric, presence_share)
     result = _empty_scores(right, predicted, labelled, metric)
-    batch = right.shape[0] * right.shape[1]
-    _score_with_slopes(batch, right, predicted, labelled, METRICS.index(metric), result)
+    ratio = METRICS[metric]
+    _score_with_slopes(
+        right.shape[0] * right.shape[1],
+        right,
+        predicted,
+        labelled,
+        float(ratio.hits),
+        float(ratio.predicted),
+        float(ratio.labelled),
+        float(ratio.overlap),
+        ratio.pooled,
+        presence_share,
+        result,
+    )
     return result
 
 
@@ -157,19 +187,21 @@ class _ExpectedScores(torch.autograd.Function):
         predicted: torch.Tensor,
         labelled: torch.Tensor,
         metric: str,
+        presence_share: float,
         backend: str,
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        given = (right, predicted, labelled, metric)
-        every, by_right, by_label = _forward(*given, backend=backend).unbind()
+        scores, by_right, by_label = _forward(
+            right, predicted, labelled, metric, presence_share, backend=backend
+        ).unbind()
         ctx.save_for_backward(by_right, by_label)
         ctx.mark_non_differentiable(by_right, by_label)
-        return every[..., 0].clone(), by_right, by_label
+        return scores[..., 0].clone(), by_right, by_label
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         by_right, by_label = ctx.saved_tensors
-        owed = gradients[0][..., None]
-        return owed * by_right, None, (owed * by_label).sum(1), None, None
+        gradient = gradients[0][..., None]
+        return gradient * by_right, None, (gradient * by_label).sum(1), None, None, None
 
 
 def expected_scores(
@@ -177,6 +209,7 @@ def expected_scores(
     predicted: torch.Tensor,
     labelled: torch.Tensor,
     metric: str,
+    presence_share: float,
     *,
     backend: str = "auto",
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -187,11 +220,14 @@ def expected_scores(
         predicted: (B, N, S, C) floating point, cells of each class in the maps.
         labelled: (B, S, C) floating point, expected cells of each class in the labels.
         metric: One of `rewards.METRICS`.
+        presence_share: A class that is not in the map counts as far as the label may have it: with
+            the probability share / (share + this), where share is its expected share of the cells.
         backend: `auto`, `reference` or `numba`.
 
     Returns:
         Scores (B, N, S), differentiable once in `right` and `labelled`, and their slopes in each,
         (B, N, S, C), without gradient.
     """
-    given = (right, predicted, labelled, metric, backend)
-    return _ExpectedScores.apply(*given)  # pyright: ignore[reportReturnType]
+    return _ExpectedScores.apply(  # pyright: ignore[reportReturnType]
+        right, predicted, labelled, metric, presence_share, backend
+    )

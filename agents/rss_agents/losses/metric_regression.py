@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 
 from rss_agents.distributed import mean_over_ranks
@@ -15,16 +17,50 @@ from rss_agents.losses.score_models import (
 )
 from rss_agents.replay.scored_maps import ScoredMaps
 from rss_env.action_maps import ActionMapGeometry
+from rss_env.errors import InputError
 from rss_env.feedback import Feedback
 
-# Variance of a score that the metric model's covariance does not explain, as a share of the mean
-# variance it gives the image's scores; and one to keep the sum positive.
-_UNEXPLAINED, _TINY = 0.1, 1e-8
-# Under ratings, variance of an error that all maps of a group have in common, in the same unit. It
-# is not left free as under PSD: mostly one map of a group gets a star, and the others tell nothing.
-_COMMON = 30.0
-# Covariances are taken of at most so many cells of a scale, drawn anew each time.
-_MOST_CELLS = 192
+_TINY = 1e-8  # variance that keeps sums of variances positive
+
+
+@dataclass(frozen=True)
+class MetricModelConfig:
+    """The metric score model: the formula of the metric, on expected counts of the labels."""
+
+    unexplained: float = 0.1
+    """Variance of a score that the model does not explain, as a share of what it does explain."""
+    common_error: float = 30.0
+    """Under ratings, variance of an error that all maps of a group have in common, in the same
+    unit. (Mostly one map of a group gets a star, and the others tell nothing.)"""
+    covariance_cells: int = 192
+    """Cells of a scale that covariances are taken of, at most; drawn anew each time."""
+    regions: int = 4
+    """Varied maps: regions along a side whose labels err together, where the grid allows."""
+    presence_share: float = 0.005
+    """A class not in the map counts as far as the label may have it: with the probability share /
+    (share + this), where share is its expected share of the image."""
+    decision_memory: float = 0.99
+    """Decay, per batch, of the running mean that decisions for the metric rest on."""
+
+    def check(self) -> None:
+        """Refuse values that make no model.
+
+        Raises:
+            InputError: Naming the field, its value and the valid range.
+        """
+        for name in ("unexplained", "common_error", "presence_share"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(f"metric_model {name} must be positive, got {getattr(self, name)}")
+        for name in ("covariance_cells", "regions"):
+            if getattr(self, name) < 1:
+                raise InputError(
+                    f"metric_model {name} must be at least 1, got {getattr(self, name)}"
+                )
+        if not 0 <= self.decision_memory < 1:
+            raise InputError(
+                f"metric_model decision_memory must be in 0..1 (below 1), got "
+                f"{self.decision_memory}"
+            )
 
 
 def metric_regression(
@@ -34,6 +70,7 @@ def metric_regression(
     metric: str,
     feedback: Feedback,
     generator: torch.Generator,
+    model: MetricModelConfig,
     *,
     psd: bool = True,
     in_regions: bool = False,
@@ -47,36 +84,50 @@ def metric_regression(
         metric: What is scored; see `rss_env.rewards`.
         feedback: What of the score is shown.
         generator: Draws the cells that covariances are taken of.
+        model: The hyper-parameters.
         psd: Whether only differences within groups count.
         in_regions: Whether maps differ in whole regions; see `metric_covariance`.
 
     Returns:
         A scalar.
     """
-    groups, members = scored.rows.shape[1:]
+    groups, group_size = scored.rows.shape[1:]
     rows, scales = scored.rows.flatten(1), len(geometry.scales)
-    told = (scored.predicted.flatten(1, 2), geometry.offsets, metric, rows)
-    prediction = metric_prediction(beliefs, scored.maps, *told)
+    prediction = metric_prediction(
+        beliefs,
+        scored.maps,
+        scored.predicted.flatten(1, 2),
+        geometry.offsets,
+        metric,
+        rows,
+        presence_share=model.presence_share,
+    )
     importance = cell_uncertainty(beliefs, prediction, geometry.offsets)
-    sample = sample_cells(importance, geometry.offsets, _MOST_CELLS, generator)
-    options = {"sample": sample, "rows": rows, "in_regions": in_regions}
-    covariance = metric_covariance(beliefs, scored.maps, prediction, geometry, **options)
+    covariance = metric_covariance(
+        beliefs,
+        scored.maps,
+        prediction,
+        geometry,
+        sample=sample_cells(importance, geometry.offsets, model.covariance_cells, generator),
+        rows=rows,
+        regions=model.regions if in_regions else None,
+    )
     # Every scale of every image is a problem of its own: (S * B, ...).
     covariance = covariance.transpose(0, 1).flatten(0, 1)
-    variances, within = group_variances(covariance, groups, members)
-    predicted = prediction.scores.permute(2, 0, 1).flatten(0, 1).unflatten(1, (groups, members))
+    variances, within = group_variances(covariance, groups, group_size)
+    predicted = prediction.scores.permute(2, 0, 1).flatten(0, 1).unflatten(1, (groups, group_size))
     scores = scored.scores.permute(3, 0, 1, 2).flatten(0, 1)
     valid = scored.valid.repeat(scales, 1)
     weights = (valid / valid.sum(1, keepdim=True)).to(predicted.dtype)
     level = (variances.mean(2) * weights).sum(1)
-    unexplained = _UNEXPLAINED * (within * weights).sum(1) + _TINY
+    unexplained = model.unexplained * (within * weights).sum(1) + _TINY
     noise = unexplained[:, None, None].expand_as(predicted)
     offset = torch.full_like(level, torch.inf) if psd else None
     if feedback.kind == "rating":
         expected = variances + level[:, None, None] + _TINY
         scores, error = scores_from_ratings(scores, feedback.amount, predicted, expected)
         noise = noise + error
-        offset = _COMMON * level if psd else None
+        offset = model.common_error * level if psd else None
     elif feedback.kind == "ranking":
         valid = valid & (scores.amax(2) > scores.amin(2))  # a group of ties says nothing
         scores, error = scores_from_order(scores, predicted, within)
@@ -87,13 +138,13 @@ def metric_regression(
 
 
 def group_variances(
-    covariance: torch.Tensor, groups: int, members: int
+    covariance: torch.Tensor, groups: int, group_size: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Variances (B, V, K) of scores of covariance (B, V * K, V * K), and what is within groups.
 
     The second is the mean (B, V) over a group's scores of the variance less the group's own mean.
     """
-    blocks = covariance.view(-1, groups, members, groups, members).diagonal(dim1=1, dim2=3)
+    blocks = covariance.view(-1, groups, group_size, groups, group_size).diagonal(dim1=1, dim2=3)
     variances = blocks.diagonal(dim1=1, dim2=2)  # (B, V, K)
     return variances, variances.mean(2) - blocks.mean((1, 2))
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from rss_agents.distributed import mean_over_ranks
 from rss_agents.kernels.advantage_map import advantage_map
 from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
 from rss_agents.losses.advantages import leave_one_out, synchronised_deviation
-
-_MOST_WEIGHT = 2.0  # of a cell of an older map in the policy gradient
 
 
 def policy_gradient(
@@ -21,6 +21,7 @@ def policy_gradient(
     psd: bool = True,
     syncan: bool = True,
     likelihoods: torch.Tensor | None = None,
+    most_importance: float = math.inf,
     valid: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """The score-function gradient of expected reward plus entropy.
@@ -39,8 +40,9 @@ def policy_gradient(
             otherwise every cell of a map gets the map's leave-one-out advantage.
         syncan: Whether to divide by the advantages' deviation over the global batch.
         likelihoods: (B, V, K, P) probabilities that the cells were drawn with. A cell of an older
-            map counts by how much more likely it is now, at most twice. None: drawn from the
-            probabilities given.
+            map counts by how much more likely it is now. None: drawn from the probabilities
+            given.
+        most_importance: Largest weight of a cell of an older map.
         valid: (B, V) bool, which groups there are; all of them if None. Those that are not have
             equal scores.
 
@@ -63,10 +65,10 @@ def policy_gradient(
     log_probabilities = probabilities.log()
     if likelihoods is not None:
         now = probabilities.detach().gather(1, flat.long())
-        weighted = weighted * (now / likelihoods.flatten(1, 2)).clamp(max=_MOST_WEIGHT)
+        weighted = weighted * (now / likelihoods.flatten(1, 2)).clamp(max=most_importance)
     # The gradient on the log-probabilities, written directly.
-    owed = advantage_map(weighted, flat, probabilities.shape[1])
-    gain = (owed * log_probabilities).sum() / maps.numel()
+    gradient = advantage_map(weighted, flat, probabilities.shape[1])
+    gain = (gradient * log_probabilities).sum() / maps.numel()
     share = 1.0 if valid is None else mean_over_ranks(valid.sum()) / valid.numel()
     cell_entropy = -(probabilities * log_probabilities).sum(1)
     objective = gain / share + entropy * cell_entropy.mean()

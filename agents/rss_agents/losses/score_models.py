@@ -18,13 +18,12 @@ import torch
 from rss_agents.distributed import own_rows, world_size
 from rss_agents.kernels.cell_uncertainty import cell_uncertainty as weighted_uncertainty
 from rss_agents.kernels.expected_counts import expected_and_label_counts, expected_counts
-from rss_agents.kernels.expected_scores import PRESENCE_SHARE, class_ratio_slopes, expected_scores
+from rss_agents.kernels.expected_scores import class_ratio_slopes, expected_scores
 from rss_agents.kernels.label_covariance import label_covariance
 from rss_agents.kernels.map_rows import gather_maps
 from rss_agents.kernels.systematic_sample import sample_offsets, systematic_sample
 from rss_env.action_maps import ActionMapGeometry
-
-_REGIONS = 4  # along a side, where the grid allows: regions whose labels err together
+from rss_env.rewards import METRICS
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ def linear_prediction(
 
 
 def class_values(
-    right: torch.Tensor, share: torch.Tensor, metric: str
+    right: torch.Tensor, share: torch.Tensor, metric: str, presence_share: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What one more pixel of a class adds to a metric: so much if it is right, less so much.
 
@@ -91,15 +90,16 @@ def class_values(
         right: (C,) mean over pixels of the squared probability of each class.
         share: (C,) mean over pixels of the probability.
         metric: As in `metric_prediction`.
+        presence_share: As in `expected_scores`.
 
     Returns:
         Gains (C,), due with a class's probability, and costs (C,), due always.
     """
-    if metric == "pixel_accuracy":
+    if METRICS[metric].pooled:  # every pixel is worth the same, whatever its class
         return torch.ones_like(right), torch.zeros_like(right)
-    chance = share / (share + PRESENCE_SHARE)
+    presence = share / (share + presence_share)
     by_hits, by_predictions = class_ratio_slopes(right, share, share, metric)
-    return chance * by_hits, -chance * by_predictions
+    return presence * by_hits, -presence * by_predictions
 
 
 @dataclass(frozen=True)
@@ -124,6 +124,8 @@ def metric_prediction(
     offsets: Sequence[int],
     metric: str,
     rows: torch.Tensor | None = None,
+    *,
+    presence_share: float,
 ) -> MetricPrediction:
     """What a metric would say of each map, if labels follow the probabilities.
 
@@ -137,9 +139,10 @@ def metric_prediction(
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
         metric: `miou`, `dice`, `mean_accuracy` or `pixel_accuracy`; see `rss_env.rewards`.
         rows: (B, N) int64 of the table; None without one.
+        presence_share: As in `expected_scores`.
     """
     right, labelled = expected_and_label_counts(probabilities, maps, offsets, rows)
-    return MetricPrediction(*expected_scores(right, predicted, labelled, metric))
+    return MetricPrediction(*expected_scores(right, predicted, labelled, metric, presence_share))
 
 
 def cell_uncertainty(
@@ -164,7 +167,7 @@ def metric_covariance(
     *,
     sample: CellSample | None = None,
     rows: torch.Tensor | None = None,
-    in_regions: bool = False,
+    regions: int | None = None,
 ) -> torch.Tensor:
     """How the scores of maps vary together at each scale, if labels follow the probabilities.
 
@@ -180,7 +183,8 @@ def metric_covariance(
         geometry: Of the maps.
         sample: Cells that stand for all; None: all of them.
         rows: (B, N) int64 of the table; None without one.
-        in_regions: Whether logits err in regions too.
+        regions: Along a side, where the grid allows: parts in which logits err together. None:
+            logits do not err.
 
     Returns:
         (B, S, N, N), without gradient.
@@ -192,13 +196,13 @@ def metric_covariance(
     else:
         drawn = (sample.offsets, sample.cells, sample.counts)
         covariance = label_covariance(probabilities, maps, hits, others, *drawn, rows=rows)
-    if not in_regions:
+    if regions is None:
         return covariance
     own_maps = geometry.split(gather_maps(maps, rows))
     parts = (geometry.split(probabilities), own_maps, geometry.grids)
     for s, (rates, own, grid) in enumerate(zip(*parts, strict=True)):
-        for regions in (1, _REGIONS):
-            sides = (math.gcd(regions, grid[0]), math.gcd(regions, grid[1]))
+        for side in (1, regions):
+            sides = (math.gcd(side, grid[0]), math.gcd(side, grid[1]))
             hit, everywhere = hits[:, :, s], others[:, :, s]
             slopes = _region_slopes(rates, own, hit, everywhere, grid, sides)
             covariance[:, s] += slopes @ slopes.mT

@@ -152,7 +152,7 @@ def _try(
     size = f"{height}x{width}"
     probe = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=network.mean.device)
     try:
-        shape = tuple(network.eval().cell_logits(probe).shape)
+        shape = tuple(network.eval()(probe).shape)
     except InputError as error:
         raise InputError(f"network {name!r}: {error}") from None
     except Exception as error:  # of whatever the network's own code raises

@@ -13,8 +13,6 @@ from torch import nn
 from rss_agents.distributed import sum_over_ranks
 from rss_agents.losses.score_models import class_values
 
-_MEMORY = 0.99  # of the running mean of what the network believes, per batch
-
 
 class MetricDecision(nn.Module):
     """Values classes by what they add to a metric, once it has seen what a network believes.
@@ -37,20 +35,30 @@ class MetricDecision(nn.Module):
         self.register_buffer("_seen", torch.zeros(2, num_classes), persistent=False)
 
     @torch.no_grad()
-    def observe(self, beliefs: torch.Tensor, metric: str, temperature: float = 1.0) -> None:
-        """Take in what the network believes of a batch, on all ranks.
+    def observe(
+        self,
+        probabilities: torch.Tensor,
+        metric: str,
+        temperature: float = 1.0,
+        *,
+        memory: float,
+        presence_share: float,
+    ) -> None:
+        """Take in a network's probabilities of a batch, on all ranks.
 
         Args:
-            beliefs: (B, C, H, W) probabilities of the pixels' classes.
+            probabilities: (B, C, H, W) of the pixels' classes.
             metric: What decisions shall serve; see `rss_env.rewards`.
             temperature: Of the softmax that made them of logits.
+            memory: Decay of the running mean, per batch.
+            presence_share: As in `expected_scores`.
         """
-        pixels = beliefs.flatten(2)
+        pixels = probabilities.flatten(2)
         squares = torch.linalg.vector_norm(pixels, dim=2).square()
         sums = torch.stack([squares.sum(0), pixels.sum(2).sum(0)])
-        self._seen.mul_(_MEMORY).add_(sum_over_ranks(sums), alpha=1 - _MEMORY)
+        self._seen.mul_(memory).add_(sum_over_ranks(sums), alpha=1 - memory)
         right, share = self._seen / self._seen[1].sum()
-        gains, costs = class_values(right, share, metric)
+        gains, costs = class_values(right, share, metric, presence_share)
         self.gains.copy_(gains)
         self.costs.copy_(costs)
         self.temperature.fill_(temperature)

@@ -38,7 +38,7 @@ class PixelValues(nn.Module):
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits or worths (B, C, H, W) float32 of images (B, H, W, 3) uint8."""
-        logits = upsample(self.network.cell_logits(images), images.shape[1:3])
+        logits = upsample(self.network(images), images.shape[1:3])
         return self.network.decide.values(logits) if self.decides else logits
 
 

@@ -9,6 +9,7 @@ that builds it, `my_package:build_network`.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Literal
@@ -33,7 +34,15 @@ def upsample(logits: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
     return F.interpolate(logits, tuple(size), mode="bilinear", align_corners=False)
 
 
-class SegmentationNetwork(nn.Module):
+class Predictor(nn.Module, ABC):
+    """A network that gives the classes of pixels, whatever it is made of."""
+
+    @abstractmethod
+    def predict(self, images: torch.Tensor) -> torch.Tensor:
+        """Classes (B, H, W) uint8 of images (B, H, W, 3) uint8, in evaluation mode."""
+
+
+class SegmentationNetwork(Predictor):
     """A network behind the observation format: uint8 images in, logits out.
 
     Attributes:
@@ -82,7 +91,7 @@ class SegmentationNetwork(nn.Module):
         self._half = precision == "bfloat16"
         self._compiled = _compile(self.body, self.mean.device) if compiled else None
 
-    def cell_logits(self, images: torch.Tensor) -> torch.Tensor:
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, C, H/stride, W/stride) of images (B, H, W, 3) uint8, of the weights' type."""
         x = images.permute(0, 3, 1, 2)  # the memory is channels-last already
         x = (x.to(self.mean.dtype) / 255.0 - self.mean) / self.std
@@ -96,14 +105,26 @@ class SegmentationNetwork(nn.Module):
             )
         return logits.to(x.dtype)
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """In training mode the logits of cells; in evaluation mode those of pixels, (B, C, H, W).
+    def pixel_values(self, images: torch.Tensor) -> torch.Tensor:
+        """The worth of each class of each pixel, (B, C, H, W), whose largest is the answer.
 
-        In evaluation mode, after training on scores of a known metric: what each class is worth
-        there instead; in all cases the largest is the answer.
+        Logits; or, after training on scores of a known metric, what a class adds to the metric.
         """
-        logits = self.cell_logits(images)
-        return logits if self.training else self.decide(upsample(logits, images.shape[1:3]))
+        return self.decide(upsample(self(images), images.shape[1:3]))
+
+    @torch.no_grad()
+    def predict(self, images: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:
+        """The class of each pixel, in evaluation mode.
+
+        Args:
+            images: (B, H, W, 3) uint8.
+            size: (H', W') of the answer, to which values are upsampled; None: of the images.
+
+        Returns:
+            (B, H', W') uint8.
+        """
+        values = self.pixel_values(images)
+        return upsample(values, size or images.shape[1:3]).argmax(1).to(torch.uint8)
 
     def check_scales(self, scales: Sequence[int]) -> None:
         """Refuse scales whose cells are not whole cells of the network.

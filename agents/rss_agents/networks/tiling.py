@@ -128,7 +128,7 @@ def blended_bands(
             places = range(start, min(start + batch, len(lefts)))
             shown = [pixels[top : top + tall, lefts[i] : lefts[i] + wide] for i in places]
             windows = torch.from_numpy(np.stack([_resized(w, image_size) for w in shown]))
-            answers = upsample(network(windows.to(device)).float(), (tall, wide)).cpu()
+            answers = upsample(network.pixel_values(windows.to(device)).float(), (tall, wide)).cpu()
             for i, answer in zip(places, answers, strict=True):
                 horizontal = window_weight(wide, across, first=i == 0, last=i == len(lefts) - 1)
                 weight = vertical[:, None] * horizontal

@@ -7,21 +7,20 @@ from typing import Any
 
 from rss_agents.sb3.rollouts import MapRolloutBuffer
 
-_WARM_UP = 0.1  # share of a training
 
-
-def warm_up_and_fall(peak: float) -> Callable[[float], float]:
-    """A schedule of the learning rate for SB3: up in the first tenth, then down to 0, in lines.
+def warm_up_and_fall(peak: float, warm_up: float = 0.1) -> Callable[[float], float]:
+    """A schedule of the learning rate for SB3: up at first, then down to 0, in lines.
 
     Args:
-        peak: What the falling line starts from; a tenth of it is gone when the warm-up ends.
+        peak: Start of the falling line, a part of which is gone when the warm-up ends.
+        warm_up: Share of the training in which it rises.
 
     Returns:
         A function of the share of the training that is left, 1..0.
     """
 
     def rate(remaining: float) -> float:
-        return peak * remaining * min(1.0, (1.0 - remaining) / _WARM_UP)
+        return peak * remaining * min(1.0, (1.0 - remaining) / warm_up)
 
     return rate
 
@@ -33,6 +32,7 @@ def ppo_arguments(
     peak: float = 3e-3,
     entropy: float = 0.02,
     epochs: int = 2,
+    warm_up: float = 0.1,
 ) -> dict[str, Any]:
     """Arguments of SB3's `PPO` with which it learns on these environments.
 
@@ -42,34 +42,36 @@ def ppo_arguments(
     Args:
         num_envs: N.
         group_size: K of the environment; above 1, maps of an image are compared with one another.
-        peak: Of the learning rate, which rises in the first tenth and then falls to 0.
+        peak: Of the learning rate, which rises at first and then falls to 0.
         entropy: Coefficient of the entropy, in deviations of the reward.
         epochs: Passes over each batch.
+        warm_up: Share of the training in which the learning rate rises.
     """
     return {
         "batch_size": num_envs,
         "n_epochs": epochs,
         "ent_coef": entropy,
-        "learning_rate": warm_up_and_fall(peak),
+        "learning_rate": warm_up_and_fall(peak, warm_up),
         **_common(group_size),
     }
 
 
 def a2c_arguments(
-    *, group_size: int = 1, peak: float = 3e-3, entropy: float = 0.02
+    *, group_size: int = 1, peak: float = 3e-3, entropy: float = 0.02, warm_up: float = 0.1
 ) -> dict[str, Any]:
     """Arguments of SB3's `A2C` with which it learns on these environments.
 
     Args:
         group_size: K of the environment; above 1, maps of an image are compared with one another.
-        peak: Of the learning rate, which rises in the first tenth and then falls to 0.
+        peak: Of the learning rate, which rises at first and then falls to 0.
         entropy: Coefficient of the entropy, in deviations of the reward.
+        warm_up: Share of the training in which the learning rate rises.
     """
     return {
         "normalize_advantage": True,
         "use_rms_prop": False,
         "ent_coef": entropy,
-        "learning_rate": warm_up_and_fall(peak),
+        "learning_rate": warm_up_and_fall(peak, warm_up),
         **_common(group_size),
     }
 

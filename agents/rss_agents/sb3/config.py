@@ -1,4 +1,4 @@
-"""How Stable-Baselines3 learns; read by the commands, whether it is installed or not."""
+"""The options of Stable-Baselines3, which commands read whether it is installed or not."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from typing import Literal
 
 from rss_env.errors import InputError
 
+SB3_FILE = "sb3.zip"  # SB3's own checkpoint, in the folder of a run
 ALGORITHMS = ("sb3-ppo", "sb3-a2c")
 
 
 @dataclass(frozen=True)
 class SB3Config:
-    """How PPO and A2C of Stable-Baselines3 learn (sb3-ppo, sb3-a2c).
+    """The hyper-parameters of PPO and A2C of Stable-Baselines3 (sb3-ppo, sb3-a2c).
 
-    The optimiser is SB3's own, without weight decay; the learning rate rises to nearly its peak in
-    the first tenth of the training, then falls.
+    The optimiser is SB3's own, without weight decay; the learning rate rises to nearly its peak
+    in the first part of the training, then falls.
     """
 
     policy: Literal["maps", "cnn"] = "maps"
@@ -24,6 +25,8 @@ class SB3Config:
     """Coefficient of the entropy: of a cell for maps, of all cells together for cnn."""
     epochs: int = 2
     """sb3-ppo: passes over each batch."""
+    warm_up: float = 0.1
+    """Share of the training in which the learning rate rises."""
 
     def check(self) -> None:
         """Refuse values that make no sense.
@@ -35,3 +38,5 @@ class SB3Config:
             raise InputError(f"sb3 entropy must be at least 0, got {self.entropy}")
         if self.epochs < 1:
             raise InputError(f"sb3 epochs must be at least 1, got {self.epochs}")
+        if not 0 < self.warm_up < 1:
+            raise InputError(f"sb3 warm_up must be between 0 and 1, got {self.warm_up}")

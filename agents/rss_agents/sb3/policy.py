@@ -14,6 +14,7 @@ from torch import nn
 
 from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.networks.build import build_network
+from rss_agents.networks.segmentation_network import upsample
 from rss_agents.networks.tiny_unet import TINY_UNET
 from rss_agents.sb3.distribution import MapCategoricalDistribution
 from rss_env.action_maps import ActionMapGeometry, default_scales
@@ -64,7 +65,7 @@ class MapActorCriticPolicy(ActorCriticPolicy):
     learning does. `predict` uses the running ones.
 
     Attributes:
-        network: uint8 images (B, H, W, 3) to logits (B, C, H, W); what is left of training.
+        network: uint8 images (B, H, W, 3) to logits (B, C, H, W); the result of training.
         geometry: The action maps' grids.
     """
 
@@ -138,10 +139,11 @@ class MapActorCriticPolicy(ActorCriticPolicy):
         """Logits (B, C, H, W) of images (B, 3, H, W); a group's image passes the network once."""
         different, place = observations.flatten(1).unique(dim=0, return_inverse=True)
         images = different.unflatten(1, observations.shape[1:])
-        return self.network(images.permute(0, 2, 3, 1))[place]
+        logits = self.network(images.permute(0, 2, 3, 1))
+        return upsample(logits, images.shape[2:])[place]
 
     def _distribution(self, logits: torch.Tensor) -> MapCategoricalDistribution:
-        """The policy that pixels' logits (B, C, H, W) mean."""
+        """The policy of pixels' logits (B, C, H, W), averaged over the cells."""
         assert isinstance(self.action_dist, MapCategoricalDistribution)
         cells = pool_cells(logits, self.geometry.scales)
         return self.action_dist.proba_distribution(cells)

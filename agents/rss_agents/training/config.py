@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import tyro
+from rss_env.config import TaskConfig
 
 from rss_agents.algorithms.policy_gradients import BaselineConfig
 from rss_agents.algorithms.registry import Algorithm
 from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.algorithms.supervised import SupervisedConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.distributed import world_size
 from rss_agents.networks.segmentation_network import Precision
@@ -28,7 +29,7 @@ def is_code(scorer: str) -> bool:
 
 
 @dataclass
-class TrainConfig:
+class TrainConfig(TaskConfig):
     """Train a segmentation network from scores of its output."""
 
     out: Path
@@ -40,6 +41,7 @@ class TrainConfig:
     psl-multiscale; from image tags: wsss-cam."""
     agent: tyro.conf.OmitArgPrefixes[RSSConfig] = field(default_factory=RSSConfig)
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
+    supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     sb3: SB3Config = field(default_factory=SB3Config)
     updates: int = 600
     """Number of updates."""
@@ -47,29 +49,15 @@ class TrainConfig:
     """Of the weights, the images and the maps drawn."""
     num_images: int = 16
     """Images per update, of all processes together."""
-    group_size: int = 8
+    group_size: int = field(default=8, kw_only=True)
     """Maps scored per image and scale."""
-    split: str | None = None
-    """Training split: a name or a list file."""
     val_split: str | None = None
     """Validation split: a name or a list file."""
-    image_size: tuple[int, ...] | None = None
-    """One side, or height and width, in pixels."""
-    scales: tuple[int, ...] | None = None
-    """Cell sizes in pixels, coarse to fine."""
-    metric: Literal["miou", "pixel_accuracy", "mean_accuracy", "dice"] = "miou"
-    """What the score measures."""
-    feedback: str = "exact"
-    """exact, rating[:stars], noisy[:deviation], ranking."""
-    scorer: str | None = None
-    """What scores maps in place of labels: module:function; `person`, who is asked on the page of
+    scorer: str | None = field(default=None, kw_only=True)
+    """Scores maps in place of labels: module:function; `person`, who is asked on the page of
     rss-rate or rss-watch; or ratings:FOLDER, those given in an earlier run."""
-    horizontal_flip: bool = True
+    horizontal_flip: bool = field(default=True, kw_only=True)
     """Mirror training images at random."""
-    zoom: tuple[float, float] | None = None
-    """Enlarge training images at random, by a factor between these two."""
-    colour_jitter: float = 0.0
-    """Change brightness, contrast and saturation of training images by up to this share."""
     network: str = "tiny-unet"
     """tiny-unet, tiny-unet-group (group normalisation), <architecture>/<encoder> of
     segmentation-models-pytorch, or module:function that builds one of your own."""

@@ -14,10 +14,10 @@ from typing import Any
 import matplotlib as mpl
 import torch
 from PIL import Image
-from torch import nn
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from rss_agents.files import write_picture
+from rss_agents.networks.segmentation_network import Predictor
 from rss_env.errors import InputError
 from rss_env.recorder import Film
 from rss_env.rendering import ByteArray, colourise, enlarged, overlay, panel_grid
@@ -159,10 +159,10 @@ class ValidationPictures:
         self._film = Film()
 
     @torch.no_grad()
-    def _predict(self, network: nn.Module) -> list[ByteArray]:
+    def _predict(self, network: Predictor) -> list[ByteArray]:
         was_training = network.training
         network.eval()
-        maps = network(self._images).argmax(1).to(torch.uint8).cpu().numpy()
+        maps = network.predict(self._images).cpu().numpy()
         network.train(was_training)
         if self._has_labels:
             return [colourise(class_map, self._palette) for class_map in maps]
@@ -171,7 +171,7 @@ class ValidationPictures:
             for row, class_map in zip(self._truth, maps, strict=True)
         ]
 
-    def add(self, network: nn.Module, folder: Path) -> None:
+    def add(self, network: Predictor, folder: Path) -> None:
         """Add what the network predicts now to the film, and write `overlay.png`."""
         predictions = self._predict(network)
         self._film.add(predictions)
@@ -190,7 +190,7 @@ class ValidationPictures:
         grid = panel_grid([[enlarged(panel, 192) for panel in row] for row in rows])
         write_picture(folder / OVERLAY_NAME, Image.fromarray(grid))
 
-    def save(self, folder: Path, network: nn.Module) -> None:
+    def save(self, folder: Path, network: Predictor) -> None:
         """Write `overlay.png`, and `film.gif` and `film.png` if anything was added.
 
         `overlay.png` has rows of image | label | prediction, or image | prediction without labels;

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
 import torch
 
-from rss_agents.algorithms.base import Learner
 from rss_agents.distributed import mean_over_ranks, rank, world_size
 from rss_agents.ratings.person import StoppedWaitingError
 from rss_agents.training.config import TrainConfig
-from rss_agents.training.numerics import NotFiniteError, check_finite, clip_gradients
-from rss_agents.training.processes import distribute, from_first_rank, stop_signal, succeed_together
+from rss_agents.training.numerics import NotFiniteError, check_finite
+from rss_agents.training.processes import from_first_rank, stop_signal, succeed_together
 from rss_agents.training.resume import identity, refuse_changes, update_to_resume
 from rss_agents.training.run_folder import RunFolder
-from rss_agents.training.setup import open_run
+from rss_agents.training.setup import Run
 from rss_agents.training.states import RunStates
 from rss_env.errors import InputError
 
@@ -28,44 +27,21 @@ class TrainingError(RuntimeError):
     """A training could not go on; the message says why, and what there is to go on from."""
 
 
-def update_once(
-    learner: Learner,
-    optimizer: torch.optim.Optimizer,
-    progress: float,
-    *,
-    clip_gradient: float | None = None,
-    check: Callable[[torch.Tensor, torch.Tensor], None] | None = None,
-) -> dict[str, torch.Tensor]:
-    """Learn from a new batch, and give scalar tensors to log.
+def _mean_metrics(metrics: Mapping[str, torch.Tensor | float]) -> dict[str, float]:
+    """Metrics of the whole batch from those of each rank's part; to be called on all ranks.
 
-    Args:
-        learner: Where losses come from.
-        optimizer: Takes the steps.
-        progress: Share of the training done, 0..1.
-        clip_gradient: Largest norm of a gradient; None: any.
-        check: Is given each loss and norm before the step is taken, and may raise.
+    Plain numbers are the same on all of them.
     """
-    logged: dict[str, torch.Tensor] = {}
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    for loss, metrics in learner.losses(progress):
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = clip_gradients(parameters, clip_gradient)
-        if check is not None:
-            check(loss.detach(), norm)
-        optimizer.step()
-        logged = {"loss": loss.detach(), "gradient_norm": norm, **metrics}
-    return logged
-
-
-def _mean_metrics(metrics: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Metrics of the whole batch from those of each rank's part; to be called on all ranks."""
-    values = torch.stack([value.detach().float() for value in metrics.values()])
-    return dict(zip(metrics, mean_over_ranks(values).tolist(), strict=True))
+    parts = {name: v for name, v in metrics.items() if isinstance(v, torch.Tensor)}
+    means: list[float] = []
+    if parts:
+        values = torch.stack([value.detach().float() for value in parts.values()])
+        means = mean_over_ranks(values).tolist()
+    return {**metrics, **dict(zip(parts, means, strict=True))}  # pyright: ignore[reportReturnType]
 
 
 @contextmanager
-def told_what_is_left(config: TrainConfig, last_saved: Callable[[], int | None]) -> Iterator[None]:
+def stopped_in_order(config: TrainConfig, last_saved: Callable[[], int | None]) -> Iterator[None]:
     """Raise a `TrainingError` for what a run may meet on its way: no memory, no disk, no numbers.
 
     Args:
@@ -95,8 +71,12 @@ def told_what_is_left(config: TrainConfig, last_saved: Callable[[], int | None])
 class TrainingLoop:
     """One process's part of a training."""
 
-    def __init__(self, config: TrainConfig):
+    def __init__(self, config: TrainConfig, open_run: Callable[[TrainConfig], Run]):
         """Open what a training needs, and bring it to where it was stopped if it is resumed.
+
+        Args:
+            config: The options.
+            open_run: Opens what is trained.
 
         Raises:
             InputError: If anything in the configuration is invalid, or cannot be resumed; nothing
@@ -108,7 +88,7 @@ class TrainingLoop:
         shared: dict[str, Any] | None = None
         if config.resume is not None:
             shared = succeed_together(self._resume)
-        self._run.learner.network = distribute(self._run.network)
+        self._run.distribute()
         self._folder: RunFolder | None = None
         if self._run.validation is not None:
             self._folder = RunFolder(
@@ -116,7 +96,7 @@ class TrainingLoop:
                 self._run.network,
                 self._run.description,
                 self._run.validation,
-                self._run.learner.queries_per_update * world_size(),
+                self._run.queries_per_update * world_size(),
                 saved=None if shared is None else shared["folder"],
             )
 
@@ -151,13 +131,19 @@ class TrainingLoop:
             state |= {"identity": self._identity, "folder": self._folder.get_state()}
         self._states.write(self.update, state)
 
-    def _check(self, loss: torch.Tensor, norm: torch.Tensor) -> None:
+    def _save_checkpoint(self) -> None:
+        """Write the network as it is now, in the first process."""
+        if self._folder is not None:
+            self._folder.save()
+            self._run.save(self.config.out)
+
+    def _check(self, loss: torch.Tensor | float, norm: torch.Tensor | float) -> None:
         check_finite(
             float(loss),
             float(norm),
             update=self.update + 1,
             network=self._run.network,
-            last_batch=self._run.learner.last_batch,
+            last_batch=self._run.last_batch,
             folder=self.config.out,
         )
 
@@ -165,27 +151,23 @@ class TrainingLoop:
         """One update, with what is due after it."""
         config, run = self.config, self._run
         # A GPU would be waited for at every update; there the metrics that are logged are checked.
-        on_cpu = run.network.mean.device.type == "cpu"
-        metrics = update_once(
-            run.learner,
-            run.optimizer,
-            self.update / config.updates,
-            clip_gradient=config.clip_gradient,
-            check=self._check if on_cpu else None,
-        )
-        run.schedule.step()
-        self.update += 1
+        on_cpu = run.device.type == "cpu"
+        metrics = run.update(self.update / config.updates, self._check if on_cpu else None)
+        done = self.update + 1
+        validates = done % config.eval_every == 0 or done == config.updates
+        is_logged = validates or done % max(1, config.eval_every // 10) == 0
+        if is_logged and not on_cpu:
+            self._check(metrics.get("loss", 0.0), metrics.get("gradient_norm", 0.0))
+        self.update = done
         if self._folder is not None:
             self._folder.count()
-        validates = self.update % config.eval_every == 0 or self.update == config.updates
-        if validates or self.update % max(1, config.eval_every // 10) == 0:
-            if not on_cpu:
-                self._check(metrics["loss"], metrics["gradient_norm"])
+        if is_logged:
             values = _mean_metrics(metrics)
-            values["learning_rate"] = float(run.schedule.get_last_lr()[0])
             if self._folder is not None:  # the other processes wait where they need this one again
-                measured = self._folder.validate(self.update) if validates else {}
-                self._folder.add(self.update, values | measured)
+                if validates:
+                    values |= self._folder.validate(self.update)
+                    run.save(config.out)
+                self._folder.add(self.update, values)
         is_due = self.update % (config.save_every or config.eval_every) == 0
         if is_due and self.update < config.updates:  # a run that is complete keeps none
             self.save()
@@ -197,7 +179,7 @@ class TrainingLoop:
             TrainingError: If it could not go on.
         """
         config, folder, stopped, is_between_updates = self.config, self._folder, None, True
-        with told_what_is_left(config, self._states.last):
+        with stopped_in_order(config, self._states.last):
             with stop_signal() as stop_asked_for:
                 if config.asks_a_person and self.update == 0:
                     self.save()  # what is waited for may be given long after
@@ -209,8 +191,8 @@ class TrainingLoop:
                         break
                 if stopped and is_between_updates:
                     self.save()
-                if stopped and folder is not None:
-                    folder.save()
+                if stopped:
+                    self._save_checkpoint()
             outcome: dict[str, Any] | str | None = None
             if folder is not None:
                 folder.close()

@@ -1,9 +1,9 @@
-"""Numbers that are none: a training stops at the first, and leaves what it takes to see why."""
+"""The stop of a training at the first number that is none, with what it takes to see why."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -17,19 +17,6 @@ REPRODUCTION = "not-finite.safetensors"
 
 class NotFiniteError(RuntimeError):
     """A loss or a gradient is infinite or not a number."""
-
-
-def clip_gradients(parameters: Iterable[nn.Parameter], most: float | None) -> torch.Tensor:
-    """Scale gradients down to a norm, if they are above it.
-
-    Args:
-        parameters: Whose gradients.
-        most: The norm; None: any.
-
-    Returns:
-        The norm before, a scalar.
-    """
-    return nn.utils.clip_grad_norm_(parameters, math.inf if most is None else most)
 
 
 def check_finite(

@@ -10,14 +10,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from torch import nn
 from tqdm import tqdm
 
 from rss_agents.distributed import world_size
 from rss_agents.evaluate import evaluate
 from rss_agents.files import write_json
 from rss_agents.networks.checkpoint import BEST_NAME, FILE_NAME, NetworkDescription, save_checkpoint
-from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork
+from rss_agents.sb3.config import SB3_FILE
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.logging import (
     OVERLAY_NAME,
@@ -39,7 +39,7 @@ class RunFolder:
     def __init__(
         self,
         config: TrainConfig,
-        network: nn.Module,
+        network: Predictor,
         description: NetworkDescription | None,
         validation: Scenes,
         queries_per_update: int,
@@ -50,7 +50,7 @@ class RunFolder:
 
         Args:
             config: Of the run.
-            network: uint8 images to logits or to what each class is worth; what is measured.
+            network: Its `predict` gives the classes of images; it is measured.
             description: Of the network, for checkpoints; None for none, if it is not one of ours.
             validation: Images to validate on, with or without labels.
             queries_per_update: Scores asked for in one update.
@@ -184,6 +184,7 @@ def _clear(folder: Path) -> None:
         PROGRESS_NAME,
         VALIDATION_NAME,
         OVERLAY_NAME,
+        SB3_FILE,
     ):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)

@@ -1,8 +1,10 @@
-"""What a training run needs: data, environment, network and learner, opened and checked."""
+"""Set-up of a training run: data, environment, network and learner, opened and checked."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,45 +19,148 @@ from rss_agents.algorithms.registry import acts_at_one_scale, build_learner
 from rss_agents.distributed import rank
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, start_from
-from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork
 from rss_agents.ratings.person import PersonScorer
 from rss_agents.training.config import TrainConfig
-from rss_agents.training.processes import own_images, stop_asked_for
+from rss_agents.training.processes import distribute, own_images, stop_asked_for
 from rss_env.arguments import check_device
 from rss_env.errors import InputError
 from rss_env.feedback import Feedback, Scorer
 from rss_env.scenes import Scenes, load_scenes
 from rss_env.vector_env import RSSVectorEnv
 
-DEFAULT_VAL_SPLIT = {"Folder": None}  # every other data set calls it "val"
+Metrics = dict[str, torch.Tensor | float]
+Check = Callable[[torch.Tensor | float, torch.Tensor | float], None]
+_DEFAULT_VAL_SPLIT = {"Folder": None}  # every other data set calls it "val"
+
+
+class Run(ABC):
+    """One process's part of a training, opened and checked: what the training loop drives.
+
+    Attributes:
+        network: What predicts the classes of images, with `predict`.
+        description: Of the network, for checkpoints; None if it is not one of ours.
+        validation: Images to validate on; None except in the first process.
+        training_digest: Of the images and labels it is trained on.
+        queries_per_update: Scores that this process asks for in one update.
+        device: Where it is trained.
+    """
+
+    network: Predictor
+    description: NetworkDescription | None
+    validation: Scenes | None
+    training_digest: Callable[[], str]
+    queries_per_update: int
+    device: torch.device
+
+    @abstractmethod
+    def update(self, progress: float, check: Check | None = None) -> Metrics:
+        """Learn from a new batch, and return scalars to log, `loss` among them.
+
+        Args:
+            progress: Share of the training done, 0..1.
+            check: Is given each loss and gradient norm before the step is taken, and may raise.
+        """
+
+    @abstractmethod
+    def get_state(self) -> dict[str, Any]:
+        """Everything that decides what this process learns next; of the network, on rank 0 only."""
+
+    @abstractmethod
+    def set_state(self, shared: Mapping[str, Any], own: Mapping[str, Any]) -> None:
+        """Go on exactly from a state.
+
+        Args:
+            shared: The state of rank 0.
+            own: The state of this rank.
+
+        Raises:
+            InputError: If it does not fit the network, the optimiser or the learner.
+        """
+
+    def last_batch(self) -> Mapping[str, torch.Tensor]:
+        """The batch of the last loss; see `Learner.last_batch`."""
+        return {}
+
+    def distribute(self) -> None:  # noqa: B027 (one process needs nothing)
+        """Average gradients over the ranks from now on; to be called on all of them."""
+
+    def save(self, folder: Path) -> None:  # noqa: B027 (most write nothing more)
+        """Write what a checkpoint does not hold into the run's folder; nothing by default."""
+
+
+def update_once(
+    learner: Learner,
+    optimizer: torch.optim.Optimizer,
+    progress: float,
+    *,
+    clip_gradient: float | None = None,
+    check: Check | None = None,
+) -> dict[str, torch.Tensor]:
+    """Learn from a new batch, and return scalar tensors to log.
+
+    Args:
+        learner: Where losses come from.
+        optimizer: Takes the steps.
+        progress: Share of the training done, 0..1.
+        clip_gradient: Largest norm of a gradient; None: any.
+        check: Is given each loss and norm before the step is taken, and may raise.
+    """
+    logged: dict[str, torch.Tensor] = {}
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    largest = math.inf if clip_gradient is None else clip_gradient
+    for loss, metrics in learner.losses(progress):
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = nn.utils.clip_grad_norm_(parameters, largest)
+        if check is not None:
+            check(loss.detach(), norm)
+        optimizer.step()
+        logged = {"loss": loss.detach(), "gradient_norm": norm, **metrics}
+    return logged
 
 
 @dataclass
-class Run:
-    """Everything a training run needs, opened and checked.
+class GradientRun(Run):
+    """A run of one of our learners, with an optimiser and a schedule of its learning rate.
 
     Attributes:
         network: What is trained.
         learner: Where its losses come from.
-        validation: Images to validate on; None except in the first process.
-        description: Of the network, for checkpoints.
         optimizer, schedule: How it is trained.
-        training_digest: Of the images and labels it is trained on.
+        clip_gradient: Largest norm of the gradient; None: any.
     """
 
-    network: SegmentationNetwork
+    network: SegmentationNetwork  # pyright: ignore[reportIncompatibleVariableOverride]
     learner: Learner
     validation: Scenes | None
-    description: NetworkDescription
+    description: NetworkDescription  # pyright: ignore[reportIncompatibleVariableOverride]
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     training_digest: Callable[[], str]
+    clip_gradient: float | None = None
+
+    def __post_init__(self) -> None:
+        self.queries_per_update = self.learner.queries_per_update
+        self.device = self.network.mean.device
+
+    def update(self, progress: float, check: Check | None = None) -> Metrics:
+        """See `Run.update`: the losses of one batch, a step for each, and the schedule's."""
+        metrics = update_once(
+            self.learner,
+            self.optimizer,
+            progress,
+            clip_gradient=self.clip_gradient,
+            check=check,
+        )
+        self.schedule.step()
+        return {**metrics, "learning_rate": float(self.schedule.get_last_lr()[0])}
 
     def get_state(self) -> dict[str, Any]:
-        """Everything that decides what this process learns next; of the network, on rank 0 only."""
+        """See `Run.get_state`."""
         state: dict[str, Any] = {
             "learner": self.learner.get_state(),
-            "random": random_state(self.network.mean.device),
+            "random": random_state(self.device),
         }
         if rank() == 0:
             state |= {
@@ -66,15 +171,7 @@ class Run:
         return state
 
     def set_state(self, shared: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-        """Go on exactly from a state.
-
-        Args:
-            shared: What `get_state` gave on rank 0.
-            own: What it gave on this rank.
-
-        Raises:
-            InputError: If it does not fit the network, the optimiser or the learner.
-        """
+        """See `Run.set_state`."""
         restore_values(self.network, shared["network"])
         try:
             self.optimizer.load_state_dict(shared["optimizer"])
@@ -82,7 +179,15 @@ class Run:
             raise InputError(f"the training state has another optimiser: {error}") from None
         self.schedule.load_state_dict(shared["schedule"])
         self.learner.set_state(own["learner"])
-        set_random_state(own["random"], self.network.mean.device)
+        set_random_state(own["random"], self.device)
+
+    def last_batch(self) -> Mapping[str, torch.Tensor]:
+        """See `Learner.last_batch`."""
+        return self.learner.last_batch()
+
+    def distribute(self) -> None:
+        """See `Run.distribute`."""
+        self.learner.network = distribute(self.network)
 
 
 def values_of(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -120,7 +225,7 @@ def set_random_state(states: Sequence[torch.Tensor], device: torch.device) -> No
 
 
 def _scorer_of(config: TrainConfig) -> Scorer | str | None:
-    """What scores maps in place of labels."""
+    """The scorer in place of labels; None for none."""
     if config.ratings is None:
         return config.scorer
     feedback = Feedback.parse(config.feedback, config.group_size)
@@ -136,34 +241,38 @@ def _scorer_of(config: TrainConfig) -> Scorer | str | None:
 
 
 def _make_env(config: TrainConfig) -> RSSVectorEnv:
+    arguments: dict[str, Any] = config.task_arguments | config.data.options
     env = gym.make_vec(
         config.data.env,
         num_envs=own_images(config.num_images) * config.group_size,
-        group_size=config.group_size,
-        split=config.split,
-        image_size=config.image_size,
-        scales=config.scales,
-        metric=config.metric,
-        feedback=config.feedback,
-        scorer=_scorer_of(config),
-        horizontal_flip=config.horizontal_flip,
-        zoom=config.zoom,
-        colour_jitter=config.colour_jitter,
-        array="torch",
-        device=config.device,
-        **cast(dict[str, Any], config.data.options),
+        **arguments | {"scorer": _scorer_of(config), "array": "torch", "device": config.device},
     )
     return cast(RSSVectorEnv, env.unwrapped)
 
 
-def open_run(config: TrainConfig) -> Run:
+def open_validation(
+    config: TrainConfig, image_size: tuple[int, int], device: torch.device
+) -> Scenes | None:
+    """The images that a run is validated on, opened on all ranks; None except on rank 0.
+
+    Raises:
+        InputError: If there is no such split, or it cannot be used.
+    """
+    name = config.data.dataset_name
+    split = config.val_split or _DEFAULT_VAL_SPLIT.get(name, "val")
+    if split is None and config.data.labels is not None:
+        raise InputError(f"{name} needs --val-split, a list file of the validation images")
+    data = config.data.open(split)
+    return load_scenes(data, image_size, device) if rank() == 0 else None
+
+
+def open_run(config: TrainConfig) -> GradientRun:
     """Open the data, the environment and the network of a run, or of this process's part of it.
 
     Raises:
         InputError: If anything in the configuration is invalid; nothing has been written.
     """
     config.check()
-    name = config.data.dataset_name
     config.agent.check()
     device = check_device(config.device)
     env = _make_env(config)
@@ -171,13 +280,7 @@ def open_run(config: TrainConfig) -> Run:
     if acts_at_one_scale(config.algo, config.agent) and len(geometry.scales) > 1:
         env.close()
         env = _make_env(dataclasses.replace(config, scales=geometry.scales[-1:]))
-    val_split = config.val_split or DEFAULT_VAL_SPLIT.get(name, "val")
-    if val_split is None and config.data.labels is not None:
-        raise InputError(f"{name} needs --val-split, a list file of the validation images")
-    validation_data = config.data.open(val_split)
-    validation = None
-    if rank() == 0:
-        validation = load_scenes(validation_data, geometry.image_size, device)
+    validation = open_validation(config, geometry.image_size, device)
     torch.manual_seed(config.seed)
     network = build_network(
         config.network,
@@ -199,6 +302,7 @@ def open_run(config: TrainConfig) -> Run:
         lambda: load_scenes(config.data.open(config.split), geometry.image_size, device),
         agent=config.agent,
         baseline=config.baseline,
+        supervised=config.supervised,
         num_images=own_images(config.num_images),
         seed=config.seed,
         augmentation=env.augmentation,
@@ -212,5 +316,13 @@ def open_run(config: TrainConfig) -> Run:
     )
     if rank() > 0:  # what a network draws, such as dropout, is to differ from rank to rank
         torch.manual_seed(config.seed + rank())
-    digest = env.content_digest
-    return Run(network, learner, validation, description, optimizer, schedule, digest)
+    return GradientRun(
+        network=network,
+        learner=learner,
+        validation=validation,
+        description=description,
+        optimizer=optimizer,
+        schedule=schedule,
+        training_digest=env.content_digest,
+        clip_gradient=config.clip_gradient,
+    )

@@ -21,7 +21,7 @@ from rss_agents.kernels.sample_classes import sample_classes
 from rss_agents.kernels.triton import label_covariance as triton_covariance
 from rss_agents.losses import metric_regression
 from rss_agents.training.config import DataConfig, TrainConfig
-from rss_agents.training.loop import update_once
+from rss_agents.training.setup import update_once
 from rss_agents.training.setup import open_run
 from test_belief_kernels import SHAPES as BELIEF_SHAPES
 from test_belief_kernels import problem as belief_problem

@@ -94,9 +94,9 @@ def test_beliefs_are_averaged_over_batches(metric):
 def test_training_sees_logits():
     network = build_network(TINY_UNET, 3, (16, 16)).train()
     images = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
-    before = network(images)
+    before = network.pixel_values(images)
     network.decide.observe(before.softmax(1), "miou")
-    torch.testing.assert_close(network(images), before)
+    torch.testing.assert_close(network.pixel_values(images), before)
 
 
 def test_trained_network_decides_and_its_checkpoint_too(tmp_path):
@@ -104,7 +104,7 @@ def test_trained_network_decides_and_its_checkpoint_too(tmp_path):
     images = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
     before = network.eval()(images)
     network.decide.observe(before.softmax(1), "miou", temperature=0.5)
-    values = network(images)
+    values = network.pixel_values(images)
     probabilities = (before / 0.5).softmax(1)
     gains, costs = (t.view(1, 3, 1, 1) for t in (network.decide.gains, network.decide.costs))
     torch.testing.assert_close(values, probabilities * gains - costs)
@@ -112,4 +112,4 @@ def test_trained_network_decides_and_its_checkpoint_too(tmp_path):
     description = NetworkDescription(TINY_UNET, (16, 16), tuple(names), tuple(palette))
     save_checkpoint(tmp_path, network, description)
     loaded, _ = load_checkpoint(tmp_path, torch.device("cpu"))
-    torch.testing.assert_close(loaded(images), network(images), rtol=0, atol=0)
+    torch.testing.assert_close(loaded.pixel_values(images), network.pixel_values(images), rtol=0, atol=0)

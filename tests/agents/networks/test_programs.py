@@ -46,7 +46,7 @@ def check(network: SegmentationNetwork, config: ExportConfig, output: str) -> No
     for count in (1, 2, 5):
         images = random_images(count)
         with torch.no_grad():
-            expected = network(images)
+            expected = network.pixel_values(images)
         assert expected.shape == (count, len(CLASSES), *SIZE)
         torch.testing.assert_close(module(images), expected, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(run_onnx(config.onnx, images), expected, rtol=1e-3, atol=1e-4)
@@ -82,7 +82,7 @@ def test_decisions_for_a_metric_are_part_of_the_program(tmp_path):
 
     network = trained("tiny-unet", random_images(2), tmp_path / "run", prepare=observe)
     with torch.no_grad():
-        logits, worths = network.cell_logits(random_images(2)), network(random_images(2))
+        logits, worths = network(random_images(2)), network.pixel_values(random_images(2))
     assert (logits.argmax(1) != worths.argmax(1)).any()
     config = ExportConfig(tmp_path / "run", onnx=tmp_path / "n.onnx", program=tmp_path / "n.pt2")
     export(config)

@@ -35,7 +35,7 @@ def test_training_gives_logits_of_cells_and_evaluation_those_of_pixels():
     assert network(images()).shape == (2, 5, 8, 16)
     network.eval()
     with torch.no_grad():
-        cells, pixels = network.cell_logits(images()), network(images())
+        cells, pixels = network(images()), network.pixel_values(images())
     assert pixels.shape == (2, 5, *SIZE)
     expected = F.interpolate(cells, SIZE, mode="bilinear", align_corners=False)
     assert torch.equal(pixels, expected)
@@ -48,9 +48,9 @@ def test_the_stride_decides_nothing_but_where_the_decoder_stops():
     plain = build_network(NETWORK.removesuffix("@4"), 5, SIZE).eval()
     assert plain.stride == 1
     with torch.no_grad():
-        cells = strided.cell_logits(images())
+        cells = strided(images())
         own = F.interpolate(cells, SIZE, mode="bilinear", align_corners=True)  # the library's way
-        torch.testing.assert_close(plain.cell_logits(images()), own)
+        torch.testing.assert_close(plain(images()), own)
 
 
 def test_upsampling_to_the_same_size_is_no_work():
@@ -111,4 +111,4 @@ def test_a_checkpoint_keeps_its_stride(tmp_path, voc_root):
     assert described == description
     assert loaded.stride == 4
     with torch.no_grad():
-        assert torch.equal(loaded(images()), network(images()))
+        assert torch.equal(loaded(images()), network.pixel_values(images()))

@@ -45,7 +45,7 @@ def random_image(size: tuple[int, int]) -> np.ndarray:
 
 def whole(network: SegmentationNetwork, image: np.ndarray) -> torch.Tensor:
     with torch.no_grad():
-        return network(torch.from_numpy(image)[None])[0]
+        return network.pixel_values(torch.from_numpy(image)[None])[0]
 
 
 def in_windows(network: SegmentationNetwork, image: np.ndarray, **options: Any) -> torch.Tensor:
@@ -169,7 +169,7 @@ def checkpoint(tmp_path) -> Path:
     with torch.no_grad():  # so that all classes are answered
         network.body.head.weight.mul_(50)  # pyright: ignore
         network.body.head.bias.zero_()  # pyright: ignore
-        mean = network(torch.from_numpy(random_image((64, 64)))[None]).mean((0, 2, 3))
+        mean = network.pixel_values(torch.from_numpy(random_image((64, 64)))[None]).mean((0, 2, 3))
         network.body.head.bias.sub_(mean)  # pyright: ignore
     save_checkpoint(tmp_path / "run", network, description)
     return tmp_path / "run"

@@ -17,7 +17,7 @@ from rss_agents.algorithms.policy_gradients import BaselineConfig
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.training.config import TrainConfig
-from rss_agents.training.loop import update_once
+from rss_agents.training.setup import update_once
 from rss_agents.training.processes import (
     distribute,
     from_first_rank,

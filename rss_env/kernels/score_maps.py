@@ -1,6 +1,7 @@
-"""True positives and predicted pixels of every class, for K action maps of each image.
+"""Pixel counts of action maps, and the scores they make: K maps of each image, all in one pass.
 
-With the labelled pixels, known per image beforehand, these counts give every score there is.
+True positives and predicted pixels of every class, with the labelled pixels, known per image
+beforehand, give every score there is.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.arrays import Array, alike, as_array
+from rss_env.arrays import Array, alike, as_array, as_tensor
+from rss_env.errors import check_choice
 from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 from rss_env.kernels.label_table import each_scale, select_rows, walk_rows
 from rss_env.labels import VOID
+from rss_env.rewards import METRICS, score_counts
 
 
 def class_counts_reference(
@@ -25,7 +28,7 @@ def class_counts_reference(
     columns: int,
     num_classes: int,
 ) -> torch.Tensor:
-    """The counts by one-hot sums."""
+    """Count by one-hot sums."""
     rows = select_rows(table, index, mirrored, columns)[:, None]  # (G, 1, P) or (G, 1, P, C + 1)
     chosen = torch.nn.functional.one_hot(maps.long(), num_classes)  # (G, K, P, C)
     if table.ndim == 2:
@@ -50,7 +53,7 @@ _TILE = 1024  # bytes at a time
 
 @numba.njit(cache=True, inline="always")
 def _code(choice, label, num_classes):
-    """One byte for a cell: twice its class, and one more where it is right; nothing if void.
+    """Encode a cell in a byte: twice its class, and one more where it is right; nothing if void.
 
     An unchecked action may exceed C: nobody asks for its count.
     """
@@ -192,31 +195,20 @@ def action_counts(
         (G, K, S, 2, C) int32, pixels: true positives, then predicted.
     """
     if choose(backend, actions, COMPILED) != "numba":
-        of_groups = (index, mirrored, columns, num_classes, backend)
-        counts = each_scale(class_counts, actions, tables, *of_groups)
+        counts = each_scale(
+            class_counts, actions, tables, index, mirrored, columns, num_classes, backend
+        )
         return alike(actions, torch.stack(counts, 2))
-    given, rows, flips = as_array(actions), as_array(index), as_array(mirrored)
-    cells = [as_array(table) for table in tables]
-    return alike(actions, count_arrays(given, cells, rows, flips, columns, num_classes))
-
-
-def count_arrays(
-    actions: np.ndarray,
-    tables: Sequence[np.ndarray],
-    index: np.ndarray,
-    mirrored: np.ndarray,
-    columns: Sequence[int],
-    num_classes: int,
-) -> np.ndarray:
-    """As `action_counts`, of C-contiguous arrays: nothing is asked that takes one map time."""
     groups, members, _ = actions.shape
-    counts, offset = np.empty((groups, members, len(tables), 2, num_classes), np.int32), 0
-    given = (index, mirrored)
+    maps, images, flips, offset = as_array(actions), as_array(index), as_array(mirrored), 0
+    counts = np.empty((groups, members, len(tables), 2, num_classes), np.int32)
     for scale, (table, width) in enumerate(zip(tables, columns, strict=True)):
-        loop = _loop_for(table, num_classes)
-        loop.on_arrays(groups * members, actions, offset, table, *given, width, counts, scale)
+        loop, cells = _loop_for(table, num_classes), as_array(table)
+        loop.on_arrays(
+            groups * members, maps, offset, cells, images, flips, width, counts, scale
+        )
         offset += table.shape[1]
-    return counts
+    return alike(actions, counts)
 
 
 def _empty_counts(maps, table, index, mirrored, columns, num_classes, **_) -> torch.Tensor:
@@ -248,15 +240,112 @@ def class_counts(
     Returns:
         (G, K, 2, C) int32, pixels: true positives, then predicted. Void pixels are left out.
     """
-    backend = choose(backend, maps, COMPILED)
-    if backend == "reference":
+    chosen = choose(backend, maps, COMPILED)
+    if chosen == "reference":
         return class_counts_reference(maps, table, index, mirrored, columns, num_classes)
-    if backend == "triton":
-        from rss_env.kernels.triton.class_counts import class_counts_triton
+    if chosen == "triton":
+        from rss_env.kernels.triton.score_maps import class_counts_triton
 
         return class_counts_triton(maps, table, index, mirrored, columns, num_classes)
-    groups, members, _ = maps.shape
-    counts = torch.empty(groups, members, 1, 2, num_classes, dtype=torch.int32)
-    loop = _loop_for(table, num_classes)
-    loop(groups * members, maps, 0, table, index, mirrored, columns, counts, 0)
-    return counts[:, :, 0]
+    return action_counts(maps, [table], index, mirrored, [columns], num_classes)[:, :, 0]
+
+
+def weighted_means(scores: Array, weights: Array) -> Array:
+    """Average scores (..., S) with weights (S,) of sum 1, alike whatever the batch's size: (...)."""
+    return (scores * weights).cumsum(-1)[..., -1]  # `sum` adds in an order of its own
+
+
+def metric_scores_reference(
+    metric: str,
+    counts: torch.Tensor,
+    class_pixels: torch.Tensor,
+    index: torch.Tensor,
+    weights: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score by the metrics' definitions."""
+    right, predicted = counts.unbind(3)
+    scores = score_counts(metric, right, predicted, class_pixels[index][:, None, None])
+    return scores, weighted_means(scores, weights)
+
+
+@BatchLoop
+def _score(
+    hits,  # coefficients of a `RatioMetric`
+    by_predicted,
+    by_labelled,
+    by_overlap,
+    pooled,
+    counts,  # (G, K, S, 2, C) int32
+    class_pixels,  # (M, C) int64
+    index,  # (G,) int64
+    weights,  # (S,) float32
+    scores,  # (G, K, S) float32; written
+    means,  # (G, K) float32; written
+):
+    groups, members, scales, _, classes = counts.shape
+    for n in numba.prange(groups * members):
+        g, k = n // members, n % members
+        mean = np.float32(0)
+        for s in range(scales):
+            # float64, as in the reference: the sum over classes rounds away when it is narrowed
+            right, predicted, labelled, total, counted = 0.0, 0.0, 0.0, 0.0, 0.0
+            for c in range(classes):
+                if not pooled:
+                    right, predicted, labelled = 0.0, 0.0, 0.0
+                right += counts[g, k, s, 0, c]
+                predicted += counts[g, k, s, 1, c]
+                labelled += class_pixels[index[g], c]
+                if pooled and c < classes - 1:
+                    continue
+                whole = by_predicted * predicted + by_labelled * labelled + by_overlap * right
+                if whole > 0.0:
+                    total, counted = total + hits * right / whole, counted + 1.0
+            scores[g, k, s] = total / max(counted, 1.0)
+            mean += scores[g, k, s] * weights[s]
+        means[g, k] = mean
+
+
+def metric_scores(
+    metric: str,
+    counts: Array,
+    class_pixels: Array,
+    index: Array,
+    weights: Array,
+    *,
+    backend: str = "auto",
+) -> tuple[Array, Array]:
+    """Score K maps of each image on each of S scales, and average over the scales.
+
+    Takes tensors and gives tensors, or takes arrays and gives arrays.
+
+    Args:
+        metric: A key of `rewards.METRICS`.
+        counts: (G, K, S, 2, C) int32 from `action_counts`.
+        class_pixels: (M, C) int64, labelled pixels of each class in each image.
+        index: (G,) int64, the image each group of K maps belongs to.
+        weights: (S,) float32, of sum 1.
+        backend: `auto`, `reference` or `numba`.
+
+    Returns:
+        Scores (G, K, S), and their weighted means (G, K): float32 in [0, 1]; 0 for an image with
+        no valid pixel.
+
+    Raises:
+        InputError: If the metric is unknown.
+    """
+    row = METRICS[check_choice("metric", metric, METRICS)]
+    if choose(backend, counts) != "numba":
+        scores, means = metric_scores_reference(
+            metric, *(as_tensor(part) for part in (counts, class_pixels, index, weights))
+        )
+        return alike(counts, scores), alike(counts, means)
+    scores = np.empty(counts.shape[:3], np.float32)
+    means = np.empty(counts.shape[:2], np.float32)
+    _score.on_arrays(
+        means.size,
+        *(float(row.hits), float(row.predicted), float(row.labelled), float(row.overlap)),
+        row.pooled,
+        *(as_array(counts), as_array(class_pixels), as_array(index), as_array(weights)),
+        *(scores, means),
+    )
+    return alike(counts, scores), alike(counts, means)

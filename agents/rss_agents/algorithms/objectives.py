@@ -1,0 +1,328 @@
+"""The four objectives of the agent: its beliefs, the policy they make, and the loss of the scores.
+
+| objective | a network's logits are | learns from |
+|---|---|---|
+| `MetricRegression` | log-probabilities of labels | scores of a known formula |
+| `LinearRegression` | rewards of a cell's classes | any score |
+| `PolicyGradient` | log-probabilities of actions | any score |
+| `CellCrossEntropy` | log-probabilities of labels | exact or rated rewards of cells |
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import torch
+
+from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.kernels.pool_cells import pool_cells
+from rss_agents.kernels.sample_classes import mix_with_uniform
+from rss_agents.losses.advantages import synchronised_deviation
+from rss_agents.losses.cross_entropy import coarsened_cross_entropy
+from rss_agents.losses.metric_regression import metric_regression
+from rss_agents.losses.policy_gradient import policy_gradient
+from rss_agents.losses.regression import relative_regression
+from rss_agents.losses.score_models import linear_prediction
+from rss_agents.replay.image_memory import ImageKeys, ImageMemory
+from rss_agents.replay.replay_memory import ReplayMemory
+from rss_agents.replay.scored_maps import ScoredMaps
+from rss_agents.replay.share_memory import ShareMemory
+from rss_env.errors import InputError
+from rss_env.vector_env import RSSVectorEnv
+
+Remembered = TypeVar("Remembered")
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """The meaning of a batch's logits, differentiable.
+
+    Attributes:
+        pixels: (B, C, H/stride, W/stride) at the network's own resolution.
+        cells: (B, C, cells) of all scales, of images as they are remembered.
+    """
+
+    pixels: torch.Tensor
+    cells: torch.Tensor
+
+
+class Objective(ABC, Generic[Remembered]):
+    """What the agent learns by.
+
+    Attributes:
+        memory: Of images seen before; None for none.
+        temperature: Of the policy's softmax.
+        stratified: Whether the maps of a group share out a cell's classes among them.
+        num_varied: Maps of a group that differ in whole regions.
+        serves_metric: Whether decisions are to serve the metric that is scored.
+    """
+
+    memory: ImageMemory | None = None
+    default_temperature: float = 1.0
+    stratified: bool = True
+    num_varied: int = 0
+    serves_metric: bool = False
+
+    def __init__(
+        self, env: RSSVectorEnv, config: RSSConfig, stride: int, generator: torch.Generator
+    ):
+        """Fit an objective to an environment.
+
+        Args:
+            env: Scores the maps.
+            config: The hyper-parameters.
+            stride: Of the network's logits.
+            generator: Random state of draws that a loss makes.
+        """
+        self.env, self.config, self.stride, self.generator = env, config, stride, generator
+        self.geometry = env.geometry
+        temperature = config.temperature
+        self.temperature = self.default_temperature if temperature is None else temperature
+
+    def beliefs(self, logits: torch.Tensor, mirrored: torch.Tensor | None) -> Beliefs:
+        """Probabilities of the classes of pixels and cells.
+
+        Args:
+            logits: (B, C, H/stride, W/stride).
+            mirrored: (B,) bool, images to be flipped horizontally first; None for none.
+        """
+        pixels = self._softmax(logits)
+        return Beliefs(pixels, self._pool(pixels, mirrored))
+
+    def policy(self, beliefs: Beliefs) -> torch.Tensor:
+        """Probabilities (B, C, cells) of every cell's class, before exploration."""
+        return beliefs.cells
+
+    @abstractmethod
+    def remember(
+        self,
+        keys: ImageKeys | None,
+        maps: torch.Tensor,
+        scores: torch.Tensor,
+        policy: torch.Tensor,
+        progress: float,
+    ) -> Remembered:
+        """Take in what was scored; return it with what is remembered of the same images.
+
+        Args:
+            keys: Of the images, where there is a memory.
+            maps: (B, K, cells) uint8, of images as they are remembered.
+            scores: (B, K, S), or (B, K, cells) rewards of cells, of images as they are seen.
+            policy: (B, C, cells) that the maps were drawn from, but for exploration.
+            progress: Share of the training done, 0..1.
+        """
+
+    @abstractmethod
+    def loss(self, beliefs: Beliefs, scored: Remembered, progress: float) -> torch.Tensor:
+        """The loss, a scalar, of beliefs under what was scored."""
+
+    def _softmax(self, logits: torch.Tensor) -> torch.Tensor:
+        """Probabilities (B, C, ...) of logits at the policy's temperature."""
+        scaled = logits if self.temperature == 1 else logits / self.temperature
+        return scaled.softmax(1)
+
+    def _pool(self, pixels: torch.Tensor, mirrored: torch.Tensor | None) -> torch.Tensor:
+        return pool_cells(pixels, self.geometry.scales, self.stride, mirrored)
+
+
+class _OfScoredMaps(Objective[ScoredMaps]):
+    """An objective that learns from maps and their scores, remembered ones among them."""
+
+    needs_likelihoods = False
+
+    def __init__(
+        self, env: RSSVectorEnv, config: RSSConfig, stride: int, generator: torch.Generator
+    ):
+        super().__init__(env, config, stride, generator)
+        self._replay: ReplayMemory | None = None
+        if config.replay and not env.pixel_level and not env.augmentation.makes_new_images:
+            self.memory = self._replay = ReplayMemory(
+                env.geometry,
+                env.num_images,
+                env.group_size,
+                max(1, config.replay // env.group_size),
+                batch_size=env.num_envs // env.group_size,
+                with_likelihoods=self.needs_likelihoods,
+                device=env.device,
+            )
+
+    def remember(
+        self,
+        keys: ImageKeys | None,
+        maps: torch.Tensor,
+        scores: torch.Tensor,
+        policy: torch.Tensor,
+        progress: float,
+    ) -> ScoredMaps:
+        likelihoods = None
+        if self.needs_likelihoods:
+            drawn_from = mix_with_uniform(policy, self.config.exploration_at(progress))
+            likelihoods = drawn_from.gather(1, maps.long())
+        scored = ScoredMaps.new(maps, scores, self.geometry, likelihoods)
+        if self._replay is None or keys is None:
+            return scored
+        return self._replay.exchange(keys.keys, scored)
+
+    def _by_scale(self, scored: ScoredMaps) -> list[torch.Tensor] | tuple[torch.Tensor, ...]:
+        """Scores (B, V, K) of each scale, or rewards (B, V, K, cells of the scale)."""
+        if self.env.pixel_level:
+            return self.geometry.split(scored.scores)
+        return scored.scores.unbind(-1)
+
+
+class MetricRegression(_OfScoredMaps):
+    """Regression of scores on what the formula of the metric makes of beliefs about labels."""
+
+    def __init__(
+        self, env: RSSVectorEnv, config: RSSConfig, stride: int, generator: torch.Generator
+    ):
+        """See `Objective`."""
+        super().__init__(env, config, stride, generator)
+        hides_differences = env.feedback.kind in ("rating", "noisy")
+        varied = 0.5 * hides_differences if config.varied is None else config.varied
+        self.num_varied = round(varied * env.group_size)
+        self.serves_metric = config.metric_decisions
+
+    def loss(self, beliefs: Beliefs, scored: ScoredMaps, progress: float) -> torch.Tensor:
+        """See `losses.metric_regression`."""
+        return metric_regression(
+            beliefs.cells,
+            scored,
+            self.geometry,
+            self.env.formula,
+            self.env.feedback,
+            self.generator,
+            self.config.metric_model,
+            psd=self.config.psd,
+            in_regions=self.num_varied > 0,
+        )
+
+
+class LinearRegression(_OfScoredMaps):
+    """Regression of scores on the mean of the cells' logits, which are in units of reward."""
+
+    default_temperature = 0.05
+
+    def beliefs(self, logits: torch.Tensor, mirrored: torch.Tensor | None) -> Beliefs:
+        """Rewards of the classes of pixels and cells."""
+        return Beliefs(logits, self._pool(logits, mirrored))
+
+    def policy(self, beliefs: Beliefs) -> torch.Tensor:
+        """Probabilities (B, C, cells) that favour what is rewarded."""
+        return self._softmax(beliefs.cells)
+
+    def loss(self, beliefs: Beliefs, scored: ScoredMaps, progress: float) -> torch.Tensor:
+        """See `losses.regression`; the mean over scales, each in units of its deviation."""
+        geometry, valid, terms = self.geometry, scored.valid, []
+        shape = scored.rows.shape[1:]
+        maps = scored.own_maps.flatten(1, 2)
+        if self.env.pixel_level:
+            rewards = beliefs.cells.gather(1, maps.long()).unflatten(1, shape)
+            predictions: Any = geometry.split(rewards)
+        else:
+            means = linear_prediction(beliefs.cells, maps, geometry.offsets)
+            predictions = means.unflatten(1, shape).unbind(-1)
+        scales = zip(predictions, self._by_scale(scored), geometry.cells, strict=True)
+        for predicted, scores, count in scales:
+            if self.config.syncan:
+                active = valid.view(*valid.shape, *[1] * (scores.ndim - 2)).expand_as(scores)
+                deviation = synchronised_deviation(scores - scores.mean(2, keepdim=True), active)
+            else:  # a constant of the scale
+                deviation = scores.new_full((), 1.0 if self.env.pixel_level else count**-0.5)
+            terms.append(
+                relative_regression(predicted, scores, deviation, psd=self.config.psd, valid=valid)
+            )
+        return torch.stack(terms).mean()
+
+
+class PolicyGradient(_OfScoredMaps):
+    """The score-function gradient, with the maps of a group for a baseline."""
+
+    stratified = False  # the baseline, the mean of the other maps, has to be independent
+    needs_likelihoods = True
+
+    def loss(self, beliefs: Beliefs, scored: ScoredMaps, progress: float) -> torch.Tensor:
+        """See `losses.policy_gradient`; the mean over scales."""
+        config, split = self.config, self.geometry.split
+        policy = mix_with_uniform(beliefs.cells, config.exploration_at(progress))
+        assert scored.likelihoods is not None
+        terms = [
+            policy_gradient(
+                probabilities,
+                maps,
+                scores,
+                config.entropy_at(progress),
+                psd=config.psd,
+                syncan=config.syncan,
+                likelihoods=None if self.memory is None else likelihoods,
+                most_importance=config.most_importance,
+                valid=scored.valid,
+            )
+            for probabilities, maps, scores, likelihoods in zip(
+                split(policy),
+                split(scored.own_maps),
+                self._by_scale(scored),
+                split(scored.likelihoods),
+                strict=True,
+            )
+        ]
+        return torch.stack(terms).mean()
+
+
+class CellCrossEntropy(Objective[torch.Tensor]):
+    """Cross-entropy with the shares of classes in cells, as far as rewards have shown them."""
+
+    def __init__(
+        self, env: RSSVectorEnv, config: RSSConfig, stride: int, generator: torch.Generator
+    ):
+        """See `Objective`."""
+        super().__init__(env, config, stride, generator)
+        self.memory = self._shares = ShareMemory(env.geometry, env.num_images, device=env.device)
+
+    def remember(
+        self,
+        keys: ImageKeys | None,
+        maps: torch.Tensor,
+        scores: torch.Tensor,
+        policy: torch.Tensor,
+        progress: float,
+    ) -> torch.Tensor:
+        """Shares (B, C, cells) of the classes, and -1 where they are not known."""
+        assert keys is not None
+        return self._shares.add(keys.keys, maps, self.geometry.mirror(scores, keys.mirrored))
+
+    def loss(self, beliefs: Beliefs, scored: torch.Tensor, progress: float) -> torch.Tensor:
+        """See `losses.cross_entropy`; the mean over scales."""
+        split = self.geometry.split
+        parts = zip(split(beliefs.cells), split(scored), strict=True)
+        return torch.stack([coarsened_cross_entropy(*part) for part in parts]).mean()
+
+
+def choose_objective(env: RSSVectorEnv, config: RSSConfig) -> type[Objective[Any]]:
+    """The objective that a configuration asks for and an environment allows.
+
+    Raises:
+        InputError: If the metric model cannot serve what is scored, or varied maps have none.
+    """
+    if env.pixel_level:
+        fits = env.feedback.kind in ("exact", "rating") and not env.class_balanced
+    else:  # a scorer may judge by anything, unless we are told otherwise
+        fits = env.metric is not None or config.score_model == "metric"
+    chosen: type[Objective[Any]] = LinearRegression
+    if config.objective == "policy_gradient":
+        chosen = PolicyGradient
+    elif config.score_model == "metric" and not fits:
+        raise InputError(
+            "score_model 'metric' needs, at the pixel level, plain rewards without noise; "
+            "valid here: auto, linear"
+        )
+    elif fits and config.score_model != "linear":
+        chosen = CellCrossEntropy if env.pixel_level else MetricRegression
+    if config.varied and chosen in (LinearRegression, PolicyGradient):
+        raise InputError(
+            f"varied ({config.varied}) needs the regression with score_model 'metric', which "
+            "knows how scores of regions vary together; valid here: 0"
+        )
+    return chosen
