@@ -10,13 +10,14 @@ from rss_agents.kernels.map_counts import map_counts
 from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.kernels.systematic_sample import sample_offsets, systematic_sample
 from rss_agents.kernels.whitened_residuals import whitened_residuals
+from rss_agents.losses.score_models import MetricModelConfig
 
 from benchmarks.timing import Operation
 
 _IMAGES, _CLASSES, _SIDE, _SCALES = 16, 6, 64, (8, 4, 2, 1)
 _GROUPS, _MEMBERS = 8, 8  # new maps and 56 older ones
-_MOST_CELLS = 192  # drawn of a scale
-_FACES = ("numba", "reference")  # the reference is also the usual way: gathers and autograd
+_MODEL = MetricModelConfig()
+_BACKENDS = ("numba", "reference")  # the reference is also the usual way: gathers and autograd
 
 
 def believing() -> list[Operation]:
@@ -28,10 +29,12 @@ def believing() -> list[Operation]:
     maps = torch.randint(0, _CLASSES, (_IMAGES, number, offsets[-1]), dtype=torch.uint8)
     predicted = map_counts(maps, offsets, _CLASSES)
     right, labelled = expected_and_label_counts(beliefs, maps, offsets)
-    _, hits, others = expected_scores(right, predicted, labelled, "miou")
+    _, hits, others = expected_scores(right, predicted, labelled, "miou", _MODEL.presence_share)
     starts = torch.rand(_IMAGES, len(_SCALES))
-    drawn = systematic_sample(torch.rand(_IMAGES, offsets[-1]), starts, offsets, _MOST_CELLS)
-    places = sample_offsets(offsets, _MOST_CELLS)
+    drawn = systematic_sample(
+        torch.rand(_IMAGES, offsets[-1]), starts, offsets, _MODEL.covariance_cells
+    )
+    places = sample_offsets(offsets, _MODEL.covariance_cells)
     covariance = label_covariance(beliefs, maps, hits, others, places, *drawn)
     covariance = covariance.transpose(0, 1).flatten(0, 1)
     problems = _IMAGES * len(_SCALES)
@@ -49,8 +52,10 @@ def believing() -> list[Operation]:
 
     def score(backend: str) -> None:
         leaf = right.clone().requires_grad_()
-        given = (leaf, predicted, labelled, "miou")
-        expected_scores(*given, backend=backend)[0].sum().backward()
+        scores = expected_scores(
+            leaf, predicted, labelled, "miou", _MODEL.presence_share, backend=backend
+        )[0]
+        scores.sum().backward()
 
     def vary_together(backend: str) -> None:
         label_covariance(beliefs, maps, hits, others, places, *drawn, backend=backend)
@@ -70,7 +75,7 @@ def believing() -> list[Operation]:
     operations = []
     for name, unit, units, size, run in asked:
         ways = {
-            backend: (lambda run=run, backend=backend: run(backend), units) for backend in _FACES
+            backend: (lambda run=run, backend=backend: run(backend), units) for backend in _BACKENDS
         }
         operations.append(Operation(f"{name}, {_IMAGES} images", unit, size, ways))
     return operations

@@ -26,7 +26,7 @@ import numpy as np
 import tyro
 from rliable import library, metrics
 from rss_agents.command_line import run_command
-from rss_agents.evaluate import SplitMetrics
+from rss_agents.networks.evaluation import SplitMetrics
 
 from benchmarks.learning.report import draw_curves, machine
 from benchmarks.learning.runs import Run, run_missing

@@ -28,9 +28,8 @@ from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.networks.tiny_unet import TinyUNet
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.logging import versions
-from rss_agents.training.setup import update_once
 from rss_agents.training.processes import distribute
-from rss_agents.training.setup import open_run
+from rss_agents.training.setup import open_run, update_once
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 

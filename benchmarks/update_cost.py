@@ -24,9 +24,9 @@ import tyro
 from rss_agents.algorithms.registry import Algorithm
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.command_line import DataConfig
+from rss_agents.replay.replay_memory import ReplayMemory
 from rss_agents.training.config import TrainConfig
-from rss_agents.training.setup import update_once
-from rss_agents.training.setup import open_run
+from rss_agents.training.setup import open_run, update_once
 from torch import nn
 
 from benchmarks.timing import markdown_table, publish, time_in_turn
@@ -36,7 +36,7 @@ _MS = 1e-3  # seconds
 # Where the time goes: what is called in an update, by the name of its function.
 _PARTS = {
     "recognise": "images recognised",
-    "_believe": "beliefs: softmax and pooling",
+    "beliefs": "beliefs: softmax and pooling",
     "_draw": "maps drawn",
     "mirror": "maps turned to the image's side",
     "step": "environment step: scores, next images",
@@ -108,9 +108,10 @@ def _updates(
         loss.backward()
         network.body = body
 
-    if isinstance(learner, RSSLearner) and learner.memory is not None:
+    memory = learner.objective.memory if isinstance(learner, RSSLearner) else None
+    if isinstance(learner, RSSLearner) and isinstance(memory, ReplayMemory):
         # Every image comes twice as often, on average, as its memory has room for.
-        for _ in range(2 * learner.env.num_images * learner.memory.groups // config.num_images):
+        for _ in range(2 * learner.env.num_images * memory.groups // config.num_images):
             without_network()
     return whole, without_network
 

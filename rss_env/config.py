@@ -1,37 +1,119 @@
-"""The arguments of environments, each written once: for Gymnasium, the commands and SB3."""
+"""The arguments of environments, each with its type, default and meaning.
+
+Types are those that a command line reads; environments take more, such as an `image_size` of one
+integer or a `scorer` that is a function.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from typing import Any
+
+import torch
+from gymnasium.vector import AutoresetMode
+
+from rss_env.arguments import (
+    check_autoreset_mode,
+    check_device,
+    check_flag,
+    check_whole_number,
+)
+from rss_env.errors import InputError, check_choice
+
+ARRAYS = ("numpy", "torch")
+RENDER_MODES = ("rgb_array",)
 
 
 @dataclass(kw_only=True)
 class TaskConfig:
-    """What is seen and how it is scored, wherever maps are scored."""
+    """What is seen and how it is scored: alike for environments and for trainings."""
 
     split: str | None = None
-    """Training split: a name or a list file."""
+    """Split of the data set: a name or a list file; None: its training split."""
     image_size: tuple[int, ...] | None = None
-    """One side, or height and width, in pixels."""
+    """One side, or height and width, in pixels; None: the data set's default."""
     scales: tuple[int, ...] | None = None
-    """Cell sizes in pixels, coarse to fine."""
+    """Cell sizes in pixels, coarse to fine; None: (8, 4, 2, 1) up to 64 pixels and (32, 16, 8, 4)
+    above."""
     metric: str = "miou"
     """What the score measures: miou, pixel_accuracy, mean_accuracy or dice."""
     feedback: str = "exact"
-    """exact, rating[:stars], noisy[:deviation], ranking."""
+    """What is seen of a score: exact, rating[:stars], noisy[:deviation] or ranking."""
     scorer: str | None = None
-    """Scores maps in place of labels: module:function."""
+    """What scores maps in place of labels: module:function, or in Python a callable."""
     horizontal_flip: bool = False
-    """Mirror training images at random."""
+    """Mirror images at random."""
     zoom: tuple[float, float] | None = None
-    """Enlarge training images at random, by a factor between these two."""
+    """Enlarge images at random, by a factor between these two; None: never."""
     colour_jitter: float = 0.0
-    """Change brightness, contrast and saturation of training images by up to this share."""
+    """Change brightness, contrast and saturation of images at random, by up to this share."""
     group_size: int = 1
-    """Maps scored per image and scale."""
+    """K, how many neighbouring sub-environments share an image."""
 
     @property
     def task_arguments(self) -> dict[str, Any]:
-        """These arguments by name, for an environment."""
-        return {field.name: getattr(self, field.name) for field in fields(TaskConfig)}
+        """The arguments of an environment by name, without those of what is derived from this."""
+        return {part.name: getattr(self, part.name) for part in fields(TaskConfig)}
+
+
+@dataclass(kw_only=True)
+class EnvironmentConfig(TaskConfig):
+    """All arguments of an environment: the task, and how it is presented."""
+
+    dataset: str
+    """Shapes, VOC, PascalContext, Cityscapes or Folder."""
+    level: str
+    """ImageReward, one score per map; PixelReward, one reward per cell."""
+    scale_weights: Sequence[float] | None = None
+    """Weight of each scale in the reward; None: equal."""
+    action_format: str = "flat"
+    """flat, one MultiDiscrete; maps, a Dict of one grid per scale."""
+    class_balanced: bool = False
+    """At pixel level, weight classes by inverse frequency."""
+    class_scores: bool = False
+    """At image level, also give the score of each class, as far as the feedback shows scores."""
+    autoreset_mode: str | AutoresetMode = "SameStep"
+    """SameStep, NextStep or Disabled, in any case."""
+    array: str = "numpy"
+    """numpy or torch: what comes back."""
+    device: str | torch.device = "cpu"
+    """Where tensors live."""
+    validate_actions: bool = True
+    """Check the range of actions."""
+    render_mode: str | None = None
+    """None or rgb_array."""
+    dataset_options: dict[str, Any] = field(default_factory=dict)
+    """`root`, or the data set's own arguments."""
+
+    @classmethod
+    def of(cls, arguments: Mapping[str, Any]) -> EnvironmentConfig:
+        """Take arguments by name; those that no environment has are options of the data set.
+
+        Raises:
+            InputError: If one is invalid by itself. What depends on the data is checked later.
+        """
+        own = {part.name for part in fields(cls)} - {"dataset_options"}
+        options = {name: value for name, value in arguments.items() if name not in own}
+        known = {name: value for name, value in arguments.items() if name in own}
+        config = cls(**known, dataset_options=options)
+        config.check()
+        return config
+
+    def check(self) -> None:
+        """Check what can be checked without the data.
+
+        Raises:
+            InputError: If an argument is invalid.
+        """
+        check_whole_number("group_size", self.group_size, 1)
+        for name in ("horizontal_flip", "validate_actions", "class_balanced", "class_scores"):
+            check_flag(name, getattr(self, name))
+        check_choice("array", self.array, ARRAYS)
+        if self.render_mode is not None:
+            check_choice("render_mode", self.render_mode, RENDER_MODES)
+        check_autoreset_mode(self.autoreset_mode)
+        if check_device(self.device).type != "cpu" and self.array == "numpy":
+            raise InputError(
+                f"array='numpy' lives on the CPU; use array='torch' with {self.device!r}"
+            )

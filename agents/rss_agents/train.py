@@ -12,10 +12,10 @@ import json
 import sys
 from typing import Any
 
+from rss_agents.algorithms.sb3_config import ALGORITHMS as SB3_ALGORITHMS
 from rss_agents.command_line import run_command
 from rss_agents.distributed import rank
 from rss_agents.sb3 import require_sb3
-from rss_agents.sb3.config import ALGORITHMS as SB3_ALGORITHMS
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.loop import TrainingError, TrainingLoop
 from rss_agents.training.processes import ProcessLostError, joined_processes

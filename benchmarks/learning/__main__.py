@@ -16,7 +16,7 @@ from pathlib import Path
 
 import tyro
 from rss_agents.command_line import run_command
-from rss_agents.evaluate import SplitMetrics
+from rss_agents.networks.evaluation import SplitMetrics
 
 from benchmarks.learning.bootstrap import image_counts, paired_ratio_interval
 from benchmarks.learning.report import draw_curves, draw_grid, machine, table, write_csv

@@ -12,8 +12,8 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 from PIL import Image
-from rss_agents.evaluate import SplitMetrics
 from rss_agents.networks.checkpoint import FILE_NAME, load_checkpoint
+from rss_agents.networks.evaluation import SplitMetrics
 from rss_agents.training.logging import versions
 
 from benchmarks.learning.runs import Run

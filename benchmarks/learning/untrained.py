@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from rss_agents.evaluate import (
+from rss_agents.networks.evaluation import (
     SplitMetrics,
     count_maps,
     evaluate_majority_class,

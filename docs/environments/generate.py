@@ -6,15 +6,18 @@ test holds the cards on disk against what this writes.
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import inspect
 from pathlib import Path
+from typing import Any
 
 import docstring_parser
 import numpy as np
 from gymnasium import spaces
 
 from rss_env.action_maps import ActionMapGeometry, default_scales
+from rss_env.config import EnvironmentConfig
 from rss_env.datasets import DATASETS, default_image_size
 from rss_env.datasets.cityscapes import trained_classes
 from rss_env.registration import LEVEL_NAMES
@@ -152,6 +155,11 @@ def _sentence(text: str | None) -> str:
     return " ".join((text or "").split())
 
 
+def _row(name: str, default: Any, needed: bool, meaning: str | None) -> str:
+    shown = "needed" if needed else f"`{default!r}`"
+    return f"| `{name}` | {shown} | {_sentence(meaning)} |"
+
+
 def _arguments(function: type, leave_out: set[str]) -> str:
     """Rows of a table: each argument with its default and what its docstring says."""
     documented = {
@@ -163,9 +171,22 @@ def _arguments(function: type, leave_out: set[str]) -> str:
         if name in leave_out or parameter.kind is parameter.VAR_KEYWORD:
             continue
         needed = parameter.default is parameter.empty
-        default = "needed" if needed else f"`{parameter.default!r}`"
-        rows.append(f"| `{name}` | {default} | {_sentence(documented[name])} |")
+        rows.append(_row(name, parameter.default, needed, documented[name]))
     return "\n".join(rows)
+
+
+def _fields(config: type, leave_out: set[str]) -> str:
+    """Rows of a table: each field with its default and the docstring below it."""
+    documented = {
+        part.arg_name: part.description
+        for base in reversed(config.__mro__[:-1])
+        for part in docstring_parser.parse_from_object(base).params
+    }
+    return "\n".join(
+        _row(f.name, f.default, f.default is dataclasses.MISSING, documented[f.name])
+        for f in dataclasses.fields(config)
+        if f.name not in leave_out
+    )
 
 
 def _class_names(name: str) -> list[str] | None:
@@ -206,7 +227,12 @@ def card(name: str) -> str:
         image_reward=_REWARDS["ImageReward"].strip(),
         pixel_reward=_REWARDS["PixelReward"].strip(),
         dataset_arguments=_arguments(dataset, {"on_fault"}),
-        arguments=_arguments(SegmentationTask, {"dataset", "level", *own}),
+        arguments="\n".join(
+            (
+                _arguments(SegmentationTask, set()),
+                _fields(EnvironmentConfig, {"dataset", "level", "dataset_options", *own}),
+            )
+        ),
     )
 
 

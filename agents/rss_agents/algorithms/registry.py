@@ -10,6 +10,7 @@ from rss_agents.algorithms.base import Learner
 from rss_agents.algorithms.policy_gradients import METHODS, BaselineConfig, BaselineLearner
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.algorithms.sb3_config import ALGORITHMS as SB3_ALGORITHMS
 from rss_agents.algorithms.supervised import (
     CrossEntropyLearner,
     DiceLearner,
@@ -20,7 +21,6 @@ from rss_agents.algorithms.supervised import (
 )
 from rss_agents.distributed import world_size
 from rss_agents.networks.segmentation_network import SegmentationNetwork
-from rss_agents.sb3.config import ALGORITHMS as SB3_ALGORITHMS
 from rss_env.augmentation import Augmentation
 from rss_env.errors import InputError
 from rss_env.scenes import Scenes

@@ -102,7 +102,12 @@ class RSSLearner(Learner):
 
         # Learn: the loss; and how much of each class there is, for decisions that serve the metric.
         if objective.serves_metric:
-            self._learn_to_decide(beliefs.pixels.detach())
+            self.decide.observe(
+                beliefs.pixels.detach(),
+                self.env.formula,
+                objective.temperature,
+                self.config.metric_model,
+            )
         loss = objective.loss(beliefs, scored, progress)
         return loss, {"score": rewards.mean(), **self._spread_of(scores)}
 
@@ -134,17 +139,6 @@ class RSSLearner(Learner):
         self.observations, rewards, _, _, infos = self.env.step(maps.flatten(0, 1))
         name = "pixel_rewards" if self.env.pixel_level else "scale_scores"
         return rewards, infos["final_info"][name].unflatten(0, (-1, self.env.group_size))
-
-    def _learn_to_decide(self, probabilities: torch.Tensor) -> None:
-        """Take note of the network's probabilities (B, C, H, W) for its decisions."""
-        model = self.config.metric_model
-        self.decide.observe(
-            probabilities,
-            self.env.formula,
-            self.objective.temperature,
-            memory=model.decision_memory,
-            presence_share=model.presence_share,
-        )
 
     def _spread_of(self, scores: torch.Tensor) -> dict[str, torch.Tensor]:
         """Mean, 10th and 90th percentile of the maps' scores at each scale, to log."""

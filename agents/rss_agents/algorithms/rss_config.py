@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rss_agents.algorithms.sampling import VariedMapsConfig
-from rss_agents.losses.metric_regression import MetricModelConfig
+from rss_agents.losses.score_models import MetricModelConfig
 from rss_env.errors import InputError
 
 

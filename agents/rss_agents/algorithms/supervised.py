@@ -16,7 +16,7 @@ from torch import nn
 from rss_agents.algorithms.base import Learner
 from rss_agents.distributed import mean_over_ranks, own_seed
 from rss_agents.kernels.pool_cells import pool_cells
-from rss_agents.losses.metric_regression import MetricModelConfig
+from rss_agents.losses.score_models import MetricModelConfig
 from rss_agents.networks.segmentation_network import SegmentationNetwork, upsample
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.augmentation import Augmentation
@@ -136,12 +136,7 @@ class MetricDecisionLearner(CrossEntropyLearner):
 
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The parent's loss; the network's probabilities are taken note of."""
-        self.decide.observe(
-            logits.softmax(1),
-            self.metric,
-            memory=self.model.decision_memory,
-            presence_share=self.model.presence_share,
-        )
+        self.decide.observe(logits.softmax(1), self.metric, model=self.model)
         return super().loss_of(logits, labels)
 
 

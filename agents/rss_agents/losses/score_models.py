@@ -23,7 +23,48 @@ from rss_agents.kernels.label_covariance import label_covariance
 from rss_agents.kernels.map_rows import gather_maps
 from rss_agents.kernels.systematic_sample import sample_offsets, systematic_sample
 from rss_env.action_maps import ActionMapGeometry
+from rss_env.errors import InputError
 from rss_env.rewards import METRICS
+
+
+@dataclass(frozen=True)
+class MetricModelConfig:
+    """The metric score model: the formula of the metric, on expected counts of the labels."""
+
+    unexplained: float = 0.1
+    """Variance of a score that the model does not explain, as a share of what it does explain."""
+    common_error: float = 30.0
+    """Under ratings, variance of an error that all maps of a group have in common, in the same
+    unit. (Mostly one map of a group gets a star, and the others tell nothing.)"""
+    covariance_cells: int = 192
+    """Cells of a scale that covariances are taken of, at most; drawn anew each time."""
+    regions: int = 4
+    """Varied maps: regions along a side whose labels err together, where the grid allows."""
+    presence_share: float = 0.005
+    """A class not in the map counts as far as the label may have it: with the probability share /
+    (share + this), where share is its expected share of the image."""
+    decision_memory: float = 0.99
+    """Decay, per batch, of the running mean that decisions for the metric rest on."""
+
+    def check(self) -> None:
+        """Refuse values that make no model.
+
+        Raises:
+            InputError: Naming the field, its value and the valid range.
+        """
+        for name in ("unexplained", "common_error", "presence_share"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise InputError(f"metric_model {name} must be positive, got {getattr(self, name)}")
+        for name in ("covariance_cells", "regions"):
+            if getattr(self, name) < 1:
+                raise InputError(
+                    f"metric_model {name} must be at least 1, got {getattr(self, name)}"
+                )
+        if not 0 <= self.decision_memory < 1:
+            raise InputError(
+                f"metric_model decision_memory must be in 0..1 (below 1), got "
+                f"{self.decision_memory}"
+            )
 
 
 @dataclass(frozen=True)

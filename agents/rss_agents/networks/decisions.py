@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from rss_agents.distributed import sum_over_ranks
-from rss_agents.losses.score_models import class_values
+from rss_agents.losses.score_models import MetricModelConfig, class_values
 
 
 class MetricDecision(nn.Module):
@@ -40,9 +40,7 @@ class MetricDecision(nn.Module):
         probabilities: torch.Tensor,
         metric: str,
         temperature: float = 1.0,
-        *,
-        memory: float,
-        presence_share: float,
+        model: MetricModelConfig | None = None,
     ) -> None:
         """Take in a network's probabilities of a batch, on all ranks.
 
@@ -50,15 +48,16 @@ class MetricDecision(nn.Module):
             probabilities: (B, C, H, W) of the pixels' classes.
             metric: What decisions shall serve; see `rss_env.rewards`.
             temperature: Of the softmax that made them of logits.
-            memory: Decay of the running mean, per batch.
-            presence_share: As in `expected_scores`.
+            model: The hyper-parameters of the metric model; None for the defaults.
         """
+        model = model or MetricModelConfig()
         pixels = probabilities.flatten(2)
         squares = torch.linalg.vector_norm(pixels, dim=2).square()
         sums = torch.stack([squares.sum(0), pixels.sum(2).sum(0)])
-        self._seen.mul_(memory).add_(sum_over_ranks(sums), alpha=1 - memory)
+        decay = model.decision_memory
+        self._seen.mul_(decay).add_(sum_over_ranks(sums), alpha=1 - decay)
         right, share = self._seen / self._seen[1].sum()
-        gains, costs = class_values(right, share, metric, presence_share)
+        gains, costs = class_values(right, share, metric, model.presence_share)
         self.gains.copy_(gains)
         self.costs.copy_(costs)
         self.temperature.fill_(temperature)

@@ -17,12 +17,12 @@ from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+from rss_agents.algorithms.sb3_config import SB3_FILE
 from rss_agents.distributed import world_size
 from rss_agents.files import replace_file
 from rss_agents.networks.checkpoint import NetworkDescription, start_from
 from rss_agents.networks.segmentation_network import Predictor
 from rss_agents.sb3.arguments import a2c_arguments, ppo_arguments
-from rss_agents.sb3.config import SB3_FILE
 from rss_agents.sb3.policy import MapActorCriticPolicy
 from rss_agents.sb3.vec_env import RSSVecEnv, make_sb3_env
 from rss_agents.training.config import TrainConfig

@@ -6,18 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import tyro
-from rss_env.config import TaskConfig
 
 from rss_agents.algorithms.policy_gradients import BaselineConfig
 from rss_agents.algorithms.registry import Algorithm
 from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.algorithms.sb3_config import ALGORITHMS as SB3_ALGORITHMS
+from rss_agents.algorithms.sb3_config import SB3Config
 from rss_agents.algorithms.supervised import SupervisedConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.distributed import world_size
 from rss_agents.networks.segmentation_network import Precision
 from rss_agents.ratings.store import FOLDER_NAME as RATINGS_FOLDER
-from rss_agents.sb3.config import ALGORITHMS as SB3_ALGORITHMS
-from rss_agents.sb3.config import SB3Config
+from rss_env.config import TaskConfig
 from rss_env.errors import InputError
 
 _PERSON, _RATINGS = "person", "ratings:"

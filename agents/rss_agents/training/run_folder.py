@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from tqdm import tqdm
 
+from rss_agents.algorithms.sb3_config import SB3_FILE
 from rss_agents.distributed import world_size
-from rss_agents.evaluate import evaluate
 from rss_agents.files import write_json
 from rss_agents.networks.checkpoint import BEST_NAME, FILE_NAME, NetworkDescription, save_checkpoint
+from rss_agents.networks.evaluation import evaluate
 from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork
-from rss_agents.sb3.config import SB3_FILE
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.logging import (
     OVERLAY_NAME,

@@ -8,10 +8,12 @@ import gymnasium as gym
 import pytest
 import torch
 import torch.nn.functional as F
+from rss_agents.algorithms.objectives import CellCrossEntropy, LinearRegression
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.losses.cross_entropy import coarsened_cross_entropy
 from rss_agents.networks.build import build_network
+from rss_agents.replay.share_memory import ShareMemory
 
 from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
@@ -56,20 +58,21 @@ def learner(score_model: Literal["auto", "metric"] = "auto", **arguments: Any):
 
 @pytest.mark.parametrize("feedback", ["noisy:0.1", "ranking"])
 def test_feedback_that_is_no_share_takes_the_linear_model(feedback):
-    assert learner(feedback=feedback).shares is None
+    assert isinstance(learner(feedback=feedback).objective, LinearRegression)
     with pytest.raises(InputError, match="score_model 'metric'"):
         learner("metric", feedback=feedback)
 
 
 def test_class_balanced_rewards_take_the_linear_model():
-    assert learner(class_balanced=True).shares is None
-    assert learner().shares is not None
+    assert isinstance(learner(class_balanced=True).objective, LinearRegression)
+    assert isinstance(learner().objective, CellCrossEntropy)
 
 
 def test_what_is_known_is_the_label():
     """Told of every class, the memory holds the label itself, as shares of cells."""
     agent = learner(score_model="metric")
-    assert agent.shares is not None
+    memory = agent.objective.memory
+    assert isinstance(memory, ShareMemory)
     images = agent.observations[::4]
     classes = agent.env.geometry.num_classes
     cells = agent.env.geometry.num_cells
@@ -81,12 +84,12 @@ def test_what_is_known_is_the_label():
         state = agent.env.get_state()
         _, _, _, _, infos = agent.env.step(actions)
         told = infos["final_info"]["pixel_rewards"].unflatten(0, (2, 4))
-        known_as = agent.shares.recognise(images)
+        keys = memory.recognise(images)
         maps, told = (
-            agent.env.geometry.mirror(part, known_as.mirrored)
+            agent.env.geometry.mirror(part, keys.mirrored)
             for part in (actions.unflatten(0, (2, 4)), told)
         )
-        known = agent.shares.add(known_as.keys, maps, told)
+        known = memory.add(keys.keys, maps, told)
         agent.env.set_state(state)
     assert (known >= 0).all()
     torch.testing.assert_close(known.sum(1), torch.ones(2, cells))

@@ -3,8 +3,15 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from rss_agents.algorithms.sampling import _MOST_REGIONS, _stretch, sample_maps, sample_varied_maps
+from rss_agents.algorithms.sampling import (
+    VariedMapsConfig,
+    _stretch,
+    sample_maps,
+    sample_varied_maps,
+)
 from rss_agents.kernels.sample_classes import mix_with_uniform
+
+MOST = VariedMapsConfig().most_regions
 
 
 def test_mixed_probabilities_sum_to_one():
@@ -55,20 +62,20 @@ def test_stratified_maps_differ_more_than_independent_ones():
 
 
 @pytest.mark.parametrize("size", [1, 3, 16])
-@pytest.mark.parametrize("count", range(1, _MOST_REGIONS + 1))
+@pytest.mark.parametrize("count", range(1, MOST + 1))
 def test_noise_of_regions_is_interpolated_as_pytorch_does(count, size):
-    values = torch.randn(_MOST_REGIONS, generator=torch.Generator().manual_seed(0))
+    values = torch.randn(MOST, generator=torch.Generator().manual_seed(0))
     expected = torch.nn.functional.interpolate(
         values[None, None, :count], size, mode="linear", align_corners=False
     )
-    torch.testing.assert_close(_stretch(torch.tensor(count), size) @ values, expected[0, 0])
+    torch.testing.assert_close(_stretch(torch.tensor(count), MOST, size) @ values, expected[0, 0])
 
 
 def test_varied_maps_differ_in_regions():
     """Next to one another cells are alike, more than where each is drawn by itself."""
     generator = torch.Generator().manual_seed(0)
     policy = torch.full((4, 5, 12 * 16), 0.2)
-    maps = sample_varied_maps(policy, 6, (12, 16), generator)
+    maps = sample_varied_maps(policy, 6, (12, 16), generator, VariedMapsConfig())
     assert maps.shape == (4, 6, 12 * 16)
     assert maps.dtype == torch.uint8
     assert int(maps.max()) == 4
@@ -78,4 +85,6 @@ def test_varied_maps_differ_in_regions():
     assert len({tuple(m.tolist()) for m in maps.flatten(0, 1)}) > 12
     sure = torch.full((1, 3, 30), 1e-6)
     sure[:, 1] = 1 - 2e-6
-    assert (sample_varied_maps(sure, 4, (5, 6), generator) == 1).float().mean() > 0.7
+    assert (
+        sample_varied_maps(sure, 4, (5, 6), generator, VariedMapsConfig()) == 1
+    ).float().mean() > 0.7

@@ -19,10 +19,10 @@ from rss_agents.kernels.label_covariance import label_covariance
 from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
 from rss_agents.kernels.sample_classes import sample_classes
 from rss_agents.kernels.triton import label_covariance as triton_covariance
-from rss_agents.losses import metric_regression
+from rss_agents.losses.score_models import MetricModelConfig
 from rss_agents.training.config import DataConfig, TrainConfig
-from rss_agents.training.setup import update_once
-from rss_agents.training.setup import open_run
+from rss_agents.training.setup import open_run, update_once
+from rss_env.kernels.class_counts import class_counts
 from test_belief_kernels import SHAPES as BELIEF_SHAPES
 from test_belief_kernels import problem as belief_problem
 from test_label_kernels import SHAPES, problem
@@ -30,7 +30,6 @@ from test_sample_classes import problem as sampling_problem
 
 from rss_env.kernels import dispatch
 from rss_env.kernels.cell_rewards import cell_rewards
-from rss_env.kernels.class_counts import class_counts
 from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.label_table import label_table
 from rss_env.kernels.triton.label_table import label_table_triton
@@ -236,7 +235,8 @@ def learned(out: Path, device: str) -> list[tuple[float, float]]:
             num_images=2,
             group_size=2,
             device=device,
-            agent=RSSConfig(replay=2),
+            # (So few cells that some stand for others.)
+            agent=RSSConfig(replay=2, metric_model=MetricModelConfig(covariance_cells=16)),
         )
     )
     told = (update_once(run.learner, run.optimizer, 0.5) for _ in range(2))
@@ -245,7 +245,6 @@ def learned(out: Path, device: str) -> list[tuple[float, float]]:
 
 def test_updates_are_those_of_the_cpu(tmp_path, monkeypatch):
     """With what CUDA would take everywhere: a kernel's backend in Triton, or else its reference."""
-    monkeypatch.setattr(metric_regression, "_MOST_CELLS", 16)  # so that some cells stand for others
     expected = learned(tmp_path / "cpu", "cpu")
     if DEVICE == "cpu":
 
@@ -255,7 +254,10 @@ def test_updates_are_those_of_the_cpu(tmp_path, monkeypatch):
             return "triton" if "triton" in backends else "reference"
 
         for name, module in list(sys.modules.items()):
-            if name.startswith("rss_env.kernels.") and module is not dispatch:
+            if (
+                name.startswith(("rss_env.kernels.", "rss_agents.kernels."))
+                and module is not dispatch
+            ):
                 monkeypatch.setattr(module, "choose", as_on_cuda, raising=False)
     found = learned(tmp_path / DEVICE, DEVICE)
     torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), rtol=1e-2, atol=1e-4)

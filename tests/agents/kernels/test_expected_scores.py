@@ -33,7 +33,9 @@ def test_faces_agree_on_scores_slopes_and_gradients(classes, dtype, metric):
     results = []
     for backend in ("reference", "numba"):
         leaves = right.clone().requires_grad_(), labelled.clone().requires_grad_()
-        scores, *slopes = expected_scores(leaves[0], predicted, leaves[1], metric, backend=backend)
+        scores, *slopes = expected_scores(
+            leaves[0], predicted, leaves[1], metric, 0.005, backend=backend
+        )
         upstream = torch.randn(scores.shape, generator=torch.Generator().manual_seed(0))
         (scores * upstream).sum().backward()
         assert not any(slope.requires_grad for slope in slopes)
@@ -51,7 +53,7 @@ def test_gradients_are_those_of_finite_differences(metric, backend):
     labelled = labelled + 0.1  # away from the corner at nothing
     leaves = right.requires_grad_(), labelled.requires_grad_()
     assert torch.autograd.gradcheck(
-        lambda r, n: expected_scores(r, predicted, n, metric, backend=backend)[0],
+        lambda r, n: expected_scores(r, predicted, n, metric, 0.005, backend=backend)[0],
         leaves,
     )
 

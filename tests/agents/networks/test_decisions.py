@@ -17,7 +17,7 @@ METRICS = ["miou", "dice", "mean_accuracy", "pixel_accuracy"]
 
 def test_values_under_miou_by_hand():
     right, share = torch.tensor([0.45, 0.1]), torch.tensor([0.6, 0.4])
-    gains, costs = class_values(right, share, "miou")
+    gains, costs = class_values(right, share, "miou", 0.005)
     union = torch.tensor([0.6 + 0.6 - 0.45, 0.4 + 0.4 - 0.1])
     presence = share / (share + 0.005)
     overlap = right / union
@@ -112,4 +112,6 @@ def test_trained_network_decides_and_its_checkpoint_too(tmp_path):
     description = NetworkDescription(TINY_UNET, (16, 16), tuple(names), tuple(palette))
     save_checkpoint(tmp_path, network, description)
     loaded, _ = load_checkpoint(tmp_path, torch.device("cpu"))
-    torch.testing.assert_close(loaded.pixel_values(images), network.pixel_values(images), rtol=0, atol=0)
+    torch.testing.assert_close(
+        loaded.pixel_values(images), network.pixel_values(images), rtol=0, atol=0
+    )

@@ -91,7 +91,7 @@ OPERATORS = {
 DIFFERENTIABLE = {
     "expected_counts": (lambda beliefs: expected_counts(beliefs, OWN, (0, 2, 9)), BELIEFS),
     "expected_scores": (
-        lambda share: expected_scores(share * COUNTS, COUNTS, LABELLED, "miou")[0],
+        lambda share: expected_scores(share * COUNTS, COUNTS, LABELLED, "miou", 0.005)[0],
         SHARES,
     ),
     "pool_cells": (lambda values: pool_cells(values, (4, 2, 1), mirrored=FLIPS), VALUES),
