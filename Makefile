@@ -39,7 +39,7 @@ soak: $(READY)
 
 # What a change of the dependencies may break.
 CORE := tests/rss_env/test_action_maps.py tests/agents/losses/test_agents_math.py tests/rss_env/datasets/test_base.py \
-	tests/rss_env/kernels/test_label_kernels.py tests/agents/training/test_resume.py tests/rss_env/test_rewards.py \
+	tests/rss_env/kernels/test_score_maps.py tests/agents/training/test_resume.py tests/rss_env/test_rewards.py \
 	tests/agents/test_train.py tests/rss_env/test_vector_env.py
 TOOLS := pytest pytest-timeout hypothesis psutil scipy
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import torch
+
+from benchmarks.timing import Operation
 from rss_agents.kernels.expected_counts import expected_and_label_counts
 from rss_agents.kernels.expected_scores import expected_scores
 from rss_agents.kernels.label_covariance import label_covariance
@@ -11,8 +13,6 @@ from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.kernels.systematic_sample import sample_offsets, systematic_sample
 from rss_agents.kernels.whitened_residuals import whitened_residuals
 from rss_agents.losses.score_models import MetricModelConfig
-
-from benchmarks.timing import Operation
 
 _IMAGES, _CLASSES, _SIDE, _SCALES = 16, 6, 64, (8, 4, 2, 1)
 _GROUPS, _MEMBERS = 8, 8  # new maps and 56 older ones

@@ -17,13 +17,13 @@ from pathlib import Path
 
 import torch
 import tyro
+
 from rss_agents.algorithms.registry import Algorithm
 from rss_agents.networks.evaluation import SplitMetrics, evaluate, evaluate_majority_class
 from rss_agents.recipes import shapes
 from rss_agents.train import train
 from rss_agents.training.logging import versions
 from rss_agents.training.setup import open_run
-
 from rss_env.scenes import load_scenes
 
 

@@ -126,6 +126,7 @@ def parts_of_a_step(env: Any, actions: np.ndarray) -> dict[str, Callable[[], obj
     scenes, geometry = ours._scenes, ours.geometry
     maps = actions.astype(np.uint8)[:, None]
     columns = [columns for _, columns in geometry.grids]
+    weights = np.full(len(columns), 1 / len(columns), np.float32)
     random, mirrored = np.random.default_rng(2), np.zeros(len(actions), np.bool_)
     draws = random.integers(0, len(scenes), (64, len(actions)))
     batches = itertools.cycle([SceneBatch(index, mirrored) for index in draws])
@@ -135,7 +136,7 @@ def parts_of_a_step(env: Any, actions: np.ndarray) -> dict[str, Callable[[], obj
         counts = action_counts(
             maps, labels.tables, labels.index, labels.mirrored, columns, geometry.num_classes
         )
-        return metric_scores("miou", counts, labels.class_pixels, labels.index)
+        return metric_scores("miou", counts, labels.class_pixels, labels.index, weights)
 
     words = as_words(actions)
     return {

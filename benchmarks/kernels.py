@@ -19,11 +19,11 @@ import numba
 import numpy as np
 import torch
 import tyro
-from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
-from rss_agents.kernels.sample_classes import sample_classes
 
 from benchmarks.belief_kernels import believing
 from benchmarks.timing import Operation, as_words, markdown_table, publish, read_once, time_in_turn
+from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
+from rss_agents.kernels.sample_classes import sample_classes
 from rss_env.kernels.cell_rewards import cell_rewards
 from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.label_table import count_dtype, label_table
@@ -153,11 +153,13 @@ def scoring(config: KernelsConfig, random: np.random.Generator) -> list[Operatio
         )
     operations.append(tables)
     counts = torch.randint(0, 99, (config.images, members, 4, 2, classes), dtype=torch.int32)
-    pixels = torch.full((config.images, classes), 99)
+    pixels, weights = torch.full((config.images, classes), 99), torch.full((4,), 0.25)
     scores = Operation("metric scores (miou)", "classes", 8)
     for backend in ("numba", "reference"):
         scores.ways[backend] = (
-            lambda backend=backend: metric_scores("miou", counts, pixels, index, backend=backend),
+            lambda backend=backend: metric_scores(
+                "miou", counts, pixels, index, weights, backend=backend
+            ),
             counts.numel() // 2,
         )
     return [*operations, scores]

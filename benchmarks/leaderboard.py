@@ -25,13 +25,13 @@ import matplotlib as mpl
 import numpy as np
 import tyro
 from rliable import library, metrics
-from rss_agents.command_line import run_command
-from rss_agents.networks.evaluation import SplitMetrics
 
 from benchmarks.learning.report import draw_curves, machine
 from benchmarks.learning.runs import Run, run_missing
 from benchmarks.learning.suites import SUITES
 from benchmarks.learning.untrained import untrained_rows
+from rss_agents.command_line import run_command
+from rss_agents.networks.evaluation import SplitMetrics
 from rss_env.action_maps import default_scales
 from rss_env.errors import InputError, check_choice
 from rss_env.scenes import load_scenes

@@ -18,11 +18,11 @@ from typing import Any
 import gymnasium as gym
 import torch
 import tyro
-from rss_agents.sb3 import MapCategoricalDistribution, make_sb3_env
 from stable_baselines3.common.distributions import MultiCategoricalDistribution
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from benchmarks.timing import markdown_table, publish, time_in_turn
+from rss_agents.sb3 import MapCategoricalDistribution, make_sb3_env
 
 Steppers = dict[str, tuple[Callable[[], object], int]]
 

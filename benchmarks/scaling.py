@@ -23,6 +23,9 @@ import segmentation_models_pytorch as smp
 import torch
 import torch.distributed as dist
 import tyro
+from torch.multiprocessing.spawn import spawn
+from torch.nn.parallel import DistributedDataParallel
+
 from rss_agents.algorithms.registry import Algorithm
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.networks.tiny_unet import TinyUNet
@@ -30,8 +33,6 @@ from rss_agents.training.config import TrainConfig
 from rss_agents.training.logging import versions
 from rss_agents.training.processes import distribute
 from rss_agents.training.setup import open_run, update_once
-from torch.multiprocessing.spawn import spawn
-from torch.nn.parallel import DistributedDataParallel
 
 CLASSES = 21
 GPUS_OF_A_NODE = 8

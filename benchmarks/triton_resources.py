@@ -20,15 +20,15 @@ from typing import Any
 
 import triton
 import triton.backends.nvidia
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
 from rss_agents.kernels.triton import (
     expected_counts,
     label_covariance,
     pairwise_difference,
     sample_classes,
 )
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
-
 from rss_env.kernels.triton import cell_rewards, gather_images, label_table, score_maps
 from rss_env.kernels.triton.launching import ROW, WARPS
 

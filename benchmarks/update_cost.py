@@ -21,15 +21,15 @@ from pathlib import Path
 import numba
 import torch
 import tyro
+from torch import nn
+
+from benchmarks.timing import markdown_table, publish, time_in_turn
 from rss_agents.algorithms.registry import Algorithm
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.command_line import DataConfig
 from rss_agents.replay.replay_memory import ReplayMemory
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.setup import open_run, update_once
-from torch import nn
-
-from benchmarks.timing import markdown_table, publish, time_in_turn
 
 _MS = 1e-3  # seconds
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import torch
 import tyro
 from PIL import Image
+
 from rss_agents.command_line import DataConfig
 from rss_agents.networks.checkpoint import load_checkpoint
 from rss_agents.train import train

@@ -21,10 +21,10 @@ import numpy.typing as npt
 import torch
 import tyro
 from PIL import Image
+
 from rss_agents.command_line import DataConfig
 from rss_agents.train import train
 from rss_agents.training.config import TrainConfig
-
 from rss_env.datasets.base import voc_palette
 from rss_env.rendering import enlarged, overlay
 

@@ -40,18 +40,18 @@ def layout(numbers: Sequence[int]) -> npt.NDArray[np.int64]:
     return _array_of(tuple(numbers))
 
 
-def as_array(given: np.ndarray | torch.Tensor) -> np.ndarray:
+def as_array(values: np.ndarray | torch.Tensor) -> np.ndarray:
     """A tensor on the CPU, or an array, as a C-contiguous array; copied only if it is not one."""
-    return np.ascontiguousarray(given if isinstance(given, np.ndarray) else given.numpy())
+    return np.ascontiguousarray(values if isinstance(values, np.ndarray) else values.numpy())
 
 
-def as_tensor(given: np.ndarray | torch.Tensor) -> torch.Tensor:
+def as_tensor(values: np.ndarray | torch.Tensor) -> torch.Tensor:
     """An array as a tensor of the same memory; a tensor as it is."""
-    return torch.from_numpy(given) if isinstance(given, np.ndarray) else given
+    return torch.from_numpy(values) if isinstance(values, np.ndarray) else values
 
 
-def alike(given: Array, result: np.ndarray | torch.Tensor) -> Array:
+def alike(values: Array, result: np.ndarray | torch.Tensor) -> Array:
     """A result as what was given: an array or a tensor, of the same memory."""
-    if isinstance(given, np.ndarray):
+    if isinstance(values, np.ndarray):
         return result if isinstance(result, np.ndarray) else as_array(result)
     return as_tensor(result)

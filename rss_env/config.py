@@ -27,7 +27,7 @@ RENDER_MODES = ("rgb_array",)
 
 @dataclass(kw_only=True)
 class TaskConfig:
-    """What is seen and how it is scored: alike for environments and for trainings."""
+    """Task: images to be seen and scores of their maps, alike for environments and trainings."""
 
     split: str | None = None
     """Split of the data set: a name or a list file; None: its training split."""
@@ -37,11 +37,11 @@ class TaskConfig:
     """Cell sizes in pixels, coarse to fine; None: (8, 4, 2, 1) up to 64 pixels and (32, 16, 8, 4)
     above."""
     metric: str = "miou"
-    """What the score measures: miou, pixel_accuracy, mean_accuracy or dice."""
+    """Metric that scores maps: miou, pixel_accuracy, mean_accuracy or dice."""
     feedback: str = "exact"
-    """What is seen of a score: exact, rating[:stars], noisy[:deviation] or ranking."""
+    """Feedback on a score: exact, rating[:stars], noisy[:deviation] or ranking."""
     scorer: str | None = None
-    """What scores maps in place of labels: module:function, or in Python a callable."""
+    """Scores maps in place of labels: module:function, or in Python a callable."""
     horizontal_flip: bool = False
     """Mirror images at random."""
     zoom: tuple[float, float] | None = None

@@ -212,11 +212,11 @@ class SegmentationTask:
         self._batch: SceneBatch[Any] = draw(self.device)
         self._shown: tuple[SceneBatch[Any], Any] = (self._batch, None)
 
-    def _export(self, told: np.ndarray | torch.Tensor) -> Any:
+    def _export(self, values: np.ndarray | torch.Tensor) -> Any:
         """What is told in the kind of array asked for, on the environment's device."""
         if self._numpy:
-            return told if isinstance(told, np.ndarray) else told.numpy()
-        return to_device(told, self.device) if isinstance(told, np.ndarray) else told
+            return values if isinstance(values, np.ndarray) else values.numpy()
+        return to_device(values, self.device) if isinstance(values, np.ndarray) else values
 
     def _frames(self) -> tuple[np.ndarray, ...] | None:
         """The last judged image of each sub-environment under its finest action map.

@@ -119,10 +119,7 @@ def voc(out: Path, algo: Algorithm = "rss", root: str | None = None) -> TrainCon
 def pascal_context(out: Path, algo: Algorithm = "rss", root: str | None = None) -> TrainConfig:
     """Pascal Context's 59 classes at 512 x 512: UPerNet on ConvNeXt-T, 80,000 updates of 16 images.
 
-    Args:
-        out: Folder for the results; must be new.
-        algo: `rss`, `psl`, or any other.
-        root: Where the data set lies; None for `$RSS_DATA_ROOT/PascalContext`.
+    Arguments are those of `voc`.
     """
     return _at_scale(
         "PascalContext",
@@ -141,10 +138,7 @@ def pascal_context(out: Path, algo: Algorithm = "rss", root: str | None = None) 
 def cityscapes(out: Path, algo: Algorithm = "rss", root: str | None = None) -> TrainConfig:
     """Cityscapes at 512 x 1024: DeepLabV3+ on ResNet-101, 80,000 updates of 8 images.
 
-    Args:
-        out: Folder for the results; must be new.
-        algo: `rss`, `psl`, or any other.
-        root: Where the data set lies; None for `$RSS_DATA_ROOT/Cityscapes`.
+    Arguments are those of `voc`.
     """
     return _at_scale(
         "Cityscapes",

@@ -15,14 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
-from rss_agents.command_line import run_command
-from rss_agents.networks.evaluation import SplitMetrics
 
 from benchmarks.learning.bootstrap import image_counts, paired_ratio_interval
 from benchmarks.learning.report import draw_curves, draw_grid, machine, table, write_csv
 from benchmarks.learning.runs import Run, run_missing
 from benchmarks.learning.suites import GROUPS, SUITES, VARIANTS, expand
 from benchmarks.learning.untrained import untrained_rows
+from rss_agents.command_line import run_command
+from rss_agents.networks.evaluation import SplitMetrics
 from rss_env.action_maps import default_scales
 from rss_env.errors import InputError, check_choice
 from rss_env.scenes import Scenes, load_scenes

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
-from rss_agents.networks.checkpoint import load_checkpoint
-from rss_agents.networks.evaluation import count_split, metrics_from_counts
 from scipy.stats import bootstrap
 
 from benchmarks.learning.runs import Run
+from rss_agents.networks.checkpoint import load_checkpoint
+from rss_agents.networks.evaluation import count_split, metrics_from_counts
 from rss_env.scenes import Scenes
 
 Counts = npt.NDArray[np.int64]

@@ -12,11 +12,11 @@ from pathlib import Path
 import matplotlib as mpl
 import torch
 from PIL import Image
+
+from benchmarks.learning.runs import Run
 from rss_agents.networks.checkpoint import FILE_NAME, load_checkpoint
 from rss_agents.networks.evaluation import SplitMetrics
 from rss_agents.training.logging import versions
-
-from benchmarks.learning.runs import Run
 from rss_env.rendering import colourise, enlarged, panel_grid
 from rss_env.scenes import SceneBatch, Scenes
 

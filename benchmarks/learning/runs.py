@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rss_agents.command_line import DataConfig
 from tqdm import tqdm
 
 from benchmarks.learning.suites import SUITES, VARIANTS
+from rss_agents.command_line import DataConfig
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Literal
 
 from rss_agents.command_line import DataConfig
 from rss_agents.networks.pretrained import LITE0
-
 from rss_env.errors import InputError, check_choice
 
 

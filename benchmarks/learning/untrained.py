@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+
 from rss_agents.networks.evaluation import (
     SplitMetrics,
     count_maps,
     evaluate_majority_class,
     metrics_from_counts,
 )
-
 from rss_env.scenes import Scenes
 
 

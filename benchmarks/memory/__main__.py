@@ -18,14 +18,14 @@ from pathlib import Path
 
 import torch
 import tyro
+
+from benchmarks.memory.computed import computed_peak, footprint
+from benchmarks.memory.measured import alone, learner_peak, measured_process, measured_tensors
 from rss_agents.algorithms.registry import Algorithm
 from rss_agents.networks.build import build_network
 from rss_agents.recipes import RECIPES
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.logging import versions
-
-from benchmarks.memory.computed import computed_peak, footprint
-from benchmarks.memory.measured import alone, learner_peak, measured_process, measured_tensors
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.kernels.label_table import count_dtype
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from rss_agents.networks.build import build_network
-from rss_agents.networks.segmentation_network import SegmentationNetwork
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.distributed._tools.mem_tracker import MemTracker
+
+from rss_agents.networks.build import build_network
+from rss_agents.networks.segmentation_network import SegmentationNetwork
 
 
 @dataclass(frozen=True)

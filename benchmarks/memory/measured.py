@@ -15,14 +15,14 @@ import gymnasium as gym
 import numpy as np
 import torch
 from PIL import Image
-from rss_agents.algorithms.registry import build_learner
-from rss_agents.networks.build import build_network
-from rss_agents.networks.segmentation_network import SegmentationNetwork
-from rss_agents.training.config import TrainConfig
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.memory.computed import batch, update
+from rss_agents.algorithms.registry import build_learner
+from rss_agents.networks.build import build_network
+from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.training.config import TrainConfig
 from rss_env.datasets import open_dataset
 from rss_env.scenes import load_scenes
 

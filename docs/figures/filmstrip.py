@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from figure_style import IMAGES, class_legend, new_figure, palette, save, show
 from PIL import Image
+
 from rss_agents.train import train
 from rss_agents.training.config import TrainConfig
-
 from rss_env.datasets import open_dataset
 
 MOMENTS = (1, 2, 3, 4, 6, 8, 12)  # of the twelve at which the network is validated

@@ -14,10 +14,10 @@ import torch
 from figure_style import IMAGES, class_legend, new_figure, palette, save, show
 from matplotlib import colormaps
 from pyramid import SCENE, most_frequent
-from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
-from rss_agents.losses.advantages import leave_one_out
 
 import rss_env  # noqa: F401  (registers the ids)
+from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
+from rss_agents.losses.advantages import leave_one_out
 from rss_env.datasets import open_dataset
 from rss_env.rendering import colourise
 

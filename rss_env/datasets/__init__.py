@@ -46,16 +46,16 @@ def resolve_dataset(
         InputError: If the name or an option is unknown, or a path is none.
     """
     dataset = DATASETS[check_choice("data set", name, DATASETS)]
-    given = {key: value for key, value in options.items() if value is not None}
+    arguments = {key: value for key, value in options.items() if value is not None}
     valid = [key for key in inspect.signature(dataset).parameters if key != "on_fault"]
-    unknown = [key for key in given if key not in valid]
+    unknown = [key for key in arguments if key not in valid]
     if unknown:
         raise InputError(f"{name} takes no argument {unknown[0]!r}; valid: {', '.join(valid)}")
-    for key in set(given) & set(PATHS):
-        if not isinstance(given[key], (str, os.PathLike)):
-            raise InputError(f"{key} must be a string or a path, got {given[key]!r}")
-        given[key] = os.fspath(given[key])
-    return dataset, given
+    for key in set(arguments) & set(PATHS):
+        if not isinstance(arguments[key], (str, os.PathLike)):
+            raise InputError(f"{key} must be a string or a path, got {arguments[key]!r}")
+        arguments[key] = os.fspath(arguments[key])
+    return dataset, arguments
 
 
 def open_dataset(name: str, **options: Any) -> SegmentationDataset:
@@ -68,5 +68,5 @@ def open_dataset(name: str, **options: Any) -> SegmentationDataset:
     Raises:
         InputError: If the name or an option is unknown, or the data cannot be used.
     """
-    dataset, given = resolve_dataset(name, options)
-    return dataset(**given)
+    dataset, arguments = resolve_dataset(name, options)
+    return dataset(**arguments)

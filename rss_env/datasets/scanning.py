@@ -122,20 +122,20 @@ def check_dataset(name: str, *, progress: bool = True, **options: Any) -> list[S
     Raises:
         InputError: If the data set has no files, or its root or layout is not there.
     """
-    loader, given = resolve_dataset(name, options)
+    loader, own_options = resolve_dataset(name, options)
     if not issubclass(loader, FileDataset):
         raise InputError(f"{name} is generated: it has no files to check")
-    split = given.pop("split", None)
-    splits = loader.split_names(**given) if split is None else [split]
+    split = own_options.pop("split", None)
+    splits = loader.split_names(**own_options) if split is None else [split]
     if not splits:
-        raise DatasetError(f"{name} has no split to check in {given}")
+        raise DatasetError(f"{name} has no split to check in {own_options}")
     reports = []
     images_of: dict[str, set[Path]] = {}
     scanned: dict[tuple[Path, Path | None], SampleFacts] = {}
     for split in splits:
         faults: list[str] = []
         try:
-            arguments = {**given, "split": split, "on_fault": faults.append}
+            arguments = {**own_options, "split": split, "on_fault": faults.append}
             dataset = loader(**arguments)
         except DatasetError as error:
             reports.append(SplitReport(split, 0, (*faults, str(error)), ()))

@@ -44,10 +44,10 @@ def _reward_pixels(
     class_weights,  # (256,) float32, zeros from C on: unchecked actions earn nothing
     rewards,  # (G, K, Q) float32; written at this scale's cells
 ):
-    members, cells = actions.shape[1], labels.shape[1]
+    group_size, cells = actions.shape[1], labels.shape[1]
     nothing = np.float32(0)
-    for n in numba.prange(actions.shape[0] * members):
-        g, k = n // members, n % members
+    for n in numba.prange(actions.shape[0] * group_size):
+        g, k = n // group_size, n % group_size
         width, first, step = walk_rows(mirrored[g], columns, cells)
         for start in range(0, cells, width):
             row = actions[g, k, offset + start : offset + start + width]
@@ -70,10 +70,10 @@ def _reward_cells(
     class_weights,  # (256,) float32, zeros from C on: unchecked actions earn nothing
     rewards,  # (G, K, Q) float32; written at this scale's cells
 ):
-    members, cells = actions.shape[1], table.shape[1]
+    group_size, cells = actions.shape[1], table.shape[1]
     last = np.uint64(table.shape[2] - 1)
-    for n in numba.prange(actions.shape[0] * members):
-        g, k = n // members, n % members
+    for n in numba.prange(actions.shape[0] * group_size):
+        g, k = n // group_size, n % group_size
         width, first, step = walk_rows(mirrored[g], columns, cells)
         for start in range(0, cells, width):
             row = actions[g, k, offset + start : offset + start + width]

@@ -73,9 +73,9 @@ def _count_pixels(
     counts,  # (G, K, S, 2, C) int32, C at most _FEW_CLASSES; written at `scale`
     scale,
 ):
-    members, cells, num_classes = actions.shape[1], labels.shape[1], counts.shape[4]
-    for n in numba.prange(actions.shape[0] * members):
-        g, k = n // members, n % members
+    group_size, cells, num_classes = actions.shape[1], labels.shape[1], counts.shape[4]
+    for n in numba.prange(actions.shape[0] * group_size):
+        g, k = n // group_size, n % group_size
         codes, found = np.empty(_TILE, np.uint8), np.empty((_LANES, 256), np.int32)
         found[:, : 2 * num_classes] = 0
         width = columns if mirrored[g] else cells
@@ -112,9 +112,9 @@ def _count_pixels_of_many_classes(
     counts,  # (G, K, S, 2, C) int32; written at `scale`
     scale,
 ):
-    members, cells, num_classes = actions.shape[1], labels.shape[1], counts.shape[4]
-    for n in numba.prange(actions.shape[0] * members):
-        g, k = n // members, n % members
+    group_size, cells, num_classes = actions.shape[1], labels.shape[1], counts.shape[4]
+    for n in numba.prange(actions.shape[0] * group_size):
+        g, k = n // group_size, n % group_size
         # An unchecked action may exceed C: there is room for it, and nobody asks for its count.
         packed = np.empty((_LANES, 256), np.int64)
         packed[:, :num_classes] = 0
@@ -143,10 +143,10 @@ def _count_cells(
     counts,  # (G, K, S, 2, C) int32; written at `scale`
     scale,
 ):
-    members, cells, num_classes = actions.shape[1], table.shape[1], counts.shape[4]
+    group_size, cells, num_classes = actions.shape[1], table.shape[1], counts.shape[4]
     last = np.uint64(num_classes)
-    for n in numba.prange(actions.shape[0] * members):
-        g, k = n // members, n % members
+    for n in numba.prange(actions.shape[0] * group_size):
+        g, k = n // group_size, n % group_size
         packed = np.zeros((_LANES, num_classes + 1), np.int64)  # the last for unchecked actions
         width, first, step = walk_rows(mirrored[g], columns, cells)
         for start in range(0, cells, width):
@@ -199,14 +199,12 @@ def action_counts(
             class_counts, actions, tables, index, mirrored, columns, num_classes, backend
         )
         return alike(actions, torch.stack(counts, 2))
-    groups, members, _ = actions.shape
+    groups, group_size, _ = actions.shape
     maps, images, flips, offset = as_array(actions), as_array(index), as_array(mirrored), 0
-    counts = np.empty((groups, members, len(tables), 2, num_classes), np.int32)
+    counts = np.empty((groups, group_size, len(tables), 2, num_classes), np.int32)
     for scale, (table, width) in enumerate(zip(tables, columns, strict=True)):
         loop, cells = _loop_for(table, num_classes), as_array(table)
-        loop.on_arrays(
-            groups * members, maps, offset, cells, images, flips, width, counts, scale
-        )
+        loop.on_arrays(groups * group_size, maps, offset, cells, images, flips, width, counts, scale)
         offset += table.shape[1]
     return alike(actions, counts)
 
@@ -251,8 +249,11 @@ def class_counts(
 
 
 def weighted_means(scores: Array, weights: Array) -> Array:
-    """Average scores (..., S) with weights (S,) of sum 1, alike whatever the batch's size: (...)."""
-    return (scores * weights).cumsum(-1)[..., -1]  # `sum` adds in an order of its own
+    """Average scores (..., S) with weights (S,) of sum 1, added up coarse to fine: (...)."""
+    total = scores[..., 0] * weights[0]
+    for s in range(1, len(weights)):  # `sum` adds in an order of its own
+        total = total + scores[..., s] * weights[s]
+    return total
 
 
 def metric_scores_reference(
@@ -282,9 +283,9 @@ def _score(
     scores,  # (G, K, S) float32; written
     means,  # (G, K) float32; written
 ):
-    groups, members, scales, _, classes = counts.shape
-    for n in numba.prange(groups * members):
-        g, k = n // members, n % members
+    groups, group_size, scales, _, classes = counts.shape
+    for n in numba.prange(groups * group_size):
+        g, k = n // group_size, n % group_size
         mean = np.float32(0)
         for s in range(scales):
             # float64, as in the reference: the sum over classes rounds away when it is narrowed

@@ -198,9 +198,9 @@ def _apply(subject: Subject, skip: Collection[str]) -> Report:
 def _steps_past_an_end(subject: Subject, env: AnyVectorEnv) -> int:
     """How many steps let every rule see an episode's end and what follows, if there is one."""
     step = 0
-    for label, given, _ in subject.results(env, steps=subject.max_steps):
+    for label, returned, _ in subject.results(env, steps=subject.max_steps):
         step += label.startswith("step")
-        if len(given) == 5 and np.logical_or(*as_numpy(given[2:4])).any():
+        if len(returned) == 5 and np.logical_or(*as_numpy(returned[2:4])).any():
             return max(subject.steps, step + STEPS_AFTER_AN_END)
     return subject.steps
 

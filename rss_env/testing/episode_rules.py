@@ -215,10 +215,10 @@ def _missing_finals(subject: Subject, key: str) -> Iterator[str]:
     subject.need_mode(AutoresetMode.SAME_STEP)
     with subject.opened() as env:
         ends = 0
-        for label, given, _ in subject.results(env, steps=subject.max_steps):
+        for label, returned, _ in subject.results(env, steps=subject.max_steps):
             if label == "reset":
                 continue
-            over, infos = np.logical_or(*as_numpy(given[2:4])), as_numpy(given[4])
+            over, infos = np.logical_or(*as_numpy(returned[2:4])), as_numpy(returned[4])
             ends += int(over.any())
             mask = np.asarray(infos.get(f"_{key}", np.zeros(env.num_envs, np.bool_)))
             if (over.any() and key not in infos) or not np.array_equal(mask, over):
@@ -237,8 +237,8 @@ def _step_until_over(subject: Subject, env: AnyVectorEnv) -> Any:
     """Step without resetting until an episode is over; where that is so, (N,)."""
     env.reset(seed=SEED)
     for step in range(subject.max_steps):
-        given = env.step(subject.actions(env, step))
-        over = np.logical_or(*as_numpy(given[2:4]))
+        returned = env.step(subject.actions(env, step))
+        over = np.logical_or(*as_numpy(returned[2:4]))
         if over.any():
             return over
     raise Inapplicable(f"no episode ended within {subject.max_steps} steps")

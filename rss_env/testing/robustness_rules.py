@@ -33,10 +33,10 @@ def results_stay_as_they_were(subject: Subject) -> Iterator[str]:
     """What `reset` and `step` returned is the same several steps later."""
     with subject.opened() as env:
         kept: list[tuple[str, Any, Any]] = []
-        for label, given, _ in subject.results(env):
-            kept.append((label, given, as_numpy(given, copied=True)))
-        for label, given, want in kept:
-            found = difference(as_numpy(given), want, f"what {label} gave: ")
+        for label, returned, _ in subject.results(env):
+            kept.append((label, returned, as_numpy(returned, copied=True)))
+        for label, returned, want in kept:
+            found = difference(as_numpy(returned), want, f"what {label} gave: ")
             if found is not None:
                 yield f"{found}, {len(kept)} calls later"
                 return
@@ -50,7 +50,7 @@ def results_may_be_written_to(subject: Subject) -> Iterator[str]:
         for call in subject.results(other):
             got.append(subject.record(other, call))
             # flags stay: the driver still reads which episodes ended
-            for _, leaf in leaves([*call.given[:2], *call.given[4:]]):
+            for _, leaf in leaves([*call.returned[:2], *call.returned[4:]]):
                 _overwrite(leaf)
         found = difference_of_traces(got, want)
         if found is not None:
@@ -66,11 +66,11 @@ def arguments_are_left_alone(subject: Subject) -> Iterator[str]:
             options["reset_mask"] = np.ones(env.num_envs, np.bool_)
         env.reset(seed=SEED)
         actions = subject.actions(env, 0)
-        given = [("actions", actions), ("seed", seed), ("options", options)]
-        before = as_numpy([value for _, value in given], copied=True)
+        inputs = [("actions", actions), ("seed", seed), ("options", options)]
+        before = as_numpy([value for _, value in inputs], copied=True)
         env.step(actions)
         env.reset(seed=seed, options=options)
-        for (name, value), want in zip(given, before, strict=True):
+        for (name, value), want in zip(inputs, before, strict=True):
             found = difference(as_numpy(value), want, name)
             if found is not None:
                 yield f"{found}, as it was given"
@@ -171,11 +171,11 @@ def vector_wrappers_work(subject: Subject) -> Iterator[str]:
             try:
                 wrapped = getattr(gym.wrappers.vector, name)(env)
                 speaker = replace(subject, device=torch.device("cpu")) if to_torch else subject
-                for label, given, _ in subject.results(
+                for label, returned, _ in subject.results(
                     wrapped, act=lambda step, env=env, speaker=speaker: speaker.actions(env, step)
                 ):
-                    if to_torch and not isinstance(given[1], (torch.Tensor, dict)):
-                        yield f"{name}: {label} gave {type(given[1]).__name__}, not a tensor"
+                    if to_torch and not isinstance(returned[1], (torch.Tensor, dict)):
+                        yield f"{name}: {label} gave {type(returned[1]).__name__}, not a tensor"
             except Exception as error:
                 yield f"{name} raised {type(error).__name__}: {str(error)[:200]}"
 

@@ -36,7 +36,7 @@ class Call(NamedTuple):
     """What one call returned, untouched, and which sub-environments (N,) it was about."""
 
     label: str
-    given: Any
+    returned: Any
     touched: npt.NDArray[np.bool_]
 
 
@@ -172,10 +172,10 @@ class Subject:
             yield Call("reset", env.reset(seed=seed), every)
         for step in range(self.steps if steps is None else steps):
             actions = self.actions(env, step) if act is None else act(step)
-            given = env.step(actions)
-            yield Call(f"step {step}", given, every)
+            returned = env.step(actions)
+            yield Call(f"step {step}", returned, every)
             if self.mode is AutoresetMode.DISABLED:
-                over = np.logical_or(as_numpy(given[2]), as_numpy(given[3]))
+                over = np.logical_or(as_numpy(returned[2]), as_numpy(returned[3]))
                 for mask in self._masks(over):
                     options = {"reset_mask": mask.copy()}
                     yield Call(f"reset after step {step}", env.reset(options=options), mask)
@@ -190,7 +190,7 @@ class Subject:
 
     def record(self, env: AnyVectorEnv, call: Call) -> Moment:
         """Copy what a call gave."""
-        observations, *numbers, infos = as_numpy(call.given, copied=True)
+        observations, *numbers, infos = as_numpy(call.returned, copied=True)
         return Moment(
             call.label,
             call.touched,
@@ -199,9 +199,9 @@ class Subject:
             info_of_each(infos, env.num_envs, self.ignore_infos),
         )
 
-    def trace(self, env: AnyVectorEnv, **how: Any) -> list[Moment]:
+    def trace(self, env: AnyVectorEnv, **options: Any) -> list[Moment]:
         """Run an environment (see `results`) and record it."""
-        return [self.record(env, call) for call in self.results(env, **how)]
+        return [self.record(env, call) for call in self.results(env, **options)]
 
     def episode_ends(self, env: AnyVectorEnv) -> Iterator[tuple[Moment, Moment | None]]:
         """Steps in which episodes end, each with what came next (None at the very end).

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from conftest import random_labels, write_sample
 from PIL import Image
-from rss_agents import data
 
+from rss_agents import data
 from rss_env.datasets import open_dataset
 from rss_env.datasets.scanning import check_dataset
 from rss_env.errors import InputError

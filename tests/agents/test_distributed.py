@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
+
 from rss_agents.losses.advantages import synchronised_deviation
 from rss_agents.losses.metric_regression import whitened_regression
 from rss_agents.losses.policy_gradient import policy_gradient
 from rss_agents.losses.regression import relative_regression
-from torch.multiprocessing.spawn import spawn
 
 
 def _batch():

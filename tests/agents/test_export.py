@@ -12,13 +12,13 @@ import pytest
 import segmentation_models_pytorch as smp
 import timm
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
 from rss_agents.export import ExportConfig, export, main
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, save_checkpoint
 from rss_agents.networks.pretrained import LITE0, packaged_weights
-from safetensors import safe_open
-from safetensors.torch import load_file
-
 from rss_env.errors import InputError
 
 SIZE, CLASSES = (32, 64), ("sky", "road", "tree")

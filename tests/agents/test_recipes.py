@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from rss_agents.algorithms.registry import Algorithm
 from rss_agents.networks.build import build_network
 from rss_agents.recipes import RECIPES, main
-
 from rss_env.datasets import open_dataset
 
 SIZES = {"voc": ("32", "32"), "pascal-context": ("32", "32"), "cityscapes": ("32", "64")}

@@ -18,6 +18,7 @@ import pytest
 import torch
 from conftest import random_labels, write_sample
 from PIL import Image
+
 from rss_agents import evaluate, predict, recipes, train
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
@@ -26,7 +27,6 @@ from rss_agents.command_line import DataConfig
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from rss_agents.training.logging import versions
-
 from rss_env.augmentation import Augmentation
 from rss_env.errors import InputError
 from rss_env.scenes import load_scenes

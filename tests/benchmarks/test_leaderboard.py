@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import tyro
-from rss_agents.algorithms.registry import acts_at_one_scale
-from rss_agents.training.config import TrainConfig
 
 from benchmarks import leaderboard
 from benchmarks.leaderboard import (
@@ -21,6 +19,8 @@ from benchmarks.leaderboard import (
     updates_for_seconds,
 )
 from benchmarks.learning.suites import VARIANTS
+from rss_agents.algorithms.registry import acts_at_one_scale
+from rss_agents.training.config import TrainConfig
 from rss_env.errors import InputError
 
 QUALITY = {"rss": 0.6, "sb3-ppo-cnn": 0.2, "psl": 0.7}

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rss_agents.command_line import DataConfig
 
 from benchmarks.learning.__main__ import LearningConfig, compare
 from benchmarks.learning.bootstrap import paired_ratio_interval
 from benchmarks.learning.runs import Run
 from benchmarks.learning.suites import GROUPS, VARIANTS, expand
 from benchmarks.learning.untrained import untrained_rows
+from rss_agents.command_line import DataConfig
 from rss_env.errors import InputError
 from rss_env.scenes import load_scenes
 

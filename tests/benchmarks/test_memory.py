@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rss_agents.networks.build import build_network
-from rss_agents.networks.segmentation_network import SegmentationNetwork
 from torch import nn
 
 from benchmarks.memory.computed import computed_peak, footprint, kept_for_backward
 from benchmarks.memory.measured import allocated_peak, measured_tensors
+from rss_agents.networks.build import build_network
+from rss_agents.networks.segmentation_network import SegmentationNetwork
 
 CLASSES, IMAGES, SIZE = 3, 2, (32, 64)
 

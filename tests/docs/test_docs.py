@@ -13,9 +13,9 @@ from unittest.mock import patch
 import gymnasium as gym
 import pytest
 import tyro
-from rss_agents.training.config import TrainConfig
 from torch.distributed.run import get_args_parser
 
+from rss_agents.training.config import TrainConfig
 from rss_env.datasets import DATASETS
 from rss_env.rewards import METRICS
 

@@ -138,7 +138,7 @@ def test_links_in_code_are_left_alone():
         ("docs/faq.md", "faq.md"),
         ("docs/images/pair.png", "images/pair.png"),
         ("benchmarks/NOTES.md", "project/benchmarks/NOTES.md"),
-        ("agents/rss_agents/algorithms/rss.py", "project/agents/rss.py.md"),
+        ("agents/rss_agents/algorithms/rss.py", "project/agents/rss_agents/algorithms/rss.py.md"),
         ("docs/figures", "project/docs/figures/index.md"),
     ],
 )

@@ -21,6 +21,7 @@ import torch
 from conftest import write_sample
 from gymnasium.envs import registration
 from PIL import Image
+
 from rss_agents.command_line import DataConfig
 from rss_agents.live.serving import PageConfig, free_port
 from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
@@ -30,7 +31,6 @@ from rss_agents.training.config import TrainConfig
 from rss_agents.training.resume import resumed_config
 from rss_agents.training.setup import open_run
 from rss_agents.training.states import RunStates
-
 from rss_env import ActionError, InputError
 from rss_env.datasets import open_dataset
 from rss_env.datasets.decoding import LabelRule

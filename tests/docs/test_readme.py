@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import tyro
+
+from benchmarks.leaderboard import LeaderboardConfig
 from rss_agents import data
 from rss_agents.evaluate import EvalConfig
 from rss_agents.export import ExportConfig
@@ -17,8 +19,6 @@ from rss_agents.live.watch import WatchConfig
 from rss_agents.predict import PredictConfig
 from rss_agents.recipes import RECIPES, recipe_commands
 from rss_agents.training.config import TrainConfig
-
-from benchmarks.leaderboard import LeaderboardConfig
 from rss_env.datasets import DATASETS, default_image_size, open_dataset
 
 ROOT = Path(__file__).parents[2]
@@ -106,15 +106,23 @@ def test_make_targets_exist():
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
-@pytest.mark.parametrize("package", ["rss_env", "agents"])
-def test_the_file_tree_is_the_tree(package):
-    tree = CONTRIBUTING.split("## Layout")[1]
-    section = tree.split(f"\n{package}/")[1].split("\n\n")[0]
-    section = re.split(r"\n(?=\S)", section)[0]
-    named = set(re.findall(r"^  (\w+\.py|\w+/)", section, re.MULTILINE))
-    there = {p.name for p in (ROOT / package).glob("*.py") if p.name != "__init__.py"}
-    there |= {f"{p.name}/" for p in (ROOT / package).iterdir() if (p / "__init__.py").exists()}
+@pytest.mark.parametrize("package", ["rss_env", "agents/rss_agents"])
+def test_the_map_of_the_house_names_every_floor(package):
+    tree = CONTRIBUTING.split("## The house")[1]
+    section = re.split(r"\n(?=\S)", tree.split(f"\n{package}/")[1])[0]
+    named = set(re.findall(r"\b(\w+)/ ", section)) - {"triton"}
+    there = {p.name for p in (ROOT / package).iterdir() if (p / "__init__.py").exists()}
     assert named == there
+
+
+def test_the_paths_to_read_are_there():
+    text = " ".join(CONTRIBUTING.split("Two paths to read.")[1].split("\n\n")[0].split())
+    parts = text.split("to the reward")
+    to_loss, to_reward = (re.findall(r"`([\w/]+\.py)`", part) for part in parts)
+    assert len(to_loss) <= 6
+    assert len(to_reward) <= 5
+    for folder, names in (("agents/rss_agents", to_loss), ("rss_env", to_reward)):
+        assert all((ROOT / folder / name).is_file() for name in names)
 
 
 def test_linked_files_exist():

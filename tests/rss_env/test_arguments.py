@@ -6,9 +6,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium.error import ResetNeeded
-from small_environments import make
 
 from rss_env.errors import InputError
+from small_environments import make
 
 BAD_ARGUMENTS = [
     ({"num_envs": 5, "group_size": 2}, "multiple of group_size=2, got 5"),

@@ -158,3 +158,10 @@ def test_counter_random_is_uniform_and_independent():
 def test_keys_are_not_interchangeable():
     assert counter_random.hash_counters(1, 2) != counter_random.hash_counters(2, 1)
     assert counter_random.hash_counters(0) != counter_random.hash_counters(0, 0)
+
+
+def test_ranks_leave_out_what_has_no_score():
+    nan = torch.nan
+    scores = torch.tensor([[[0.3, nan, nan], [0.1, 0.5, nan], [nan, 0.5, 0.2]]])
+    expected = torch.tensor([[[1.0, nan, nan], [0.0, 0.5, nan], [nan, 0.5, 0.5]]])
+    torch.testing.assert_close(rank_within_group(scores), expected, equal_nan=True)

@@ -1,17 +1,22 @@
-"""What the vector environment tells: rewards, scores, feedback, and nothing else."""
+"""Rewards, scores and feedback of the vector environment, and nothing else."""
 
 from __future__ import annotations
 
 import copy
 from typing import Any
+from unittest.mock import patch
 
 import gymnasium as gym
 import numpy as np
 import pytest
 import torch
+
+from rss_env import RSSVectorEnv
+from rss_env.errors import InputError
+from rss_env.rewards import METRICS, RatioMetric, score_counts
 from small_environments import SMALL, actions_for, assert_same, make
 
-from rss_env.errors import InputError
+TINY = {"num_scenes": 12, "image_size": 16, "scales": (4, 1)}
 
 
 def test_flips_mirror_image_and_label_together():
@@ -140,3 +145,119 @@ def test_void_only_image_scores_zero(folder_data):
         table[:] = 0 if table.ndim == 3 else 255
     env.reset(seed=0)
     assert env.step(torch.zeros(2, env.geometry.num_cells, dtype=torch.uint8))[1].tolist() == [0, 0]
+
+
+# --- scores of classes, the optional richer feedback ---
+
+
+def one_step(seed: int = 0, **options):
+    """Infos on the first random maps of four sub-environments, and the rewards."""
+    env = gym.make_vec(
+        "RSS/Shapes-ImageReward-v0", num_envs=4, group_size=2, array="torch", **TINY, **options
+    )
+    env.reset(seed=seed)
+    env.action_space.seed(seed)
+    _, rewards, _, _, infos = env.step(env.action_space.sample())
+    return infos.get("final_info", infos), rewards
+
+
+@pytest.mark.parametrize("metric", ["miou", "dice", "mean_accuracy"])
+def test_scores_of_classes_make_up_the_score(metric):
+    infos, rewards = one_step(metric=metric, class_scores=True)
+    plain, plain_rewards = one_step(metric=metric)
+    assert "class_scores" not in plain
+    assert infos["class_scores"].shape == (4, 2, 6)
+    assert infos["_class_scores"].all()
+    torch.testing.assert_close(infos["class_scores"].nanmean(2), infos["scale_scores"])
+    torch.testing.assert_close(infos["scale_scores"], plain["scale_scores"], rtol=0, atol=0)
+    torch.testing.assert_close(rewards, plain_rewards, rtol=0, atol=0)
+
+
+def test_feedback_covers_scores_of_classes():
+    exact, _ = one_step(class_scores=True)
+    stars, _ = one_step(class_scores=True, feedback="rating:5")
+    torch.testing.assert_close(
+        stars["class_scores"], (exact["class_scores"] * 5).round() / 5, equal_nan=True
+    )
+    noisy, _ = one_step(class_scores=True, feedback="noisy:0.1")
+    noise = noisy["class_scores"] - exact["class_scores"]
+    assert noise.isnan().equal(exact["class_scores"].isnan())
+    drawn = noise[~noise.isnan()]
+    assert 0.03 < drawn.std() < 0.2
+    assert len(drawn.unique()) == len(drawn)  # each class has noise of its own
+    ranked, _ = one_step(class_scores=True, feedback="ranking")
+    ranks = ranked["class_scores"]
+    assert set(ranks[~ranks.isnan()].tolist()) <= {0.0, 0.5, 1.0}
+    groups, scores = ranks.unflatten(0, (2, 2)), exact["class_scores"].unflatten(0, (2, 2))
+    better = scores[:, 0] > scores[:, 1]
+    assert better.any()
+    assert (groups[:, 0][better] == 1).all()
+    assert (groups[:, 1][better] == 0).all()
+
+
+def test_dead_steps_tell_nothing():
+    env = gym.make_vec(
+        "RSS/Shapes-ImageReward-v0",
+        num_envs=2,
+        class_scores=True,
+        autoreset_mode="NextStep",
+        **TINY,
+    )
+    env.reset(seed=0)
+    actions = env.action_space.sample()
+    assert env.step(actions)[4]["class_scores"].shape == (2, 2, 6)
+    assert "class_scores" not in env.step(actions)[4]
+
+
+@pytest.mark.parametrize(
+    ("env", "options"),
+    [
+        ("RSS/Shapes-PixelReward-v0", {}),
+        ("RSS/Shapes-ImageReward-v0", {"metric": "pixel_accuracy"}),
+        ("RSS/Shapes-ImageReward-v0", {"scorer": lambda images, maps: maps[..., 0, 0] * 0.0}),
+    ],
+)
+def test_where_classes_have_no_score_it_is_refused(env, options):
+    with pytest.raises(InputError, match=r"class_scores needs the ImageReward level, labels"):
+        gym.make_vec(env, num_envs=2, class_scores=True, **TINY, **options)
+
+
+# --- metrics of one's own ---
+
+
+@pytest.mark.parametrize("array", ["numpy", "torch"])
+def test_a_metric_added_to_the_table_scores_environments(array):
+    """Tversky's index, by its definition (Salehi et al., arXiv 1706.05721)."""
+    tversky = RatioMetric(hits=1, predicted=0.3, labelled=0.7, overlap=0)
+    with patch.dict(METRICS, tversky=tversky):
+        env = RSSVectorEnv(
+            4, dataset="Shapes", level="ImageReward", metric="tversky", class_scores=True,
+            array=array, **TINY,
+        )  # fmt: skip
+        env.reset(seed=0)
+        env.action_space.seed(0)
+        labels = env._scenes.labels_of(env._batch)
+        actions = env.action_space.sample()
+        given = torch.as_tensor(actions) if array == "torch" else actions
+        _, rewards, _, _, infos = env.step(given)
+    scores = torch.as_tensor(infos["final_info"]["scale_scores"])
+    of_classes = torch.as_tensor(infos["final_info"]["class_scores"])
+    torch.testing.assert_close(of_classes.nanmean(2), scores)
+    torch.testing.assert_close(torch.as_tensor(rewards).float(), scores.mean(1))
+    maps, classes = env.geometry.split(torch.as_tensor(actions))[1], torch.arange(6)[:, None, None]
+    chosen, true = maps.view(4, 16, 16)[:, None] == classes, labels[:, None] == classes
+    hits = (chosen & true).sum((2, 3))
+    false_alarms, misses = (chosen & ~true).sum((2, 3)), (~chosen & true).sum((2, 3))
+    ratios = hits / (hits + 0.3 * false_alarms + 0.7 * misses)
+    torch.testing.assert_close(of_classes[:, 1], ratios, equal_nan=True)
+
+
+def test_a_pooled_metric_gives_no_scores_of_classes():
+    row = RatioMetric(hits=2, predicted=1, labelled=1, overlap=0, pooled=True)
+    with patch.dict(METRICS, pooled_dice=row):
+        with pytest.raises(InputError, match=r"mean over classes \(miou, mean_accuracy, dice\)"):
+            one_step(metric="pooled_dice", class_scores=True)
+        infos, _ = one_step(metric="pooled_dice")
+        counts = torch.tensor([3, 1]), torch.tensor([4, 6]), torch.tensor([5, 5])
+        assert score_counts("pooled_dice", *counts).item() == pytest.approx(0.4)
+    assert ((infos["scale_scores"] > 0) & (infos["scale_scores"] < 1)).all()

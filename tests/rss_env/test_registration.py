@@ -18,7 +18,6 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
-from small_environments import SMALL, actions_for, assert_same
 
 from rss_env import RSSVectorEnv, environment_ids
 from rss_env.kernels import (
@@ -30,6 +29,7 @@ from rss_env.kernels import (
 from rss_env.registration import parse_environment_id
 from rss_env.rewards import METRICS
 from rss_env.scenes import Scenes
+from small_environments import SMALL, actions_for, assert_same
 
 EACH_ID = pytest.mark.parametrize("environment_id", environment_ids())
 

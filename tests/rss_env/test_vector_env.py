@@ -14,11 +14,11 @@ import pytest
 import torch
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.vector import AutoresetMode
-from small_environments import SMALL, actions_for, assert_same, make
 
 from rss_env import RSSVectorEnv, environment_ids
 from rss_env.errors import InputError
 from rss_env.registration import parse_environment_id
+from small_environments import SMALL, actions_for, assert_same, make
 
 MODES = ["SameStep", "NextStep", "Disabled"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+
 from rss_agents.kernels.expected_counts import expected_counts
 from rss_agents.losses.score_models import (
     CellSample,
@@ -10,7 +11,6 @@ from rss_agents.losses.score_models import (
     metric_covariance,
     metric_prediction,
 )
-
 from rss_env.action_maps import ActionMapGeometry
 
 

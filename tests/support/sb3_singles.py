@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import gymnasium as gym
-from small_environments import SMALL
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
+
+from small_environments import SMALL
 
 IMAGE, PIXEL = "RSS/Shapes-ImageReward-v0", "RSS/Shapes-PixelReward-v0"
 OPTIONS = {**SMALL, "num_scenes": 12}

@@ -16,13 +16,14 @@ from typing import Any
 import pytest
 import torch
 from conftest import Tally, effort
+from safetensors.torch import load_file
+from test_resume import assert_alike, start
+from test_train import TINY
+
 from rss_agents import files, train
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.training.logging import MetricsLog
 from rss_agents.training.states import RunStates
-from safetensors.torch import load_file
-from test_resume import assert_alike, start
-from test_train import TINY
 
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload(["rss_agents.train", "rss_agents.training.loop", "test_resume"])

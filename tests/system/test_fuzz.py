@@ -13,9 +13,9 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch
-from fuzzing import fuzz
 from hypothesis import strategies as st
 
+from fuzzing import fuzz
 from rss_env import environment_ids
 from rss_env.errors import ActionError, InputError
 from rss_env.registration import parse_environment_id

@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fuzzing import Planted, fuzz, harmless, memory_limit, mutated, refused
 from hypothesis import strategies as st
 from PIL import Image
+from safetensors.torch import save, save_file
+
+from fuzzing import Planted, fuzz, harmless, memory_limit, mutated, refused
 from rss_agents import predict
 from rss_agents.networks.build import build_network, split_name
 from rss_agents.networks.checkpoint import (
@@ -25,8 +27,6 @@ from rss_agents.networks.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from safetensors.torch import save, save_file
-
 from rss_env.datasets.base import voc_palette
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import random_labels, write_sample
-from fuzzing import GIBIBYTE, Planted, fuzz, harmless, memory_limit, mutated, refused
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.io import savemat
 
+from fuzzing import GIBIBYTE, Planted, fuzz, harmless, memory_limit, mutated, refused
 from rss_env.array_cache import cached_array
 from rss_env.datasets import open_dataset
 from rss_env.datasets.decoding import IMAGE_SUFFIXES, LabelRule, read_image

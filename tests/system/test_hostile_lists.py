@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import random_labels, write_sample
-from fuzzing import fuzz, harmless, memory_limit, refused
 from hypothesis import strategies as st
 from PIL import Image
 
+from fuzzing import fuzz, harmless, memory_limit, refused
 from rss_env.datasets import open_dataset
 from rss_env.datasets.base import FileDataset
 from rss_env.datasets.folder import read_class_names

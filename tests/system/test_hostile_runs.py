@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import Tally
-from fuzzing import fuzz, harmless, mutated, refused
 from hypothesis import strategies as st
+
+from fuzzing import fuzz, harmless, mutated, refused
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.resume import read_config
 from rss_agents.training.states import read_state, write_state

@@ -18,13 +18,12 @@ import psutil
 import pytest
 import torch
 from conftest import Tally, effort
+
 from rss_agents.command_line import DataConfig
 from rss_agents.training.config import TrainConfig
-from rss_agents.training.setup import update_once
-from rss_agents.training.setup import open_run
-from small_environments import actions_for, make
-
+from rss_agents.training.setup import open_run, update_once
 from rss_env.array_cache import cached_array
+from small_environments import actions_for, make
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.timeout(effort(150, 900))]
 CONTEXTS = ["spawn", *({"fork"} & set(multiprocessing.get_all_start_methods()))]

@@ -13,14 +13,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import small_environments
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+import small_environments
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.networks.tiny_unet import TinyUNet
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 # Operators whose result, or its shape, the host has to be told.
 WAITING = """

@@ -13,8 +13,8 @@ import pytest
 from conftest import REAL_DATA
 from gymnasium.utils.env_checker import check_env
 from PIL import Image
-from rss_agents import data, train
 
+from rss_agents import data, train
 from rss_env.datasets import open_dataset
 
 SETS = {

@@ -14,11 +14,12 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
-from lowest_versions import lowest_versions
 from test_docs import BLOCK, GET_STARTED, SHORTER, commands
 
+from lowest_versions import lowest_versions
+
 ROOT = Path(__file__).parents[2]
-SOURCES = ("pyproject.toml", "README.md", "LICENSE", "rss_env", "agents", "benchmarks")
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "rss_env", "agents")
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 pytestmark = pytest.mark.skipif(
@@ -60,16 +61,17 @@ def test_the_wheel_holds_the_packages_and_nothing_else(wheel):
         names = archive.namelist()
         entry_points = archive.read(next(n for n in names if n.endswith("entry_points.txt")))
     modules = {
-        path.relative_to(ROOT).as_posix()
-        for package in ("rss_env", "agents", "benchmarks")
-        for path in (ROOT / package).rglob("*.py")
+        path.relative_to(root).as_posix()
+        for root, package in ((ROOT, "rss_env"), (ROOT / "agents", "rss_agents"))
+        for path in (root / package).rglob("*.py")
     }
     assert modules == {name for name in names if name.endswith(".py")}
-    assert {"rss_env/py.typed", "agents/py.typed"} <= set(names)
-    assert not [name for name in names if re.match(r"(tests|docs|examples|site)/", name)]
+    assert {"rss_env/py.typed", "rss_agents/py.typed"} <= set(names)
+    top = {name.split("/")[0] for name in names}
+    assert {name for name in top if not name.endswith(".dist-info")} == {"rss_env", "rss_agents"}
     assert any(name.endswith("licenses/LICENSE") for name in names)
     scripts = re.findall(r"^(rss-\w+) = (\w+)\.", entry_points.decode(), re.MULTILINE)
-    assert ("rss-train", "agents") in scripts
+    assert ("rss-train", "rss_agents") in scripts
     project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     assert {name for name, _ in scripts} == set(re.findall(r"^(rss-\w+) =", project, re.MULTILINE))
 
@@ -124,6 +126,25 @@ def test_get_started_works_word_by_word_with_the_wheel(clean, tmp_path):
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     assert Path(done.stdout.splitlines()[-1]).is_relative_to(clean.parents[1])
     assert len(list((tmp_path / "segmented").glob("*_overlay.png"))) == 4
+
+
+def test_a_project_may_have_agents_and_benchmarks_of_its_own(clean, tmp_path):
+    """Its folders come first on the path, as wherever a script of its runs, and change nothing."""
+    for name in ("agents", "benchmarks", "train", "training", "losses", "networks"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("OWN = True\n")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import agents, benchmarks, rss_agents, rss_env\n"
+        "assert agents.OWN and benchmarks.OWN\n"
+        "from rss_agents.train import main\n"
+        "main('--out run --updates 2 --eval-every 2 --num-images 2 --group-size 2 "
+        "--image-size 16 --scales 8 4'.split())\n"
+        "print(rss_agents.__file__)\n"
+    )
+    printed = _run(clean, script, cwd=tmp_path)
+    assert Path(printed.splitlines()[-1]).is_relative_to(clean.parents[1])
+    assert (tmp_path / "run" / "result.json").exists()
 
 
 def test_every_dependency_has_a_lowest_version_that_is_tried(wheel):

@@ -11,8 +11,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import torch
 
@@ -25,14 +26,12 @@ from rss_agents.losses.metric_regression import metric_regression
 from rss_agents.losses.policy_gradient import policy_gradient
 from rss_agents.losses.regression import relative_regression
 from rss_agents.losses.score_models import linear_prediction
-from rss_agents.replay.image_memory import ImageKeys, ImageMemory
+from rss_agents.replay.image_memory import ImageKeys
 from rss_agents.replay.replay_memory import ReplayMemory
 from rss_agents.replay.scored_maps import ScoredMaps
 from rss_agents.replay.share_memory import ShareMemory
 from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
-
-Remembered = TypeVar("Remembered")
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ class Beliefs:
     cells: torch.Tensor
 
 
-class Objective(ABC, Generic[Remembered]):
+class Objective(ABC):
     """What the agent learns by.
 
     Attributes:
@@ -59,11 +58,12 @@ class Objective(ABC, Generic[Remembered]):
         serves_metric: Whether decisions are to serve the metric that is scored.
     """
 
-    memory: ImageMemory | None = None
     default_temperature: float = 1.0
     stratified: bool = True
+    needs_likelihoods: bool = False
     num_varied: int = 0
     serves_metric: bool = False
+    memory: ReplayMemory | ShareMemory | None = None
 
     def __init__(
         self, env: RSSVectorEnv, config: RSSConfig, stride: int, generator: torch.Generator
@@ -77,68 +77,10 @@ class Objective(ABC, Generic[Remembered]):
             generator: Random state of draws that a loss makes.
         """
         self.env, self.config, self.stride, self.generator = env, config, stride, generator
-        self.geometry = env.geometry
-        temperature = config.temperature
+        self.geometry, temperature = env.geometry, config.temperature
         self.temperature = self.default_temperature if temperature is None else temperature
-
-    def beliefs(self, logits: torch.Tensor, mirrored: torch.Tensor | None) -> Beliefs:
-        """Probabilities of the classes of pixels and cells.
-
-        Args:
-            logits: (B, C, H/stride, W/stride).
-            mirrored: (B,) bool, images to be flipped horizontally first; None for none.
-        """
-        pixels = self._softmax(logits)
-        return Beliefs(pixels, self._pool(pixels, mirrored))
-
-    def policy(self, beliefs: Beliefs) -> torch.Tensor:
-        """Probabilities (B, C, cells) of every cell's class, before exploration."""
-        return beliefs.cells
-
-    @abstractmethod
-    def remember(
-        self,
-        keys: ImageKeys | None,
-        maps: torch.Tensor,
-        scores: torch.Tensor,
-        policy: torch.Tensor,
-        progress: float,
-    ) -> Remembered:
-        """Take in what was scored; return it with what is remembered of the same images.
-
-        Args:
-            keys: Of the images, where there is a memory.
-            maps: (B, K, cells) uint8, of images as they are remembered.
-            scores: (B, K, S), or (B, K, cells) rewards of cells, of images as they are seen.
-            policy: (B, C, cells) that the maps were drawn from, but for exploration.
-            progress: Share of the training done, 0..1.
-        """
-
-    @abstractmethod
-    def loss(self, beliefs: Beliefs, scored: Remembered, progress: float) -> torch.Tensor:
-        """The loss, a scalar, of beliefs under what was scored."""
-
-    def _softmax(self, logits: torch.Tensor) -> torch.Tensor:
-        """Probabilities (B, C, ...) of logits at the policy's temperature."""
-        scaled = logits if self.temperature == 1 else logits / self.temperature
-        return scaled.softmax(1)
-
-    def _pool(self, pixels: torch.Tensor, mirrored: torch.Tensor | None) -> torch.Tensor:
-        return pool_cells(pixels, self.geometry.scales, self.stride, mirrored)
-
-
-class _OfScoredMaps(Objective[ScoredMaps]):
-    """An objective that learns from maps and their scores, remembered ones among them."""
-
-    needs_likelihoods = False
-
-    def __init__(
-        self, env: RSSVectorEnv, config: RSSConfig, stride: int, generator: torch.Generator
-    ):
-        super().__init__(env, config, stride, generator)
-        self._replay: ReplayMemory | None = None
         if config.replay and not env.pixel_level and not env.augmentation.makes_new_images:
-            self.memory = self._replay = ReplayMemory(
+            self.memory = ReplayMemory(
                 env.geometry,
                 env.num_images,
                 env.group_size,
@@ -148,6 +90,20 @@ class _OfScoredMaps(Objective[ScoredMaps]):
                 device=env.device,
             )
 
+    def beliefs(self, logits: torch.Tensor, mirrored: torch.Tensor | None) -> Beliefs:
+        """Probabilities of the classes of pixels and cells.
+
+        Args:
+            logits: (B, C, H/stride, W/stride).
+            mirrored: (B,) bool, images to be flipped horizontally first; None for none.
+        """
+        pixels = self._softmax(logits)
+        return Beliefs(pixels, pool_cells(pixels, self.geometry.scales, self.stride, mirrored))
+
+    def policy(self, beliefs: Beliefs) -> torch.Tensor:
+        """Probabilities (B, C, cells) of every cell's class, before exploration."""
+        return beliefs.cells
+
     def remember(
         self,
         keys: ImageKeys | None,
@@ -155,31 +111,46 @@ class _OfScoredMaps(Objective[ScoredMaps]):
         scores: torch.Tensor,
         policy: torch.Tensor,
         progress: float,
-    ) -> ScoredMaps:
+    ) -> Any:
+        """Take in what was scored; return it with what is remembered of the same images.
+
+        Args:
+            keys: Of the images, where there is a memory.
+            maps: (B, K, cells) uint8, of images as they are remembered.
+            scores: (B, K, S), or (B, K, cells) rewards of cells, of images as they are seen.
+            policy: (B, C, cells) that the maps were drawn from, but for exploration.
+            progress: Share of the training done, 0..1.
+        """
         likelihoods = None
         if self.needs_likelihoods:
-            drawn_from = mix_with_uniform(policy, self.config.exploration_at(progress))
-            likelihoods = drawn_from.gather(1, maps.long())
+            explored = mix_with_uniform(policy, self.config.exploration_at(progress))
+            likelihoods = explored.gather(1, maps.long())
         scored = ScoredMaps.new(maps, scores, self.geometry, likelihoods)
-        if self._replay is None or keys is None:
+        if keys is None or not isinstance(self.memory, ReplayMemory):
             return scored
-        return self._replay.exchange(keys.keys, scored)
+        return self.memory.exchange(keys.keys, scored)
 
-    def _by_scale(self, scored: ScoredMaps) -> list[torch.Tensor] | tuple[torch.Tensor, ...]:
+    @abstractmethod
+    def loss(self, beliefs: Beliefs, scored: Any, progress: float) -> torch.Tensor:
+        """The loss, a scalar, of beliefs under what `remember` returned."""
+
+    def _softmax(self, logits: torch.Tensor) -> torch.Tensor:
+        """Probabilities (B, C, ...) of logits at the policy's temperature."""
+        scaled = logits if self.temperature == 1 else logits / self.temperature
+        return scaled.softmax(1)
+
+    def _by_scale(self, scored: ScoredMaps) -> Sequence[torch.Tensor]:
         """Scores (B, V, K) of each scale, or rewards (B, V, K, cells of the scale)."""
-        if self.env.pixel_level:
-            return self.geometry.split(scored.scores)
-        return scored.scores.unbind(-1)
+        scores = scored.scores
+        return self.geometry.split(scores) if self.env.pixel_level else scores.unbind(-1)
 
 
-class MetricRegression(_OfScoredMaps):
+class MetricRegression(Objective):
     """Regression of scores on what the formula of the metric makes of beliefs about labels."""
 
-    def __init__(
-        self, env: RSSVectorEnv, config: RSSConfig, stride: int, generator: torch.Generator
-    ):
-        """See `Objective`."""
-        super().__init__(env, config, stride, generator)
+    def __init__(self, env: RSSVectorEnv, config: RSSConfig, *arguments: Any):
+        """See `Objective`; feedback that hides small differences gets varied maps."""
+        super().__init__(env, config, *arguments)
         hides_differences = env.feedback.kind in ("rating", "noisy")
         varied = 0.5 * hides_differences if config.varied is None else config.varied
         self.num_varied = round(varied * env.group_size)
@@ -200,14 +171,14 @@ class MetricRegression(_OfScoredMaps):
         )
 
 
-class LinearRegression(_OfScoredMaps):
+class LinearRegression(Objective):
     """Regression of scores on the mean of the cells' logits, which are in units of reward."""
 
     default_temperature = 0.05
 
     def beliefs(self, logits: torch.Tensor, mirrored: torch.Tensor | None) -> Beliefs:
         """Rewards of the classes of pixels and cells."""
-        return Beliefs(logits, self._pool(logits, mirrored))
+        return Beliefs(logits, pool_cells(logits, self.geometry.scales, self.stride, mirrored))
 
     def policy(self, beliefs: Beliefs) -> torch.Tensor:
         """Probabilities (B, C, cells) that favour what is rewarded."""
@@ -237,7 +208,7 @@ class LinearRegression(_OfScoredMaps):
         return torch.stack(terms).mean()
 
 
-class PolicyGradient(_OfScoredMaps):
+class PolicyGradient(Objective):
     """The score-function gradient, with the maps of a group for a baseline."""
 
     stratified = False  # the baseline, the mean of the other maps, has to be independent
@@ -271,14 +242,12 @@ class PolicyGradient(_OfScoredMaps):
         return torch.stack(terms).mean()
 
 
-class CellCrossEntropy(Objective[torch.Tensor]):
+class CellCrossEntropy(Objective):
     """Cross-entropy with the shares of classes in cells, as far as rewards have shown them."""
 
-    def __init__(
-        self, env: RSSVectorEnv, config: RSSConfig, stride: int, generator: torch.Generator
-    ):
-        """See `Objective`."""
-        super().__init__(env, config, stride, generator)
+    def __init__(self, env: RSSVectorEnv, *arguments: Any):
+        """See `Objective`; the memory is of shares."""
+        super().__init__(env, *arguments)
         self.memory = self._shares = ShareMemory(env.geometry, env.num_images, device=env.device)
 
     def remember(
@@ -300,7 +269,7 @@ class CellCrossEntropy(Objective[torch.Tensor]):
         return torch.stack([coarsened_cross_entropy(*part) for part in parts]).mean()
 
 
-def choose_objective(env: RSSVectorEnv, config: RSSConfig) -> type[Objective[Any]]:
+def choose_objective(env: RSSVectorEnv, config: RSSConfig) -> type[Objective]:
     """The objective that a configuration asks for and an environment allows.
 
     Raises:
@@ -310,7 +279,7 @@ def choose_objective(env: RSSVectorEnv, config: RSSConfig) -> type[Objective[Any
         fits = env.feedback.kind in ("exact", "rating") and not env.class_balanced
     else:  # a scorer may judge by anything, unless we are told otherwise
         fits = env.metric is not None or config.score_model == "metric"
-    chosen: type[Objective[Any]] = LinearRegression
+    chosen: type[Objective] = LinearRegression
     if config.objective == "policy_gradient":
         chosen = PolicyGradient
     elif config.score_model == "metric" and not fits:

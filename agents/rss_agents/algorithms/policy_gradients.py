@@ -19,7 +19,7 @@ from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.kernels.sample_classes import mix_with_uniform
 from rss_agents.losses.advantages import leave_one_out, synchronised_deviation
 from rss_agents.networks.segmentation_network import SegmentationNetwork
-from rss_env.errors import InputError, check_choice
+from rss_env.errors import InputError, check_choice, check_value
 from rss_env.vector_env import RSSVectorEnv
 
 METHODS = ("reinforce", "rloo", "grpo", "ppo")
@@ -52,16 +52,12 @@ class BaselineConfig:
         """
         if self.entropy is not None and not 0 <= self.entropy < float("inf"):
             raise InputError(f"baseline entropy must be at least 0, got {self.entropy}")
-        if not 0 <= self.exploration < 1:
-            raise InputError(
-                f"baseline exploration must be in 0..1 (below 1), got {self.exploration}"
-            )
-        if self.epochs < 1:
-            raise InputError(f"epochs must be at least 1, got {self.epochs}")
-        if not 0 < self.clip < 1:
-            raise InputError(f"clip must be between 0 and 1, got {self.clip}")
-        if not 0 <= self.decay < 1:
-            raise InputError(f"baseline decay must be in 0..1 (below 1), got {self.decay}")
+        check_value(
+            0 <= self.exploration < 1, "baseline exploration", "in 0..1 (below 1)", self.exploration
+        )
+        check_value(self.epochs >= 1, "epochs", "at least 1", self.epochs)
+        check_value(0 < self.clip < 1, "clip", "between 0 and 1", self.clip)
+        check_value(0 <= self.decay < 1, "baseline decay", "in 0..1 (below 1)", self.decay)
 
 
 def clipped_objective(

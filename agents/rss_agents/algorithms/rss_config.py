@@ -7,7 +7,7 @@ from typing import Literal
 
 from rss_agents.algorithms.sampling import VariedMapsConfig
 from rss_agents.losses.score_models import MetricModelConfig
-from rss_env.errors import InputError
+from rss_env.errors import InputError, check_value
 
 
 @dataclass(frozen=True)
@@ -70,16 +70,19 @@ class RSSConfig:
         if self.temperature is not None and not 0 < self.temperature < float("inf"):
             raise InputError(f"temperature must be positive, got {self.temperature}")
         for name in ("exploration", "final_exploration"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"{name} must be in 0..1 (below 1), got {getattr(self, name)}")
+            check_value(
+                0 <= getattr(self, name) < 1, f"{name}", "in 0..1 (below 1)", getattr(self, name)
+            )
         for name in ("entropy", "final_entropy"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(f"{name} must be at least 0, got {getattr(self, name)}")
+            check_value(
+                0 <= getattr(self, name) < float("inf"),
+                f"{name}",
+                "at least 0",
+                getattr(self, name),
+            )
         if self.varied is not None and not 0 <= self.varied <= 1:
             raise InputError(f"varied must be in 0..1, got {self.varied}")
-        if self.replay < 0:
-            raise InputError(f"replay must be at least 0, got {self.replay}")
-        if not self.most_importance > 0:
-            raise InputError(f"most_importance must be positive, got {self.most_importance}")
+        check_value(self.replay >= 0, "replay", "at least 0", self.replay)
+        check_value(self.most_importance > 0, "most_importance", "positive", self.most_importance)
         self.metric_model.check()
         self.varied_maps.check()

@@ -8,7 +8,7 @@ import torch
 
 from rss_agents.distributed import own_rows, world_size
 from rss_agents.kernels.sample_classes import sample_classes
-from rss_env.errors import InputError
+from rss_env.errors import InputError, check_value
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,15 @@ class VariedMapsConfig:
                 "varied_maps weakest and strongest must be positive and in order, got "
                 f"{self.weakest} and {self.strongest}"
             )
-        if not 0 <= self.region_noise < float("inf"):
-            raise InputError(
-                f"varied_maps region_noise must be at least 0, got {self.region_noise}"
-            )
-        if self.most_regions < 1:
-            raise InputError(
-                f"varied_maps most_regions must be at least 1, got {self.most_regions}"
-            )
+        check_value(
+            0 <= self.region_noise < float("inf"),
+            "varied_maps region_noise",
+            "at least 0",
+            self.region_noise,
+        )
+        check_value(
+            self.most_regions >= 1, "varied_maps most_regions", "at least 1", self.most_regions
+        )
 
 
 def sample_maps(

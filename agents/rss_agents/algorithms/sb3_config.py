@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from rss_env.errors import InputError
+from rss_env.errors import check_value
 
 SB3_FILE = "sb3.zip"  # SB3's own checkpoint, in the folder of a run
 ALGORITHMS = ("sb3-ppo", "sb3-a2c")
@@ -34,9 +34,6 @@ class SB3Config:
         Raises:
             InputError: Naming the field, its value and the valid range.
         """
-        if not 0 <= self.entropy < float("inf"):
-            raise InputError(f"sb3 entropy must be at least 0, got {self.entropy}")
-        if self.epochs < 1:
-            raise InputError(f"sb3 epochs must be at least 1, got {self.epochs}")
-        if not 0 < self.warm_up < 1:
-            raise InputError(f"sb3 warm_up must be between 0 and 1, got {self.warm_up}")
+        check_value(0 <= self.entropy < float("inf"), "sb3 entropy", "at least 0", self.entropy)
+        check_value(self.epochs >= 1, "sb3 epochs", "at least 1", self.epochs)
+        check_value(0 < self.warm_up < 1, "sb3 warm_up", "between 0 and 1", self.warm_up)

@@ -20,7 +20,7 @@ from rss_agents.losses.score_models import MetricModelConfig
 from rss_agents.networks.segmentation_network import SegmentationNetwork, upsample
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.augmentation import Augmentation
-from rss_env.errors import InputError
+from rss_env.errors import check_value
 from rss_env.labels import VOID
 from rss_env.scene_stream import SceneStream
 from rss_env.scenes import Scenes
@@ -39,8 +39,9 @@ class SupervisedConfig:
         Raises:
             InputError: Naming the field, its value and the valid range.
         """
-        if not 0 < self.tag_sharpness < float("inf"):
-            raise InputError(f"tag_sharpness must be positive, got {self.tag_sharpness}")
+        check_value(
+            0 < self.tag_sharpness < float("inf"), "tag_sharpness", "positive", self.tag_sharpness
+        )
 
 
 def _count(valid: torch.Tensor) -> torch.Tensor:
@@ -122,16 +123,13 @@ class MetricDecisionLearner(CrossEntropyLearner):
     def __init__(
         self,
         network: SegmentationNetwork,
-        scenes: Scenes,
-        num_images: int,
-        seed: int,
-        *,
-        augmentation: Augmentation,
+        *arguments: Any,
         metric: str,
         model: MetricModelConfig,
+        **options: Any,
     ):
         """Bind a network, with the metric that decisions shall serve."""
-        super().__init__(network, scenes, num_images, seed, augmentation=augmentation)
+        super().__init__(network, *arguments, **options)
         self.decide, self.metric, self.model = network.decide, metric, model
 
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -156,18 +154,9 @@ class DiceLearner(CrossEntropyLearner):
 class MultiScaleLearner(LabelledLearner):
     """Cross-entropy of every scale's cells (`psl-multiscale`): the scores' scales, with labels."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        scenes: Scenes,
-        num_images: int,
-        seed: int,
-        *,
-        augmentation: Augmentation,
-        geometry: ActionMapGeometry,
-    ):
+    def __init__(self, *arguments: Any, geometry: ActionMapGeometry, **options: Any):
         """Bind a network, with the action maps whose cells are learned from."""
-        super().__init__(network, scenes, num_images, seed, augmentation=augmentation)
+        super().__init__(*arguments, **options)
         self.geometry = geometry
 
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
@@ -195,18 +184,9 @@ class ImageTagLearner(LabelledLearner):
     Pinheiro and Collobert, arXiv 1411.6228: under plain averaging nothing tells the background.
     """
 
-    def __init__(
-        self,
-        network: nn.Module,
-        scenes: Scenes,
-        num_images: int,
-        seed: int,
-        *,
-        augmentation: Augmentation,
-        sharpness: float,
-    ):
+    def __init__(self, *arguments: Any, sharpness: float, **options: Any):
         """Bind a network, with the sharpness of the soft maximum (in the source 5)."""
-        super().__init__(network, scenes, num_images, seed, augmentation=augmentation)
+        super().__init__(*arguments, **options)
         self.sharpness = sharpness
 
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:

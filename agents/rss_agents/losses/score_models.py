@@ -23,7 +23,7 @@ from rss_agents.kernels.label_covariance import label_covariance
 from rss_agents.kernels.map_rows import gather_maps
 from rss_agents.kernels.systematic_sample import sample_offsets, systematic_sample
 from rss_env.action_maps import ActionMapGeometry
-from rss_env.errors import InputError
+from rss_env.errors import check_value
 from rss_env.rewards import METRICS
 
 
@@ -53,18 +53,22 @@ class MetricModelConfig:
             InputError: Naming the field, its value and the valid range.
         """
         for name in ("unexplained", "common_error", "presence_share"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise InputError(f"metric_model {name} must be positive, got {getattr(self, name)}")
-        for name in ("covariance_cells", "regions"):
-            if getattr(self, name) < 1:
-                raise InputError(
-                    f"metric_model {name} must be at least 1, got {getattr(self, name)}"
-                )
-        if not 0 <= self.decision_memory < 1:
-            raise InputError(
-                f"metric_model decision_memory must be in 0..1 (below 1), got "
-                f"{self.decision_memory}"
+            check_value(
+                0 < getattr(self, name) < float("inf"),
+                f"metric_model {name}",
+                "positive",
+                getattr(self, name),
             )
+        for name in ("covariance_cells", "regions"):
+            check_value(
+                getattr(self, name) >= 1, f"metric_model {name}", "at least 1", getattr(self, name)
+            )
+        check_value(
+            0 <= self.decision_memory < 1,
+            "metric_model decision_memory",
+            "in 0..1 (below 1)",
+            self.decision_memory,
+        )
 
 
 @dataclass(frozen=True)

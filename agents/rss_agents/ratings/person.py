@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rss_agents.ratings.store import Question, RatingBook, keys_of, unrated
 from rss_env.arrays import as_tensor
 from rss_env.datasets.base import voc_palette
-from rss_env.errors import InputError
+from rss_env.errors import InputError, check_value
 
 _CLASSES = 256  # that a map of uint8 can name
 
@@ -53,8 +53,7 @@ class PersonScorer:
         Raises:
             InputError: If `stars` is less than 1, or there is nothing to answer from.
         """
-        if stars < 1:
-            raise InputError(f"stars must be at least 1, got {stars}")
+        check_value(stars >= 1, "stars", "at least 1", stars)
         self._book = RatingBook(folder)
         if not asks and not self._book.path.is_file():
             raise InputError(f"there are no ratings at {self._book.path}")

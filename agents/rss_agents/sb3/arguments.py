@@ -50,36 +50,27 @@ def ppo_arguments(
     return {
         "batch_size": num_envs,
         "n_epochs": epochs,
-        "ent_coef": entropy,
-        "learning_rate": warm_up_and_fall(peak, warm_up),
-        **_common(group_size),
+        **_common(group_size, peak, entropy, warm_up),
     }
 
 
 def a2c_arguments(
     *, group_size: int = 1, peak: float = 3e-3, entropy: float = 0.02, warm_up: float = 0.1
 ) -> dict[str, Any]:
-    """Arguments of SB3's `A2C` with which it learns on these environments.
-
-    Args:
-        group_size: K of the environment; above 1, maps of an image are compared with one another.
-        peak: Of the learning rate, which rises at first and then falls to 0.
-        entropy: Coefficient of the entropy, in deviations of the reward.
-        warm_up: Share of the training in which the learning rate rises.
-    """
+    """Arguments of SB3's `A2C` with which it learns on these environments; see `ppo_arguments`."""
     return {
         "normalize_advantage": True,
         "use_rms_prop": False,
-        "ent_coef": entropy,
-        "learning_rate": warm_up_and_fall(peak, warm_up),
-        **_common(group_size),
+        **_common(group_size, peak, entropy, warm_up),
     }
 
 
-def _common(group_size: int) -> dict[str, Any]:
+def _common(group_size: int, peak: float, entropy: float, warm_up: float) -> dict[str, Any]:
     return {
         "n_steps": 1,
         "gamma": 0.0,
+        "ent_coef": entropy,
+        "learning_rate": warm_up_and_fall(peak, warm_up),
         "rollout_buffer_class": MapRolloutBuffer,
         "rollout_buffer_kwargs": {"group_size": group_size},
     }

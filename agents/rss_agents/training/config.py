@@ -18,7 +18,7 @@ from rss_agents.distributed import world_size
 from rss_agents.networks.segmentation_network import Precision
 from rss_agents.ratings.store import FOLDER_NAME as RATINGS_FOLDER
 from rss_env.config import TaskConfig
-from rss_env.errors import InputError
+from rss_env.errors import InputError, check_value
 
 _PERSON, _RATINGS = "person", "ratings:"
 
@@ -114,19 +114,20 @@ class TrainConfig(TaskConfig):
             InputError: Naming the field, its value and the valid range.
         """
         for name in ("updates", "num_images", "group_size", "eval_every"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0 <= self.seed < 2**62:
-            raise InputError(f"seed must be in 0..2**62 - 1, got {self.seed}")
+            check_value(getattr(self, name) >= 1, f"{name}", "at least 1", getattr(self, name))
+        check_value(0 <= self.seed < 2**62, "seed", "in 0..2**62 - 1", self.seed)
         for name in ("learning_rate", "weight_decay"):
-            if not 0 <= getattr(self, name) < float("inf"):
-                raise InputError(f"{name} must be finite and at least 0, got {getattr(self, name)}")
+            check_value(
+                0 <= getattr(self, name) < float("inf"),
+                f"{name}",
+                "finite and at least 0",
+                getattr(self, name),
+            )
         if self.clip_gradient is not None and not self.clip_gradient > 0:
             raise InputError(f"clip_gradient must be positive, got {self.clip_gradient}")
         if self.save_every is not None and self.save_every < 1:
             raise InputError(f"save_every must be at least 1, got {self.save_every}")
-        if self.keep_states < 2:
-            raise InputError(f"keep_states must be at least 2, got {self.keep_states}")
+        check_value(self.keep_states >= 2, "keep_states", "at least 2", self.keep_states)
         if self.ratings is not None and (world_size() > 1 or self.algo in SB3_ALGORITHMS):
             raise InputError(
                 f"scorer {self.scorer!r} is for one process and for algorithms that are not "

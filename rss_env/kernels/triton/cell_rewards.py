@@ -17,7 +17,7 @@ def reward_cells(
     mirrored,  # (G,) bool
     class_weights,  # (C,) float32
     rewards,  # (G, K, P) float32; written
-    members,
+    group_size,
     cells,
     columns,
     num_classes,
@@ -26,7 +26,7 @@ def reward_cells(
 ):
     """Reward a block of a map's cells."""
     n = tl.program_id(0).to(tl.int64)
-    m, flip = tl.load(index + n // members), tl.load(mirrored + n // members)
+    m, flip = tl.load(index + n // group_size), tl.load(mirrored + n // group_size)
     p = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = p < cells
     choice = tl.load(maps + n * cells + p, mask=inside, other=255).to(tl.int32)
@@ -54,13 +54,13 @@ def cell_rewards_triton(
     class_weights: torch.Tensor,
 ) -> torch.Tensor:
     """The rewards by looking up each cell's own class; as `cell_rewards`."""
-    groups, members, cells = maps.shape
+    groups, group_size, cells = maps.shape
     rewards = torch.empty(maps.shape, dtype=torch.float32, device=maps.device)
     launch(
         reward_cells,
-        (groups * members, triton.cdiv(cells, ROW)),
+        (groups * group_size, triton.cdiv(cells, ROW)),
         *(maps, table, index, mirrored, class_weights, rewards),
-        *(members, cells, columns, len(class_weights)),
+        *(group_size, cells, columns, len(class_weights)),
         PIXELS=table.ndim == 2,
         BLOCK=ROW,
     )

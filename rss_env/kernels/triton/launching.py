@@ -31,6 +31,6 @@ def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any
         *arguments: Tensors, which are made contiguous (what is written to must be), and integers.
         **constants: Those that the kernel is compiled for.
     """
-    given = [a.contiguous() if isinstance(a, torch.Tensor) else a for a in arguments]
-    with torch.cuda.device_of(given[0]):  # Triton starts on the current device
-        kernel[grid](*given, **constants, num_warps=WARPS)
+    contiguous = [a.contiguous() if isinstance(a, torch.Tensor) else a for a in arguments]
+    with torch.cuda.device_of(contiguous[0]):  # Triton starts on the current device
+        kernel[grid](*contiguous, **constants, num_warps=WARPS)

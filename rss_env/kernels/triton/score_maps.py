@@ -18,7 +18,7 @@ def count_classes(
     index,  # (G,) int64
     mirrored,  # (G,) bool
     counts,  # (G, K, 2, C) int32, zeros; added to
-    members,
+    group_size,
     cells,
     columns,
     num_classes,
@@ -29,7 +29,7 @@ def count_classes(
 ):
     """Add a chunk of a map's cells, class by class, to its counts."""
     n = tl.program_id(0).to(tl.int64)
-    m, flip = tl.load(index + n // members), tl.load(mirrored + n // members)
+    m, flip = tl.load(index + n // group_size), tl.load(mirrored + n // group_size)
     classes = tl.arange(0, CLASSES)
     right = tl.zeros((BLOCK, CLASSES), tl.int32)
     valid = tl.zeros((BLOCK, CLASSES), tl.int32)
@@ -72,12 +72,12 @@ def class_counts_triton(
     num_classes: int,
 ) -> torch.Tensor:
     """The counts by comparing tiles of cells with all classes; as `class_counts`."""
-    groups, members, cells = maps.shape
-    counts = maps.new_zeros(groups, members, 2, num_classes, dtype=torch.int32)
+    groups, group_size, cells = maps.shape
+    counts = maps.new_zeros(groups, group_size, 2, num_classes, dtype=torch.int32)
     launch(
         count_classes,
-        (groups * members, triton.cdiv(cells, CHUNK)),
-        *(maps, table, index, mirrored, counts, members, cells, columns, num_classes),
+        (groups * group_size, triton.cdiv(cells, CHUNK)),
+        *(maps, table, index, mirrored, counts, group_size, cells, columns, num_classes),
         PIXELS=table.ndim == 2,
         **tile_of(num_classes),
     )

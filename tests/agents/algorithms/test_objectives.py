@@ -8,13 +8,13 @@ import gymnasium as gym
 import pytest
 import torch
 import torch.nn.functional as F
+
 from rss_agents.algorithms.objectives import CellCrossEntropy, LinearRegression
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.losses.cross_entropy import coarsened_cross_entropy
 from rss_agents.networks.build import build_network
 from rss_agents.replay.share_memory import ShareMemory
-
 from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
 

@@ -8,6 +8,7 @@ import gymnasium as gym
 import pytest
 import torch
 import torch.nn.functional as F
+
 from rss_agents.algorithms.policy_gradients import (
     METHODS,
     BaselineConfig,
@@ -22,7 +23,6 @@ from rss_agents.algorithms.supervised import (
 )
 from rss_agents.command_line import DataConfig
 from rss_agents.networks.build import build_network
-
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.augmentation import Augmentation
 from rss_env.errors import InputError

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import load_file
+
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.train import train
 from rss_agents.training.config import TrainConfig
-from safetensors.torch import load_file
-
 from rss_env.datasets import open_dataset
 
 SIZE = 16

@@ -13,6 +13,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_belief_kernels import SHAPES as BELIEF_SHAPES
+from test_belief_kernels import problem as belief_problem
+from test_sample_classes import problem as sampling_problem
+
+from label_problems import SHAPES, problem
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.kernels.expected_counts import expected_and_label_counts, expected_counts
 from rss_agents.kernels.label_covariance import label_covariance
@@ -22,16 +27,11 @@ from rss_agents.kernels.triton import label_covariance as triton_covariance
 from rss_agents.losses.score_models import MetricModelConfig
 from rss_agents.training.config import DataConfig, TrainConfig
 from rss_agents.training.setup import open_run, update_once
-from rss_env.kernels.class_counts import class_counts
-from test_belief_kernels import SHAPES as BELIEF_SHAPES
-from test_belief_kernels import problem as belief_problem
-from test_label_kernels import SHAPES, problem
-from test_sample_classes import problem as sampling_problem
-
 from rss_env.kernels import dispatch
 from rss_env.kernels.cell_rewards import cell_rewards
 from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.label_table import label_table
+from rss_env.kernels.score_maps import class_counts
 from rss_env.kernels.triton.label_table import label_table_triton
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"

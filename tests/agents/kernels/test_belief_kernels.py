@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+
 from rss_agents.kernels.advantage_map import advantage_map
 from rss_agents.kernels.cell_uncertainty import cell_uncertainty
 from rss_agents.kernels.expected_counts import expected_and_label_counts, expected_counts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rss_agents.kernels.expected_scores import class_ratio_slopes, class_ratios, expected_scores
 
+from rss_agents.kernels.expected_scores import class_ratio_slopes, class_ratios, expected_scores
 from rss_env.rewards import METRICS
 
 EACH_METRIC = pytest.mark.parametrize("metric", METRICS)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from rss_agents.kernels.hash_images import hash_images
 from rss_agents.kernels.map_counts import map_counts
 from rss_agents.kernels.systematic_sample import sample_offsets, systematic_sample
-
 from rss_env.kernels.mirror_cells import mirror_cells
 
 EACH_FACE = pytest.mark.parametrize("backend", ["reference", "numba"])

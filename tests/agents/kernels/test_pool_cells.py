@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rss_agents.kernels.pool_cells import pool_cells
 
+from rss_agents.kernels.pool_cells import pool_cells
 from rss_env.action_maps import ActionMapGeometry
 
 # images, classes, rows and columns of values, their stride, scales

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
-from rss_agents.kernels.sample_classes import _finalise, _signed, mix_with_uniform, sample_classes
 
+from rss_agents.kernels.sample_classes import _finalise, _signed, mix_with_uniform, sample_classes
 from rss_env import counter_random
 
 

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_label_kernels import problem
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from label_problems import problem
 from rss_env.errors import InputError
 from rss_env.kernels import dispatch
-from rss_env.kernels.class_counts import class_counts
 from rss_env.kernels.label_table import label_table
+from rss_env.kernels.score_maps import class_counts
 
 CHECKS = Path(__file__).with_name("kernels_on_triton.py")
 NEEDS_TRITON = pytest.mark.skipif(not dispatch.has_triton(), reason="needs Triton")
@@ -47,9 +47,8 @@ def test_kernels_agree_with_the_references_on_cuda():
 @NEEDS_TRITON
 @pytest.mark.parametrize("capability", [80, 90])
 def test_compiled_kernels_do_not_spill(capability):
-    from rss_agents.kernels.triton.sample_classes import draw_classes
-
     from benchmarks import triton_resources
+    from rss_agents.kernels.triton.sample_classes import draw_classes
     from rss_env.kernels.triton.cell_rewards import reward_cells
 
     rows = triton_resources.all_variants()

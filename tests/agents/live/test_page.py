@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from rss_agents.live.charts import COLOURS
 from rss_agents.live.serving import PageConfig, free_port
 from rss_agents.live.watch import main as watch
-
 from rss_env.errors import InputError
 
 ROOT = Path(__file__).parents[3]

@@ -8,10 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+
 from rss_agents.live.charts import class_chart, curve_chart, points_of, scales_of, spread_chart
 from rss_agents.live.run_reader import Progress, RunReader, find_runs
 from rss_agents.train import main as train
-
 from rss_env.errors import InputError
 
 

@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+
 from beliefs import predicted_scores
 from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
 from rss_agents.kernels.sample_classes import mix_with_uniform
@@ -13,7 +14,6 @@ from rss_agents.losses.advantages import leave_one_out, synchronised_deviation
 from rss_agents.losses.policy_gradient import policy_gradient
 from rss_agents.losses.regression import relative_regression
 from rss_agents.losses.score_models import linear_prediction
-
 from rss_env.rewards import METRICS, score_counts
 
 SCORES = torch.tensor([[1.0, 0.0, 0.5], [0.2, 0.2, 0.2]], dtype=torch.float64)

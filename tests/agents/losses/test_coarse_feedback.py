@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from rss_agents.losses.coarse_feedback import scores_from_order, scores_from_ratings
 
 

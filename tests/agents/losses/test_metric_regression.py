@@ -6,12 +6,12 @@ import itertools
 
 import pytest
 import torch
+
 from beliefs import covariance_of, predict, predicted_scores
 from rss_agents.kernels.whitened_residuals import whitened_residuals
 from rss_agents.losses.metric_regression import group_variances, sample_cells, whitened_regression
 from rss_agents.losses.regression import relative_regression
 from rss_agents.losses.score_models import cell_uncertainty
-
 from rss_env.feedback import Feedback
 from rss_env.rewards import METRICS, score_counts
 

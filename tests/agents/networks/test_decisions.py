@@ -6,6 +6,7 @@ import itertools
 
 import pytest
 import torch
+
 from rss_agents.losses.score_models import class_values
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint

@@ -13,15 +13,15 @@ import pytest
 import torch
 from conftest import write_sample
 from PIL import Image
-from rss_agents import evaluate, export, predict, train
-from rss_agents.networks.build import build_network
-from rss_agents.networks.checkpoint import load_checkpoint, read_checkpoint
-from rss_agents.networks.own_network import is_own
 from safetensors.torch import load_file
 from test_resume import assert_alike, start, start_and_stop
 from test_train import prefer_houses  # noqa: F401  (a scorer, by name)
 from torch import nn
 
+from rss_agents import evaluate, export, predict, train
+from rss_agents.networks.build import build_network
+from rss_agents.networks.checkpoint import load_checkpoint, read_checkpoint
+from rss_agents.networks.own_network import is_own
 from rss_env.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 import torch
+
 from rss_agents.networks.build import build_network
 from rss_agents.networks.pretrained import LITE0, load_lite0, packaged_weights
-
 from rss_env.errors import InputError
 
 NETWORK = f"unet/{LITE0}"

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from test_export import CLASSES, SIZE, trained
+from torch import nn
+
 from rss_agents.export import ExportConfig, export, main
 from rss_agents.networks import programs
 from rss_agents.networks.checkpoint import NetworkDescription
 from rss_agents.networks.segmentation_network import SegmentationNetwork
-from test_export import CLASSES, SIZE, trained
-from torch import nn
-
 from rss_env.errors import InputError
 
 onnx = pytest.importorskip("onnx")

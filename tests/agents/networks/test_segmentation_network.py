@@ -6,10 +6,10 @@ import shutil
 
 import pytest
 import torch
-from rss_agents.networks.build import build_network
-from rss_agents.networks.segmentation_network import SegmentationNetwork
 from torch import nn
 
+from rss_agents.networks.build import build_network
+from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_env.errors import InputError
 
 IMAGES = torch.randint(

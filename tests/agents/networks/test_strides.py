@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+
 from rss_agents import train
 from rss_agents.algorithms.registry import Algorithm
 from rss_agents.command_line import DataConfig
@@ -17,7 +18,6 @@ from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from rss_agents.networks.segmentation_network import upsample
 from rss_agents.training.config import TrainConfig
-
 from rss_env.errors import InputError
 
 NETWORK = "fpn/tu-mobilenetv3_small_050@4"

@@ -11,6 +11,8 @@ import pytest
 import torch
 from conftest import write_sample
 from PIL import Image
+from torch import nn
+
 from rss_agents import evaluate, predict
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, save_checkpoint
@@ -22,8 +24,6 @@ from rss_agents.networks.tiling import (
     window_starts,
     window_weight,
 )
-from torch import nn
-
 from rss_env.datasets.base import voc_palette
 from rss_env.errors import InputError
 

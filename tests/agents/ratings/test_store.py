@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from rss_agents.ratings.person import PersonScorer, StoppedWaitingError
 from rss_agents.ratings.store import Question, RatingBook, keys_of, unrated
 from rss_agents.train import main as train
-
 from rss_env.datasets.base import voc_palette
 from rss_env.errors import InputError
 

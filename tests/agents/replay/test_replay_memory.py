@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+
 from rss_agents.replay.replay_memory import ReplayMemory
 from rss_agents.replay.scored_maps import ScoredMaps
 from rss_agents.replay.share_memory import ShareMemory
-
 from rss_env.action_maps import ActionMapGeometry
 
 

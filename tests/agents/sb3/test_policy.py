@@ -9,6 +9,11 @@ import numpy as np
 import pytest
 import torch
 from gymnasium import spaces
+from stable_baselines3 import A2C, PPO
+from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
+from stable_baselines3.common.distributions import MultiCategoricalDistribution
+from stable_baselines3.common.vec_env import VecMonitor
+
 from rss_agents.sb3 import (
     MapActorCriticPolicy,
     MapCategoricalDistribution,
@@ -18,13 +23,8 @@ from rss_agents.sb3 import (
     ppo_arguments,
 )
 from rss_agents.sb3.arguments import warm_up_and_fall
-from sb3_singles import IMAGE, TINY, singles
-from stable_baselines3 import A2C, PPO
-from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
-from stable_baselines3.common.distributions import MultiCategoricalDistribution
-from stable_baselines3.common.vec_env import VecMonitor
-
 from rss_env.errors import InputError
+from sb3_singles import IMAGE, TINY, singles
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

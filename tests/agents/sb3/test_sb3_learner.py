@@ -7,12 +7,12 @@ import subprocess
 import sys
 
 import pytest
+from test_train import RESULT_KEYS, run
+
 from rss_agents import evaluate, train
 from rss_agents.command_line import DataConfig
 from rss_agents.networks.checkpoint import load_checkpoint
 from rss_agents.training.setup import open_run
-from test_train import RESULT_KEYS, run
-
 from rss_env.errors import InputError
 from rss_env.scenes import load_scenes
 

@@ -8,14 +8,14 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from rss_agents.sb3 import make_sb3_env
-from rss_agents.sb3.vec_env import as_one
-from sb3_singles import IMAGE, OPTIONS, PIXEL, singles
-from small_environments import assert_same
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
+from rss_agents.sb3 import make_sb3_env
+from rss_agents.sb3.vec_env import as_one
 from rss_env.errors import ActionError, InputError
+from sb3_singles import IMAGE, OPTIONS, PIXEL, singles
+from small_environments import assert_same
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

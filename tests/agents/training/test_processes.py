@@ -13,6 +13,8 @@ import numba
 import pytest
 import torch
 import torch.distributed as dist
+from torch.multiprocessing.spawn import spawn
+
 from rss_agents.algorithms.policy_gradients import BaselineConfig
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
@@ -24,8 +26,6 @@ from rss_agents.training.processes import (
     succeed_together,
 )
 from rss_agents.training.setup import open_run, update_once
-from torch.multiprocessing.spawn import spawn
-
 from rss_env.errors import InputError
 
 COMMON = TrainConfig(

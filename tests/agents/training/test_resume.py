@@ -11,14 +11,14 @@ import pytest
 import torch
 from conftest import write_sample
 from PIL import Image
+from safetensors.torch import load_file
+from test_train import TINY
+
 from rss_agents import train
 from rss_agents.networks.build import build_network
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.loop import TrainingLoop
 from rss_agents.training.states import RunStates, read_state, write_state
-from safetensors.torch import load_file
-from test_train import TINY
-
 from rss_env.errors import InputError
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 import torch
-from rss_agents.networks.checkpoint import FILE_NAME, load_checkpoint
 from safetensors.torch import load_file
+
+from rss_agents.networks.checkpoint import FILE_NAME, load_checkpoint
 
 COMMAND = [
     sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
@@ -22,7 +23,8 @@ COMMAND = [
 
 
 def start(out: Path, *arguments: str) -> subprocess.Popen[str]:
-    paths = [str(Path(__file__).parents[3]), str(Path(__file__).parent)]
+    root = Path(__file__).parents[3]
+    paths = [str(root), str(root / "agents"), str(Path(__file__).parent)]
     return subprocess.Popen(
         [*COMMAND, "--out", str(out), *arguments],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import tyro
 from conftest import random_labels
-from rss_agents.training.config import TrainConfig
 from scipy.io import savemat
 
+from rss_agents.training.config import TrainConfig
 from rss_env.datasets import open_dataset
 from rss_env.datasets.base import voc_palette
 from rss_env.datasets.pascal_context import CLASS_NAMES

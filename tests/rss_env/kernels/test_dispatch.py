@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from test_belief_kernels import problem as belief_problem
+from test_sample_classes import problem as sampling_problem
+from torch._library.custom_ops import CustomOpDef
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+
+from label_problems import problem
 from rss_agents.kernels.cell_uncertainty import cell_uncertainty
 from rss_agents.kernels.expected_counts import expected_counts
 from rss_agents.kernels.expected_scores import expected_scores
@@ -15,18 +21,12 @@ from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.kernels.sample_classes import sample_classes
 from rss_agents.kernels.systematic_sample import systematic_sample
 from rss_agents.kernels.whitened_residuals import whitened_residuals
-from test_belief_kernels import problem as belief_problem
-from test_label_kernels import problem
-from test_sample_classes import problem as sampling_problem
-from torch._library.custom_ops import CustomOpDef
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
-
 from rss_env.errors import InputError
 from rss_env.kernels.cell_rewards import cell_rewards
-from rss_env.kernels.class_counts import class_counts
-from rss_env.kernels.gather_images import gather_images
+from rss_env.kernels.gather_images import _copy_images, gather_images
 from rss_env.kernels.label_table import label_table
 from rss_env.kernels.mirror_cells import mirror_cells
+from rss_env.kernels.score_maps import _count_pixels, class_counts
 
 LABELS, MAPS, INDEX, MIRRORED = problem(3, 5, 3, 7, 11, 3, 5, 0.2)
 LOOKUPS = {
@@ -84,7 +84,7 @@ COUNTS, SHARES = 9 * torch.rand(2, 4, 2, 3) + 1, torch.rand(2, 4, 2, 3)
 LABELLED = 9 * torch.rand(2, 2, 3) + 9
 OPERATORS = {
     "expected_counts_backward": (torch.randn(2, 4, 2, 3), torch.randn(2, 2, 3), OWN, (0, 2, 9)),
-    "expected_scores": (COUNTS * SHARES, COUNTS, LABELLED, "miou"),
+    "expected_scores": (COUNTS * SHARES, COUNTS, LABELLED, "miou", 0.005),
     "pool_cells": (VALUES, (4, 2, 1), FLIPS),
     "pool_cells_backward": (torch.randn(3, 5, 126), (4, 2, 1), FLIPS, 8, 12),
 }
@@ -209,3 +209,10 @@ def test_what_kernels_say_has_no_gradient():
 def test_operators_refuse_faces_that_cannot_run():
     with pytest.raises(InputError, match="unknown backend 'fast'"):
         torch.ops.rss_env.gather_images(LABELS, INDEX, MIRRORED, backend="fast")
+
+
+def test_serial_and_parallel_loops_do_not_share_a_cache_entry():
+    for loop in (_count_pixels, _copy_images):
+        assert loop.serial.py_func.__qualname__ != loop.parallel.py_func.__qualname__
+        assert not loop.serial.targetoptions.get("parallel", False)
+        assert loop.parallel.targetoptions["parallel"]

@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.vector import AutoresetMode
-from planted_faults import FAULTS, Fault
-from toy_vector_env import ToyEnv, ToyVectorEnv
 
+from planted_faults import FAULTS, Fault
 from rss_env import environment_ids
 from rss_env.errors import InputError
 from rss_env.registration import parse_environment_id
@@ -24,6 +23,7 @@ from rss_env.testing import (
     check_vector_env,
     examine_vector_env,
 )
+from toy_vector_env import ToyEnv, ToyVectorEnv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

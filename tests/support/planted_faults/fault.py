@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from gymnasium.vector import AutoresetMode
+
 from toy_vector_env import ToyVectorEnv
 
 SAME, NEXT, DISABLED = (

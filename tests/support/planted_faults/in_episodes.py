@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from toy_vector_env import ToyVectorEnv
 
 from planted_faults.fault import DISABLED, NEXT, breaks
+from toy_vector_env import ToyVectorEnv
 
 
 @breaks("episodes_take_one_step", one_step=True)

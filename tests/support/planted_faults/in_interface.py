@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 from gymnasium import spaces
-from toy_vector_env import ToyVectorEnv
 
 from planted_faults.fault import NEXT, SAME, breaks
+from toy_vector_env import ToyVectorEnv
 
 # --- what is declared ---
 

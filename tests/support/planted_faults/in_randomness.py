@@ -6,9 +6,9 @@ import copy
 from typing import Any
 
 import numpy as np
-from toy_vector_env import ToyVectorEnv
 
 from planted_faults.fault import NEXT, breaks
+from toy_vector_env import ToyVectorEnv
 
 
 @breaks(

@@ -5,9 +5,9 @@ from __future__ import annotations
 import copy
 
 import numpy as np
-from toy_vector_env import ToyVectorEnv
 
 from planted_faults.fault import DISABLED, breaks
+from toy_vector_env import ToyVectorEnv
 
 
 @breaks("results_stay_as_they_were")
