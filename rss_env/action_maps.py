@@ -26,7 +26,7 @@ Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
 def default_scales(image_size: tuple[int, int]) -> tuple[int, ...]:
-    """Scales that suit an image size: down to single pixels up to 64 px, else down to 4 px."""
+    """Choose scales for an image size: down to single pixels up to 64 px, else down to 4 px."""
     return (8, 4, 2, 1) if min(image_size) <= 64 else (32, 16, 8, 4)
 
 
@@ -109,7 +109,7 @@ class ActionMapGeometry:
         return mirror_cells(flat, mirrored, columns, self.offsets)
 
     def action_space(self, action_format: str) -> spaces.Space[Any]:
-        """The space of one environment's action: `MultiDiscrete`, or a `Dict` of them.
+        """Build the space of one environment's action: `MultiDiscrete`, or a `Dict` of them.
 
         Raises:
             InputError: If the format is unknown.
@@ -163,7 +163,7 @@ class ActionMapGeometry:
         *,
         check_range: bool = True,
     ) -> np.ndarray:
-        """As `parse`, on the CPU: a uint8 array (batch, cells)."""
+        """Parse on the CPU, as `parse` does: a uint8 array (batch, cells)."""
         return self._parse(actions, batch, action_format, None, check_range)
 
     def _parse(

@@ -15,7 +15,7 @@ from rss_env.errors import InputError
 
 
 def check_whole_number(name: str, value: Any, least: int) -> int:
-    """A whole number that is at least `least`; nothing is rounded, and True is no number.
+    """Check a whole number of at least `least`; nothing is rounded, and True is no number.
 
     Raises:
         InputError: If it is not.
@@ -26,7 +26,7 @@ def check_whole_number(name: str, value: Any, least: int) -> int:
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """True or False, and nothing that merely counts as one of them.
+    """Check True or False, and nothing that merely counts as one of them.
 
     Raises:
         InputError: If it is neither.
@@ -37,7 +37,7 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def load_function(what: str, name: str) -> Callable[..., Any]:
-    """The function that is named as `module:function`.
+    """Import the function that is named as `module:function`.
 
     Importing a module runs it: only somebody who may run code may say its name, never a file.
 
@@ -59,13 +59,12 @@ def load_function(what: str, name: str) -> Callable[..., Any]:
 
 
 def check_image_size(image_size: int | Sequence[int]) -> tuple[int, int]:
-    """(H, W) from one side of a square, or from the two sides.
+    """Read (H, W) from one side of a square, or from the two sides.
 
     Raises:
         InputError: If it is neither, or not positive.
     """
-    given: Any = image_size
-    sides = tuple(given) if isinstance(given, (Sequence, np.ndarray)) else (given,)
+    sides = tuple(image_size) if isinstance(image_size, (Sequence, np.ndarray)) else (image_size,)
     whole = all(isinstance(s, (int, np.integer)) and not isinstance(s, bool) for s in sides)
     if len(sides) not in (1, 2) or not whole or min(sides) < 1:
         raise InputError(f"image_size must be a side or (height, width), got {image_size!r}")
@@ -73,7 +72,7 @@ def check_image_size(image_size: int | Sequence[int]) -> tuple[int, int]:
 
 
 def check_autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
-    """Gymnasium's autoreset mode from its name in any case.
+    """Find Gymnasium's autoreset mode by its name in any case.
 
     Raises:
         InputError: If there is no such mode.
@@ -89,7 +88,7 @@ def check_autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
 
 
 def check_device(device: str | torch.device) -> torch.device:
-    """A torch device that this machine has.
+    """Find a torch device that this machine has.
 
     Raises:
         InputError: If the name is invalid or there is no such device.
@@ -110,7 +109,7 @@ def check_device(device: str | torch.device) -> torch.device:
 
 
 def mask_of_groups(mask: Any, num_envs: int, group_size: int) -> npt.NDArray[np.bool_]:
-    """Which groups a `reset_mask` of sub-environments selects; all of them if None.
+    """Find the groups that a `reset_mask` of sub-environments selects; all of them if None.
 
     Returns:
         (num_envs / group_size,) bool.
@@ -143,7 +142,7 @@ def mask_of_groups(mask: Any, num_envs: int, group_size: int) -> npt.NDArray[np.
 def seeds_of_groups(
     seed: int | Sequence[int | None] | None, num_envs: int, group_size: int
 ) -> list[int | None]:
-    """The seed of each group: s + g for a seed s, or a list's own; None keeps a stream.
+    """List the seed of each group: s + g for a seed s, or a list's own; None keeps a stream.
 
     Raises:
         InputError: If a seed is not an integer in 0..2**63 - 1, or differs within a group.
@@ -174,7 +173,7 @@ def _check_seed(seed: Any) -> int:
 
 
 def reset_mask_of(options: Any) -> Any:
-    """What a reset's options hold: `reset_mask`, or None without one.
+    """Read a reset's options: `reset_mask`, or None without one.
 
     Raises:
         InputError: If they hold anything else.

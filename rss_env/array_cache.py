@@ -42,7 +42,7 @@ def cached_array(
     shape: tuple[int, ...] | None = None,
     dtype: npt.DTypeLike | None = None,
 ) -> Array:
-    """What `compute` returns, or what it returned last time.
+    """Return what `compute` returns, or what it returned last time.
 
     Of processes that ask at the same time one computes, under a lock, and the others wait. A file
     appears under its name only when it is complete, and takes the place of the one before. A file

@@ -36,6 +36,6 @@ class ArrayPool:
         self._shape, self._idle = shape, list[npt.NDArray[np.uint8]]()
 
     def take(self) -> npt.NDArray[np.uint8]:
-        """An array with anything in it; its memory is used again once it and its views are gone."""
+        """Give an array with anything in it; its memory is used again once all views are gone."""
         block = self._idle.pop() if self._idle else np.empty(self._shape, np.uint8)
         return np.asarray(_Lease(block, self._idle))

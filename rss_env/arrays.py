@@ -15,7 +15,7 @@ Array = TypeVar("Array", np.ndarray, torch.Tensor)
 
 
 def to_device(array: npt.NDArray[Any], device: torch.device | str) -> torch.Tensor:
-    """A small array as a tensor on a device; the host waits for nothing.
+    """Move a small array to a device, as a tensor; the host waits for nothing.
 
     To CUDA it goes through pinned memory: from other memory the driver may wait for the device.
     """
@@ -36,22 +36,22 @@ def _array_of(numbers: tuple[int, ...]) -> npt.NDArray[np.int64]:
 
 
 def layout(numbers: Sequence[int]) -> npt.NDArray[np.int64]:
-    """A few integers as the array that a kernel reads them from; not to be written to."""
+    """Make a few integers the array that a kernel reads them from; not to be written to."""
     return _array_of(tuple(numbers))
 
 
 def as_array(values: np.ndarray | torch.Tensor) -> np.ndarray:
-    """A tensor on the CPU, or an array, as a C-contiguous array; copied only if it is not one."""
+    """Give a tensor on the CPU, or an array, as a C-contiguous array; copied if it is not one."""
     return np.ascontiguousarray(values if isinstance(values, np.ndarray) else values.numpy())
 
 
 def as_tensor(values: np.ndarray | torch.Tensor) -> torch.Tensor:
-    """An array as a tensor of the same memory; a tensor as it is."""
+    """Give an array as a tensor of the same memory; a tensor as it is."""
     return torch.from_numpy(values) if isinstance(values, np.ndarray) else values
 
 
 def alike(values: Array, result: np.ndarray | torch.Tensor) -> Array:
-    """A result as what was given: an array or a tensor, of the same memory."""
+    """Give a result as an array or a tensor, as `values` are; of the same memory."""
     if isinstance(values, np.ndarray):
         return result if isinstance(result, np.ndarray) else as_array(result)
     return as_tensor(result)

@@ -25,7 +25,7 @@ _NUM_DRAWS = 6  # of an image: zoom, x, y, brightness, contrast, saturation
 
 @dataclass(frozen=True)
 class Variation:
-    """What is done to each of G images.
+    """Changes to each of G images.
 
     Attributes:
         window: (G, 3) float32: zoom factor, and the window's centre (x, y) with the image's edges
@@ -77,7 +77,7 @@ def _recolour(
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How images are varied at random.
+    """Random variation of images.
 
     Attributes:
         horizontal_flip: Whether half of them are mirrored.
@@ -114,12 +114,12 @@ class Augmentation:
 
     @property
     def makes_new_images(self) -> bool:
-        """Whether an image hardly ever comes back as it was, or as its mirror image."""
+        """Tell whether an image hardly ever comes back as it was, or as its mirror image."""
         return self.zoom is not None or self.colour_jitter > 0
 
     @property
     def changes_images(self) -> bool:
-        """Whether images are changed at all."""
+        """Tell whether images are changed at all."""
         return self.horizontal_flip or self.makes_new_images
 
     def draw(
@@ -128,7 +128,7 @@ class Augmentation:
         episodes: npt.NDArray[np.int64],
         device: torch.device | str,
     ) -> tuple[npt.NDArray[np.bool_], Variation | None]:
-        """What happens to the image of each of G groups.
+        """Draw the changes to the image of each of G groups.
 
         Args:
             seeds: (G,).
@@ -144,8 +144,12 @@ class Augmentation:
         if not self.makes_new_images:
             return mirrored, None
 
-        keys = (seeds[:, None], episodes[:, None], counter_random.AUGMENTATION_STREAM)
-        draws = counter_random.uniform(*keys, np.arange(_NUM_DRAWS)[None]).astype(np.float32)
+        draws = counter_random.uniform(
+            seeds[:, None],
+            episodes[:, None],
+            counter_random.AUGMENTATION_STREAM,
+            np.arange(_NUM_DRAWS)[None],
+        ).astype(np.float32)
         window = colours = None
         if self.zoom is not None:
             low, high = self.zoom

@@ -42,9 +42,9 @@ def hash_counters(*keys: npt.ArrayLike) -> npt.NDArray[np.uint64]:
 
 @numba.njit(cache=True)
 def integers_of_episodes(high, seeds, episodes, purpose):
-    """What `integers` says of (G,) int64, (G,) int64 and a number: every step asks for it.
+    """Draw as `integers` from (G,) int64, (G,) int64 and a number, which every step asks for.
 
-    Before its first episode a group has the number -1, and is told what the first will have.
+    Before its first episode a group has the number -1, and gets what the first will have.
     """
     numbers = np.empty(seeds.size, np.int64)
     for g in range(seeds.size):

@@ -1,4 +1,4 @@
-"""What of a score the agent may see, and scores from somewhere else than labels.
+"""The part of a score that the agent may see, and scores from somewhere else than labels.
 
 Real feedback is coarse and noisy: a number of stars, a noisy measurement, or only which of several
 results is better. A `Feedback` turns exact scores into such feedback. A `Scorer` replaces labels
@@ -24,7 +24,7 @@ _DEFAULT_AMOUNT = {"rating": 5.0, "noisy": 0.05}
 
 
 class Scorer(Protocol):
-    """Anything that scores action maps. Called once per scale and step with the whole batch."""
+    """Function that scores action maps. Called once per scale and step with the whole batch."""
 
     def __call__(self, images: Any, action_maps: Any) -> Any:
         """Score K maps of each image.
@@ -70,8 +70,7 @@ def call_scorer(
         InputError: If the answer is not of numbers, has another shape, or a value that is not in
             [0, 1].
     """
-    given = (images.numpy(), action_maps.numpy()) if numpy else (images, action_maps)
-    answer = scorer(*given)
+    answer = scorer(images.numpy(), action_maps.numpy()) if numpy else scorer(images, action_maps)
     expected = tuple(action_maps.shape[:2])
     try:
         scores = torch.as_tensor(answer, dtype=torch.float32, device=images.device)
@@ -89,7 +88,7 @@ def call_scorer(
 
 
 def rank_within_group(scores: torch.Tensor) -> torch.Tensor:
-    """Ranks of (G, K, ...) scores along K, from 0 (worst) to 1 (best); ties share their mean.
+    """Rank (G, K, ...) scores along K, from 0 (worst) to 1 (best); ties share their mean.
 
     NaN has no rank and counts in nobody's; a score that has no other beside it gets 0.5.
     """
@@ -151,7 +150,7 @@ class Feedback:
     def apply(
         self, scores: torch.Tensor, seeds: npt.ArrayLike, episodes: npt.ArrayLike
     ) -> torch.Tensor:
-        """What is seen of exact scores.
+        """Turn exact scores into what is seen of them.
 
         Args:
             scores: (G, K, X) float32, X scores (of scales, classes or cells) of each map; NaN
@@ -160,7 +159,7 @@ class Feedback:
             episodes: (G,) episode number of each group.
 
         Returns:
-            (G, K, X) float32. Noise is a function of seed, episode, member and column alone.
+            (G, K, X) float32. Noise is a function of seed, episode, k and column alone.
         """
         if self.kind == "rating":
             return (scores * self.amount).round() / self.amount

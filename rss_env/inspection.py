@@ -19,7 +19,7 @@ _LEGEND_LINE = 18  # pixels
 
 @dataclass(frozen=True)
 class Summary:
-    """What a split holds.
+    """Contents of a split.
 
     Attributes:
         samples: Number of images.

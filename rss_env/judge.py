@@ -105,6 +105,7 @@ class Judge:
         device = scenes.images.device
         self._scale_weights: Any = weights if device.type == "cpu" else to_device(weights, device)
         self._columns = [columns for _, columns in geometry.grids]
+        self._num_classes = scenes.num_classes
         if scorer is not None and pixel_level:
             raise InputError("a scorer gives one score per map; use it with the ImageReward level")
         of_classes = metrics_of_classes()
@@ -155,17 +156,16 @@ class Judge:
             seen = alike(exact, self._feedback.apply(as_tensor(exact), seeds, episodes))
             means = None
         seen = seen.reshape(-1, seen.shape[-1])
-        scores, infos = seen, {}
         if self._pixel_level:
             parts = self._geometry.split(as_tensor(seen))
             scores = alike(seen, torch.stack([part.mean(-1) for part in parts], -1))
-            infos["pixel_rewards"] = seen
+            infos = {"pixel_rewards": seen}
         else:
-            count = len(self._columns)
+            scores = seen[:, : len(self._columns)]
+            infos = {"scale_scores": scores}
             if self._shows_classes:
-                scores = seen[:, :count]
-                infos["class_scores"] = seen[:, count:].reshape(len(seen), count, -1)
-            infos["scale_scores"] = scores
+                of_classes = seen[:, scores.shape[1] :]
+                infos["class_scores"] = of_classes.reshape(*scores.shape, -1)
         if means is None:
             means = weighted_means(scores, alike(scores, self._scale_weights))
         return Verdict(means.reshape(-1), infos)
@@ -173,13 +173,9 @@ class Judge:
     def _cell_rewards(self, actions: Array, batch: SceneBatch[Array]) -> Array:
         """Reward cells by labels: (G, K, cells)."""
         labels = self._scenes.look_up(batch, self._geometry.scales)
+        weights = self._class_weights
         return action_rewards(
-            actions,
-            labels.tables,
-            labels.index,
-            labels.mirrored,
-            self._columns,
-            self._class_weights,
+            actions, labels.tables, labels.index, labels.mirrored, self._columns, weights
         )
 
     def _label_scores(self, actions: Array, batch: SceneBatch[Array]) -> tuple[Array, Array]:
@@ -191,12 +187,7 @@ class Judge:
         """
         labels = self._scenes.look_up(batch, self._geometry.scales)
         counts = action_counts(
-            actions,
-            labels.tables,
-            labels.index,
-            labels.mirrored,
-            self._columns,
-            self._scenes.num_classes,
+            actions, labels.tables, labels.index, labels.mirrored, self._columns, self._num_classes
         )
         weights = alike(counts, self._scale_weights)
         scores, means = metric_scores(

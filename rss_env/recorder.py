@@ -57,7 +57,7 @@ class Film:
         self._added += 1
 
     def get_state(self) -> dict[str, Any]:
-        """What was kept, as tensors (panels, H, W, 3) uint8 of moments, and two counters."""
+        """Return what was kept: tensors (panels, H, W, 3) uint8 of moments, and two counters."""
         moments = [torch.from_numpy(np.stack(moment)) for moment in self._moments]
         return {"moments": moments, "added": self._added, "every": self._every}
 

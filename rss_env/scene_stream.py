@@ -1,4 +1,4 @@
-"""Which scene each group of sub-environments sees: a pure function of (seed, episode).
+"""The scene that each group of sub-environments sees: a pure function of (seed, episode).
 
 So the whole state of a stream of scenes is a few integers.
 """
@@ -20,7 +20,7 @@ from rss_env.errors import InputError
 
 @dataclass(slots=True)
 class SceneBatch(Generic[Array]):
-    """Which scenes a batch of G groups sees.
+    """Scenes that a batch of G groups sees.
 
     Attributes:
         index: (G,) int64, which samples; a tensor, or an array on the CPU.
@@ -34,7 +34,7 @@ class SceneBatch(Generic[Array]):
 
 
 class SceneStream:
-    """Which scene each of G groups sees: uniform with replacement, from (seed, episode).
+    """Scenes that G groups see: uniform with replacement, from (seed, episode).
 
     Attributes:
         seeds: (G,) int64, non-negative.

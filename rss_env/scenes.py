@@ -35,7 +35,7 @@ _PROGRESS_BAR_FROM = 2000  # samples; smaller sets load in a moment
 
 @dataclass(slots=True)
 class LabelLookup(Generic[Array]):
-    """What the maps of a batch are judged by: tensors or arrays, as the batch has them.
+    """Labels that the maps of a batch are judged by: tensors or arrays, as the batch has them.
 
     Attributes:
         tables: Of each scale, (M, cells, ...) from `kernels.label_table`.
@@ -175,7 +175,7 @@ class Scenes:
         return labels if batch.variation is None else batch.variation.of_labels(labels)
 
     def look_up(self, batch: SceneBatch[Array], scales: tuple[int, ...]) -> LabelLookup[Array]:
-        """What the batch's maps of these scales are judged by.
+        """Look up the labels that the batch's maps of these scales are judged by.
 
         Raises:
             InputError: If the data set has no labels.

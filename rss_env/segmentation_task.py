@@ -132,7 +132,7 @@ class SegmentationTask:
 
     @property
     def num_images(self) -> int:
-        """How many images there are."""
+        """Number of images."""
         return len(self._scenes)
 
     @property
@@ -145,7 +145,7 @@ class SegmentationTask:
         return self._scenes.content_digest()
 
     def get_state(self) -> dict[str, list[int]]:
-        """Everything that decides what comes next, as lists of integers (JSON-able)."""
+        """Return all that decides what comes next, as lists of integers (JSON-able)."""
         return {**self._stream.get_state(), "done": self._done.astype(int).tolist()}
 
     def set_state(self, state: dict[str, list[int]]) -> None:
@@ -185,10 +185,10 @@ class SegmentationTask:
 
     def _parse(self, actions: Any) -> Any:
         """Actions as class indices (N, cells) uint8: an array on the CPU, elsewhere a tensor."""
-        given = (actions, self._num_envs, self._action_format)
+        number, form, check = self._num_envs, self._action_format, self._validate_actions
         if self._on_cpu:
-            return self.geometry.parse_to_array(*given, check_range=self._validate_actions)
-        return self.geometry.parse(*given, device=self.device, check_range=self._validate_actions)
+            return self.geometry.parse_to_array(actions, number, form, check_range=check)
+        return self.geometry.parse(actions, number, form, device=self.device, check_range=check)
 
     def _judge_maps(self, maps: Any) -> Verdict[Any]:
         """The verdict on parsed actions (N, cells) for the current scenes."""
@@ -213,7 +213,7 @@ class SegmentationTask:
         self._shown: tuple[SceneBatch[Any], Any] = (self._batch, None)
 
     def _export(self, values: np.ndarray | torch.Tensor) -> Any:
-        """What is told in the kind of array asked for, on the environment's device."""
+        """Give values in the kind of array asked for, on the environment's device."""
         if self._numpy:
             return values if isinstance(values, np.ndarray) else values.numpy()
         return to_device(values, self.device) if isinstance(values, np.ndarray) else values

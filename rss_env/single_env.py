@@ -106,7 +106,7 @@ class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
         verdict = self._judge_maps(maps)
         self._done[0] = True
         self._shown = (self._batch, maps)
-        info = {name: self._export(told)[0] for name, told in verdict.infos.items()}
+        info = {name: self._export(scores)[0] for name, scores in verdict.infos.items()}
         return self.observe(), float(verdict.rewards[0]), True, False, info
 
     def observe(self) -> Any:

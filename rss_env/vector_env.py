@@ -110,8 +110,8 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
             if some_dead:
                 verdict = verdict.where(alive)
             rewards, shown = verdict.rewards, (self._batch, parsed)
-            for name, told in verdict.infos.items():
-                infos[name], infos[f"_{name}"] = self._export(told), self._export(alive.copy())
+            for name, scores in verdict.infos.items():
+                infos[name], infos[f"_{name}"] = self._export(scores), self._export(alive.copy())
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
             infos = {
                 "final_obs": self.observe(),

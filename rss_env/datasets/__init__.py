@@ -29,14 +29,14 @@ PATHS = ("root", "split", "images", "labels")  # options that are paths, or name
 
 
 def default_image_size(name: str) -> tuple[int, int]:
-    """The (H, W) a data set is resized to unless told otherwise."""
+    """Return the (H, W) that a data set is resized to by default."""
     return DEFAULT_IMAGE_SIZE.get(name, OTHER_IMAGE_SIZE)
 
 
 def resolve_dataset(
     name: str, options: Mapping[str, Any]
 ) -> tuple[type[SegmentationDataset], dict[str, Any]]:
-    """The loader of a data set, and the arguments it is to be called with.
+    """Find the loader of a data set, and the arguments it is to be called with.
 
     Args:
         name: A key of `DATASETS`.

@@ -1,4 +1,4 @@
-"""What every data set offers: samples in files, split lists, where a data set lies."""
+"""The base of all data sets: samples in files, split lists, where a data set lies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LONGEST_NAME = 4096  # characters; no file system takes longer paths
 
 
 def raise_fault(message: str) -> None:
-    """What a data set does with a fault in its files unless told otherwise.
+    """Raise at a fault in files: what a data set does unless another function is passed.
 
     Raises:
         DatasetError: Always.
@@ -62,7 +62,7 @@ class SegmentationDataset(ABC):
     @property
     @abstractmethod
     def has_labels(self) -> bool:
-        """Whether samples come with label maps."""
+        """Tell whether samples come with label maps."""
 
     @abstractmethod
     def __len__(self) -> int: ...
@@ -162,7 +162,7 @@ class FileDataset(SegmentationDataset):
 
     @property
     def has_labels(self) -> bool:
-        """Whether samples come with label maps."""
+        """Tell whether samples come with label maps."""
         return self.labels is not None
 
     def __len__(self) -> int:
@@ -254,7 +254,7 @@ def list_splits(*folders: Path) -> dict[str, Path]:
 
 
 def is_list_file(split: str) -> bool:
-    """Whether a `split` argument means a list file rather than the name of a split."""
+    """Tell whether a `split` argument means a list file rather than the name of a split."""
     return split.endswith(".txt") or os.sep in split
 
 

@@ -72,7 +72,7 @@ def _decode(path: Path, role: str) -> Image.Image:
 
 @dataclass(frozen=True)
 class LabelRule:
-    """How the values in label files become class indices.
+    """Rule by which the values in label files become class indices.
 
     Attributes:
         table: (V,) int16: class index of each value 0..V-1, 255 for void, -1 for a value that

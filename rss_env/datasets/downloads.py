@@ -71,7 +71,7 @@ def download_pascal_context(root: Path) -> str:
 
 
 def explain_cityscapes(root: Path) -> str:
-    """How to get Cityscapes; nothing is downloaded."""
+    """Say how to get Cityscapes; nothing is downloaded."""
     return CITYSCAPES_STEPS.format(root=root)
 
 

@@ -155,7 +155,7 @@ def _find_lists(folder: Path) -> dict[str, Path]:
 
 
 def _find_labels(folder: Path) -> tuple[Path, Path | None]:
-    """Where labels lie, beside the photographs or in the root, and the file that names them."""
+    """Find the labels, beside the photographs or in the root, and the file that names them."""
     places = (folder, folder.parents[1])
     for name in PNG_FOLDERS:
         for place in places:

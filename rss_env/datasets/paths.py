@@ -9,7 +9,7 @@ from rss_env.errors import DatasetError
 
 
 def is_file(path: Path) -> bool:
-    """Whether there is a regular file; a path that the system cannot take leads to none."""
+    """Tell whether there is a regular file; a path that the system cannot take leads to none."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # too long, no permission, a NUL in it
@@ -17,7 +17,7 @@ def is_file(path: Path) -> bool:
 
 
 def is_folder(path: Path) -> bool:
-    """Whether there is a folder; a path that the system cannot take leads to none."""
+    """Tell whether there is a folder; a path that the system cannot take leads to none."""
     try:
         return path.is_dir()
     except (OSError, ValueError):

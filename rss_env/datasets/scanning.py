@@ -24,7 +24,7 @@ _HELD_OUT = ("val", "test")
 
 @dataclass(frozen=True)
 class SampleFacts:
-    """What one sample holds.
+    """Contents of one sample.
 
     Attributes:
         size: (H, W) of the image; None if it cannot be read.
@@ -89,7 +89,7 @@ def scan(
 
 @dataclass(frozen=True)
 class SplitReport:
-    """What the check of one split found.
+    """Findings of the check of one split.
 
     Attributes:
         split: Its name.

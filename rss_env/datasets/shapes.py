@@ -27,7 +27,7 @@ FloatArray = npt.NDArray[np.float64]
 
 
 def _inside(figure: str, u: FloatArray, v: FloatArray) -> npt.NDArray[np.bool_]:
-    """Whether points (u, v), in units of the figure's radius, lie in the figure."""
+    """Tell whether points (u, v), in units of the figure's radius, lie in the figure."""
     if figure == "disc":
         return u * u + v * v < 0.85
     if figure == "ring":

@@ -1,4 +1,4 @@
-"""Which backend of a kernel runs: reference, numba (parallel or serial) or Triton."""
+"""Choice of a kernel's backend: reference, numba (parallel or serial) or Triton."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 
 @functools.cache
 def has_triton() -> bool:
-    """Whether Triton can be imported; it comes with PyTorch for CUDA, on Linux."""
+    """Tell whether Triton can be imported; it comes with PyTorch for CUDA, on Linux."""
     try:
         importlib.import_module("triton")
     except ImportError:
@@ -43,7 +43,7 @@ def choose(
     Args:
         backend: `auto`, or the backend to run whatever the device.
         tensor: One that the kernel is to read, or an array.
-        backends: What the kernel has, of `COMPILED`.
+        backends: Those that the kernel has, of `COMPILED`.
 
     Returns:
         For `auto`, as far as the kernel has it: `numba` for arrays and for tensors on the CPU,
@@ -92,8 +92,8 @@ def traceable(name: str, fake: Callable[..., Any]) -> Callable[[Kernel], Kernel]
         def call(*args: Any, **kwargs: Any) -> Any:
             if not torch.compiler.is_compiling() and all(map(_is_plain, args)):
                 return kernel(*args, **kwargs)
-            given = [a.detach() if isinstance(a, torch.Tensor) else a for a in args]
-            return operator(*given, **kwargs)
+            detached = [a.detach() if isinstance(a, torch.Tensor) else a for a in args]
+            return operator(*detached, **kwargs)
 
         return cast(Kernel, call)
 
@@ -101,7 +101,7 @@ def traceable(name: str, fake: Callable[..., Any]) -> Callable[[Kernel], Kernel]
 
 
 def _is_plain(argument: object) -> bool:
-    """Whether it is no tensor that stands for another (a fake one, one that is being traced)."""
+    """Tell whether it is no tensor that stands for another (a fake one, one being traced)."""
     return type(argument) is torch.Tensor or not isinstance(argument, torch.Tensor)
 
 

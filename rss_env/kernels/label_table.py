@@ -1,4 +1,4 @@
-"""What each cell of a grid is labelled: the table that scores are looked up in.
+"""Labels of each cell of a grid: the table that scores are looked up in.
 
 A coarse cell covers many pixels, so its row holds how many of them have each class, and last how
 many are valid (not void). A cell of one pixel is its label. With the table, scoring a map costs
@@ -22,12 +22,12 @@ _COUNT_DTYPES = (torch.uint8, torch.int16, torch.int32)
 
 
 def count_dtype(scale: int) -> torch.dtype:
-    """The smallest type that holds the number of pixels in a cell: a table is read at random."""
+    """Choose the smallest type that counts a cell's pixels: a table is read at random."""
     return next(d for d in _COUNT_DTYPES if scale * scale <= torch.iinfo(d).max)
 
 
 def label_table_reference(labels: torch.Tensor, num_classes: int, scale: int) -> torch.Tensor:
-    """The table of coarse cells, by pooling one class at a time."""
+    """Build the table of coarse cells by pooling one class at a time."""
     count, height, width = labels.shape
     blocks = labels.view(count, height // scale, scale, width // scale, scale)
     counts = [(blocks == c).sum((2, 4)) for c in range(num_classes)]
@@ -101,7 +101,7 @@ def label_table(
 
 @numba.njit(cache=True, inline="always")
 def walk_rows(flip, columns, cells):
-    """How loops go through a grid beside a table that may be flipped: (width, first, step).
+    """Lay out loops over a grid beside a table that may be flipped: (width, first, step).
 
     The grid's cell `start + x` is the table's cell `start + first + step * x` for all x below
     width and all multiples `start` of width. Unsigned, so that no index is taken for one that
@@ -122,7 +122,7 @@ def each_scale(
     last: Any,
     backend: str,
 ) -> list[torch.Tensor]:
-    """What a kernel of one scale, such as `class_counts`, says of each scale of flat actions.
+    """Call a kernel of one scale, such as `class_counts`, on each scale of flat actions.
 
     Args:
         kernel: Takes (maps, table, index, mirrored, columns, last).
@@ -135,9 +135,9 @@ def each_scale(
         backend: The kernel's.
     """
     parts = as_tensor(actions).split([table.shape[1] for table in tables], -1)
-    of_groups = (as_tensor(index), as_tensor(mirrored))
+    images, flips = as_tensor(index), as_tensor(mirrored)
     return [
-        kernel(part, as_tensor(table), *of_groups, width, last, backend=backend)
+        kernel(part, as_tensor(table), images, flips, width, last, backend=backend)
         for part, table, width in zip(parts, tables, columns, strict=True)
     ]
 
@@ -145,7 +145,7 @@ def each_scale(
 def select_rows(
     table: torch.Tensor, index: torch.Tensor, mirrored: torch.Tensor, columns: int
 ) -> torch.Tensor:
-    """Rows of the chosen images, cells of mirrored images right to left (plain torch).
+    """Select rows of the chosen images, cells of mirrored images right to left (plain torch).
 
     Args:
         table: (M, cells, ...) from `label_table`.

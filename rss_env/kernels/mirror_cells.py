@@ -14,7 +14,7 @@ from rss_env.kernels.dispatch import BatchLoop, choose, traceable
 def mirror_cells_reference(
     flat: torch.Tensor, mirrored: torch.Tensor, columns: Sequence[int], offsets: Sequence[int]
 ) -> torch.Tensor:
-    """The actions by one gather: where each cell's opposite lies."""
+    """Mirror by one gather: of each cell's opposite."""
     cells = torch.arange(flat.shape[-1], device=flat.device)
     parts = [
         cells[start:stop].view(-1, width).flip(1).flatten()
@@ -60,7 +60,7 @@ def mirror_cells(
     """Flip what lies on the grids of several scales, a row after another, where it is asked for.
 
     Args:
-        flat: (B, ..., cells), flat actions or what is told of their cells.
+        flat: (B, ..., cells), flat actions or rewards of their cells.
         mirrored: (B,) bool, which of them to flip.
         columns: Of each scale, cells in a row of the grid.
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.

@@ -17,7 +17,7 @@ _USUAL = "Bil"  # uint8, int32 and int64 by their characters: others are rare en
 def narrow_classes_reference(
     actions: npt.NDArray[Any], num_classes: int
 ) -> tuple[npt.NDArray[np.uint8], bool]:
-    """The bytes by NumPy, in three passes."""
+    """Narrow by NumPy, in three passes."""
     legal = not actions.size or (actions.min() >= 0 and actions.max() < num_classes)
     return actions.astype(np.uint8), bool(legal)
 

@@ -7,6 +7,7 @@ beforehand, give every score there is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numba
 import numpy as np
@@ -204,7 +205,9 @@ def action_counts(
     counts = np.empty((groups, group_size, len(tables), 2, num_classes), np.int32)
     for scale, (table, width) in enumerate(zip(tables, columns, strict=True)):
         loop, cells = _loop_for(table, num_classes), as_array(table)
-        loop.on_arrays(groups * group_size, maps, offset, cells, images, flips, width, counts, scale)
+        loop.on_arrays(
+            groups * group_size, maps, offset, cells, images, flips, width, counts, scale
+        )
         offset += table.shape[1]
     return alike(actions, counts)
 
@@ -250,7 +253,7 @@ def class_counts(
 
 def weighted_means(scores: Array, weights: Array) -> Array:
     """Average scores (..., S) with weights (S,) of sum 1, added up coarse to fine: (...)."""
-    total = scores[..., 0] * weights[0]
+    total: Any = scores[..., 0] * weights[0]
     for s in range(1, len(weights)):  # `sum` adds in an order of its own
         total = total + scores[..., s] * weights[s]
     return total

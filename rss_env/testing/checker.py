@@ -47,7 +47,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Report:
-    """What became of every rule.
+    """Outcome of every rule.
 
     Attributes:
         findings: What is wrong, in the order of the rules.
@@ -117,7 +117,7 @@ def examine_vector_env(
         skip: Names of rules to leave out.
 
     Returns:
-        What became of every rule.
+        Outcome of every rule.
 
     Raises:
         InputError: If an option is invalid.
@@ -196,11 +196,11 @@ def _apply(subject: Subject, skip: Collection[str]) -> Report:
 
 
 def _steps_past_an_end(subject: Subject, env: AnyVectorEnv) -> int:
-    """How many steps let every rule see an episode's end and what follows, if there is one."""
+    """Count the steps to an episode's end and what follows, if there is one, for every rule."""
     step = 0
-    for label, returned, _ in subject.results(env, steps=subject.max_steps):
+    for label, result, _ in subject.results(env, steps=subject.max_steps):
         step += label.startswith("step")
-        if len(returned) == 5 and np.logical_or(*as_numpy(returned[2:4])).any():
+        if len(result) == 5 and np.logical_or(*as_numpy(result[2:4])).any():
             return max(subject.steps, step + STEPS_AFTER_AN_END)
     return subject.steps
 

@@ -58,7 +58,7 @@ def info_of_each(
 
 
 def difference(got: Any, want: Any, path: str = "") -> str | None:
-    """Where two nests differ first, in words; None if they are equal. NaN equals NaN."""
+    """Say where two nests differ first; None if they are equal. NaN equals NaN."""
     if isinstance(got, dict) and isinstance(want, dict):
         if set(got) != set(want):
             return f"{path} has keys {sorted(map(str, got))}, not {sorted(map(str, want))}"

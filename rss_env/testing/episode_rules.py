@@ -70,7 +70,7 @@ def final_observations_are_in_their_space(subject: Subject) -> Iterator[str]:
 
 
 def new_episodes_are_shown(subject: Subject) -> Iterator[str]:
-    """What follows an episode's end is the next one's first observation, not the last again."""
+    """The next episode's first observation follows an episode's end, not the last one again."""
     if subject.deterministic:
         raise Inapplicable("a deterministic environment may begin where it ended")
     with subject.opened() as env:
@@ -211,14 +211,14 @@ def _brief(value: Any) -> str:
 
 
 def _missing_finals(subject: Subject, key: str) -> Iterator[str]:
-    """Whether `key` and its mask say exactly which episodes ended in each step."""
+    """Check that `key` and its mask say exactly which episodes ended in each step."""
     subject.need_mode(AutoresetMode.SAME_STEP)
     with subject.opened() as env:
         ends = 0
-        for label, returned, _ in subject.results(env, steps=subject.max_steps):
+        for label, result, _ in subject.results(env, steps=subject.max_steps):
             if label == "reset":
                 continue
-            over, infos = np.logical_or(*as_numpy(returned[2:4])), as_numpy(returned[4])
+            over, infos = np.logical_or(*as_numpy(result[2:4])), as_numpy(result[4])
             ends += int(over.any())
             mask = np.asarray(infos.get(f"_{key}", np.zeros(env.num_envs, np.bool_)))
             if (over.any() and key not in infos) or not np.array_equal(mask, over):
@@ -237,8 +237,8 @@ def _step_until_over(subject: Subject, env: AnyVectorEnv) -> Any:
     """Step without resetting until an episode is over; where that is so, (N,)."""
     env.reset(seed=SEED)
     for step in range(subject.max_steps):
-        returned = env.step(subject.actions(env, step))
-        over = np.logical_or(*as_numpy(returned[2:4]))
+        result = env.step(subject.actions(env, step))
+        over = np.logical_or(*as_numpy(result[2:4]))
         if over.any():
             return over
     raise Inapplicable(f"no episode ended within {subject.max_steps} steps")

@@ -88,19 +88,19 @@ def render_gives_a_frame_each(subject: Subject) -> Iterator[str]:
 def reset_returns_a_pair(subject: Subject) -> Iterator[str]:
     """`reset` returns a tuple of observations and an info dict."""
     with subject.opened() as env:
-        returned: Any = env.reset()
-        if not isinstance(returned, tuple) or len(returned) != 2 or not isinstance(returned[1], dict):
-            yield f"reset returned {_kinds(returned)}, not (observations, dict)"
+        result: Any = env.reset()
+        if not isinstance(result, tuple) or len(result) != 2 or not isinstance(result[1], dict):
+            yield f"reset returned {_kinds(result)}, not (observations, dict)"
 
 
 def step_returns_five(subject: Subject) -> Iterator[str]:
     """`step` returns a tuple of five, the last of them an info dict."""
     with subject.opened() as env:
         env.reset()
-        returned: Any = env.step(subject.actions(env, 0))
-        if not isinstance(returned, tuple) or len(returned) != 5 or not isinstance(returned[4], dict):
+        result: Any = env.step(subject.actions(env, 0))
+        if not isinstance(result, tuple) or len(result) != 5 or not isinstance(result[4], dict):
             yield (
-                f"step returned {_kinds(returned)}, not (observations, rewards, terminated, "
+                f"step returned {_kinds(result)}, not (observations, rewards, terminated, "
                 "truncated, dict)"
             )
 
@@ -108,17 +108,19 @@ def step_returns_five(subject: Subject) -> Iterator[str]:
 def observations_are_in_their_space(subject: Subject) -> Iterator[str]:
     """Every observation has the dtype, shape and range of `observation_space`."""
     with subject.opened() as env:
-        for label, returned, _ in subject.results(env):
-            yield from _outside(env.observation_space, as_numpy(returned[0]), f"{label}: observations")
+        for label, result, _ in subject.results(env):
+            yield from _outside(
+                env.observation_space, as_numpy(result[0]), f"{label}: observations"
+            )
 
 
 def rewards_are_finite_floats(subject: Subject) -> Iterator[str]:
     """`rewards` are floating-point numbers (N,), all finite."""
     with subject.opened() as env:
-        for label, returned, _ in subject.results(env):
+        for label, result, _ in subject.results(env):
             if not label.startswith("step"):
                 continue
-            rewards = np.asarray(as_numpy(returned[1]))
+            rewards = np.asarray(as_numpy(result[1]))
             if rewards.shape != (env.num_envs,) or rewards.dtype.kind != "f":
                 yield f"{label}: rewards are {rewards.dtype} {rewards.shape}, not floats (N,)"
             elif not np.isfinite(rewards).all():
@@ -128,10 +130,10 @@ def rewards_are_finite_floats(subject: Subject) -> Iterator[str]:
 def flags_are_booleans(subject: Subject) -> Iterator[str]:
     """`terminated` and `truncated` are booleans (N,)."""
     with subject.opened() as env:
-        for label, returned, _ in subject.results(env):
+        for label, result, _ in subject.results(env):
             if not label.startswith("step"):
                 continue
-            for name, flags in zip(FLAGS, as_numpy(returned[2:4]), strict=True):
+            for name, flags in zip(FLAGS, as_numpy(result[2:4]), strict=True):
                 found = np.asarray(flags)
                 if found.shape != (env.num_envs,) or found.dtype != np.bool_:
                     yield f"{label}: {name} is {found.dtype} {found.shape}, not bool (N,)"
@@ -140,11 +142,11 @@ def flags_are_booleans(subject: Subject) -> Iterator[str]:
 def arrays_are_of_one_kind(subject: Subject) -> Iterator[str]:
     """All that comes back is NumPy, or all of it is tensors on one device."""
     with subject.opened() as env:
-        for label, returned, _ in subject.results(env):
-            names = ("observations", "rewards", *FLAGS, "infos") if len(returned) == 5 else (
+        for label, result, _ in subject.results(env):
+            names = ("observations", "rewards", *FLAGS, "infos") if len(result) == 5 else (
                 "observations", "infos")  # fmt: skip
             wanted: str | None = None
-            for name, part in zip(names, returned, strict=True):
+            for name, part in zip(names, result, strict=True):
                 for path, leaf in leaves(part, name):
                     kind = _kind(leaf)
                     wanted = wanted or kind
@@ -155,8 +157,8 @@ def arrays_are_of_one_kind(subject: Subject) -> Iterator[str]:
 def infos_have_masks(subject: Subject) -> Iterator[str]:
     """Every info `key` has a boolean mask `_key` (N,), and every mask has its key."""
     with subject.opened() as env:
-        for label, returned, _ in subject.results(env):
-            yield from _faulty_masks(as_numpy(returned[-1]), env.num_envs, f"{label}: infos")
+        for label, result, _ in subject.results(env):
+            yield from _faulty_masks(as_numpy(result[-1]), env.num_envs, f"{label}: infos")
 
 
 RULES = (
@@ -178,10 +180,10 @@ RULES = (
 # --- details ---
 
 
-def _kinds(returned: Any) -> str:
-    if isinstance(returned, tuple):
-        return f"({', '.join(type(part).__name__ for part in returned)})"
-    return type(returned).__name__
+def _kinds(result: Any) -> str:
+    if isinstance(result, tuple):
+        return f"({', '.join(type(part).__name__ for part in result)})"
+    return type(result).__name__
 
 
 def _kind(leaf: Any) -> str | None:
@@ -192,7 +194,7 @@ def _kind(leaf: Any) -> str | None:
 
 
 def _outside(space: gym.Space[Any], value: Any, name: str) -> Iterator[str]:
-    """What is wrong with a value that should be in a space, leaf by leaf."""
+    """Say what is wrong with a value that should be in a space, leaf by leaf."""
     if isinstance(space, spaces.Dict) and isinstance(value, dict) and set(value) == set(space):
         for key in space:
             yield from _outside(space[key], value[key], f"{name}[{key!r}]")

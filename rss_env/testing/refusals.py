@@ -1,4 +1,4 @@
-"""What the rules about bad input share: was it refused, and did it change anything?"""
+"""Shared by the rules about bad input: was it refused, and did it change anything?"""
 
 from __future__ import annotations
 

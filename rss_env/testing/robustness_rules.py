@@ -30,13 +30,13 @@ WRAPPERS = ("RecordEpisodeStatistics", "DictInfoToList", "NormalizeReward", "Num
 
 
 def results_stay_as_they_were(subject: Subject) -> Iterator[str]:
-    """What `reset` and `step` returned is the same several steps later."""
+    """Results of `reset` and `step` are the same several steps later."""
     with subject.opened() as env:
         kept: list[tuple[str, Any, Any]] = []
-        for label, returned, _ in subject.results(env):
-            kept.append((label, returned, as_numpy(returned, copied=True)))
-        for label, returned, want in kept:
-            found = difference(as_numpy(returned), want, f"what {label} gave: ")
+        for label, result, _ in subject.results(env):
+            kept.append((label, result, as_numpy(result, copied=True)))
+        for label, result, want in kept:
+            found = difference(as_numpy(result), want, f"what {label} gave: ")
             if found is not None:
                 yield f"{found}, {len(kept)} calls later"
                 return
@@ -50,7 +50,7 @@ def results_may_be_written_to(subject: Subject) -> Iterator[str]:
         for call in subject.results(other):
             got.append(subject.record(other, call))
             # flags stay: the driver still reads which episodes ended
-            for _, leaf in leaves([*call.returned[:2], *call.returned[4:]]):
+            for _, leaf in leaves([*call.result[:2], *call.result[4:]]):
                 _overwrite(leaf)
         found = difference_of_traces(got, want)
         if found is not None:
@@ -171,11 +171,11 @@ def vector_wrappers_work(subject: Subject) -> Iterator[str]:
             try:
                 wrapped = getattr(gym.wrappers.vector, name)(env)
                 speaker = replace(subject, device=torch.device("cpu")) if to_torch else subject
-                for label, returned, _ in subject.results(
+                for label, result, _ in subject.results(
                     wrapped, act=lambda step, env=env, speaker=speaker: speaker.actions(env, step)
                 ):
-                    if to_torch and not isinstance(returned[1], (torch.Tensor, dict)):
-                        yield f"{name}: {label} gave {type(returned[1]).__name__}, not a tensor"
+                    if to_torch and not isinstance(result[1], (torch.Tensor, dict)):
+                        yield f"{name}: {label} gave {type(result[1]).__name__}, not a tensor"
             except Exception as error:
                 yield f"{name} raised {type(error).__name__}: {str(error)[:200]}"
 

@@ -33,16 +33,16 @@ class Inapplicable(Exception):  # noqa: N818  (raised to skip, not an error)
 
 
 class Call(NamedTuple):
-    """What one call returned, untouched, and which sub-environments (N,) it was about."""
+    """Results of one call, untouched, and which sub-environments (N,) it was about."""
 
     label: str
-    returned: Any
+    result: Any
     touched: npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Moment:
-    """What one call gave, copied, with one entry per sub-environment.
+    """Results of one call, copied, with one entry per sub-environment.
 
     Attributes:
         label: Which call: `reset`, `step 0`, ...
@@ -60,11 +60,11 @@ class Moment:
 
     @property
     def over(self) -> npt.NDArray[np.bool_]:
-        """Which sub-environments' episodes ended in this step, (N,)."""
+        """Sub-environments whose episodes ended in this step, (N,)."""
         return np.logical_or(self.numbers["terminated"], self.numbers["truncated"])
 
     def of(self, i: int) -> dict[str, Any]:
-        """What sub-environment `i` gave."""
+        """Results of sub-environment `i`."""
         return {
             "observation": self.observations[i],
             **{name: array[i] for name, array in self.numbers.items()},
@@ -74,7 +74,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to be checked, and how; see `check_vector_env` for the options.
+    """Environment to be checked, and how; see `check_vector_env` for the options.
 
     Attributes:
         mode: The autoreset mode that the environment declares; None if it declares none.
@@ -97,7 +97,7 @@ class Subject:
 
     @contextlib.contextmanager
     def opened(self, num_envs: int | None = None) -> Iterator[AnyVectorEnv]:
-        """A new environment, closed at the end."""
+        """Open a new environment, and close it at the end."""
         env = self.make(self.num_envs if num_envs is None else num_envs)
         try:
             yield env
@@ -172,10 +172,10 @@ class Subject:
             yield Call("reset", env.reset(seed=seed), every)
         for step in range(self.steps if steps is None else steps):
             actions = self.actions(env, step) if act is None else act(step)
-            returned = env.step(actions)
-            yield Call(f"step {step}", returned, every)
+            result = env.step(actions)
+            yield Call(f"step {step}", result, every)
             if self.mode is AutoresetMode.DISABLED:
-                over = np.logical_or(as_numpy(returned[2]), as_numpy(returned[3]))
+                over = np.logical_or(as_numpy(result[2]), as_numpy(result[3]))
                 for mask in self._masks(over):
                     options = {"reset_mask": mask.copy()}
                     yield Call(f"reset after step {step}", env.reset(options=options), mask)
@@ -190,7 +190,7 @@ class Subject:
 
     def record(self, env: AnyVectorEnv, call: Call) -> Moment:
         """Copy what a call gave."""
-        observations, *numbers, infos = as_numpy(call.returned, copied=True)
+        observations, *numbers, infos = as_numpy(call.result, copied=True)
         return Moment(
             call.label,
             call.touched,
@@ -227,7 +227,7 @@ class Subject:
 def difference_of_traces(
     got: Sequence[Moment], want: Sequence[Moment], only: Sequence[int] | None = None
 ) -> str | None:
-    """Where two traces differ first, in all or `only` some sub-environments; None if nowhere.
+    """Say where two traces differ first, in all or `only` some sub-environments; None if nowhere.
 
     Calls that were about others alone are left out.
     """

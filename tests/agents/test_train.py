@@ -24,6 +24,7 @@ from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.algorithms.supervised import CrossEntropyLearner
 from rss_agents.command_line import DataConfig
+from rss_agents.networks import evaluation
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from rss_agents.training.logging import versions
@@ -78,7 +79,7 @@ def test_a_run_writes_everything(tmp_path, arguments):
     assert rows[-1]["miou"] == result["miou"]
     network, description = load_checkpoint(tmp_path / "run/best.safetensors")
     validation = load_scenes(DataConfig().open("val"), description.image_size)
-    best = evaluate.evaluate(network, validation)
+    best = evaluation.evaluate(network, validation)
     assert best.miou == max(row["miou"] for row in rows if "miou" in row)
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["updates"] == 4
@@ -106,7 +107,7 @@ def test_evaluation_command_agrees_with_training(tmp_path, capsys):
 
 
 def test_metrics_of_a_split_by_hand():
-    metrics = evaluate.metrics_from_counts(
+    metrics = evaluation.metrics_from_counts(
         torch.tensor([6, 0, 3, 0]), torch.tensor([8, 2, 4, 0]), torch.tensor([9, 0, 5, 0])
     )
     assert metrics.class_iou[0] == pytest.approx(6 / 11)
@@ -114,7 +115,7 @@ def test_metrics_of_a_split_by_hand():
     assert metrics.miou == pytest.approx((6 / 11 + 3 / 6) / 2)
     assert metrics.pixel_accuracy == pytest.approx(9 / 14)
     with pytest.raises(InputError, match="no valid pixel"):
-        evaluate.metrics_from_counts(*torch.zeros(3, 4, dtype=torch.int64))
+        evaluation.metrics_from_counts(*torch.zeros(3, 4, dtype=torch.int64))
 
 
 def test_prediction_command(tmp_path):
@@ -341,9 +342,9 @@ def test_each_objective_learns_a_small_task(level, objective, tmp_path):
         loss.backward()
         optimizer.step()
     scenes = env._scenes
-    trained = evaluate.evaluate(network, scenes).miou
+    trained = evaluation.evaluate(network, scenes).miou
     assert trained > 0.8
-    assert trained > evaluate.evaluate_majority_class(scenes, scenes).miou + 0.3
+    assert trained > evaluation.evaluate_majority_class(scenes, scenes).miou + 0.3
 
 
 def test_configuration_is_frozen_into_the_run(tmp_path):

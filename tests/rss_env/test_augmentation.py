@@ -14,6 +14,7 @@ from torchvision.transforms.v2 import functional
 from rss_agents.algorithms.policy_gradients import BaselineConfig
 from rss_agents.algorithms.registry import build_learner
 from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.algorithms.supervised import SupervisedConfig
 from rss_agents.networks.build import build_network
 from rss_env.augmentation import Augmentation, Variation
 from rss_env.errors import InputError
@@ -187,12 +188,12 @@ def test_the_label_of_the_references_is_that_of_the_environment():
     env = make(num_envs=4, group_size=2, array="torch")
     network = build_network("tiny-unet", 6, (16, 24))
     settings: dict[str, Any] = {
-        "agent": RSSConfig(), "baseline": BaselineConfig(), "num_images": 2, "seed": 9,
-        "augmentation": env.augmentation,
+        "agent": RSSConfig(), "baseline": BaselineConfig(), "supervised": SupervisedConfig(),
+        "num_images": 2, "seed": 9, "augmentation": env.augmentation,
     }  # fmt: skip
     psl: Any = build_learner("psl", network, env, lambda: env._scenes, **settings)
     rss: Any = build_learner("rss", network, env, lambda: env._scenes, **settings)
-    assert rss.memory is None
+    assert rss.objective.memory is None
     psl.stream.advance(psl.stream.episodes >= -1)
     images = psl.scenes.observe(psl.stream.batch())
     torch.testing.assert_close(images, rss.observations[::2], rtol=0, atol=0)

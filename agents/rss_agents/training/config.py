@@ -19,6 +19,7 @@ from rss_agents.networks.segmentation_network import Precision
 from rss_agents.ratings.store import FOLDER_NAME as RATINGS_FOLDER
 from rss_env.config import TaskConfig
 from rss_env.errors import InputError, check_value
+from rss_env.registration import parse_environment_id
 
 _PERSON, _RATINGS = "person", "ratings:"
 
@@ -113,6 +114,7 @@ class TrainConfig(TaskConfig):
         Raises:
             InputError: Naming the field, its value and the valid range.
         """
+        parse_environment_id(self.data.env)
         for name in ("updates", "num_images", "group_size", "eval_every"):
             check_value(getattr(self, name) >= 1, f"{name}", "at least 1", getattr(self, name))
         check_value(0 <= self.seed < 2**62, "seed", "in 0..2**62 - 1", self.seed)

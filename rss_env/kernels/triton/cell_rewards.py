@@ -53,7 +53,7 @@ def cell_rewards_triton(
     columns: int,
     class_weights: torch.Tensor,
 ) -> torch.Tensor:
-    """The rewards by looking up each cell's own class; as `cell_rewards`."""
+    """Reward by looking up each cell's own class; as `cell_rewards`."""
     groups, group_size, cells = maps.shape
     rewards = torch.empty(maps.shape, dtype=torch.float32, device=maps.device)
     launch(

@@ -36,7 +36,7 @@ def copy_images(
 def gather_images_triton(
     images: torch.Tensor, index: torch.Tensor, mirrored: torch.Tensor, repeats: int
 ) -> torch.Tensor:
-    """The batch by copying bytes; as `gather_images`."""
+    """Gather by copying bytes; as `gather_images`."""
     batch = images.new_empty(len(index) * repeats, *images.shape[1:])
     size = images[0].numel()
     width = images.shape[2]

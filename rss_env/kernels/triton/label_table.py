@@ -1,4 +1,4 @@
-"""What each coarse cell of a grid is labelled: the CUDA backend of `label_table`."""
+"""Labels of each coarse cell of a grid: the CUDA backend of `label_table`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def tile_of(num_classes: int) -> dict[str, int]:
 def label_table_triton(
     labels: torch.Tensor, num_classes: int, scale: int, dtype: torch.dtype
 ) -> torch.Tensor:
-    """The table of coarse cells, by comparing their pixels with all classes; as `label_table`."""
+    """Build the table by comparing the cells' pixels with all classes; as `label_table`."""
     count, height, width = labels.shape
     cells = (height // scale) * (width // scale)
     table = labels.new_empty(count, cells, num_classes + 1, dtype=dtype)

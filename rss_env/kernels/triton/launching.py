@@ -13,12 +13,12 @@ ROW = 1024  # elements of a one-dimensional one
 
 
 def padded(count: int) -> int:
-    """The power of two that a tile's side of `count` elements takes."""
+    """Return the power of two that a tile's side of `count` elements takes."""
     return triton.next_power_of_2(count)
 
 
 def block_beside(side: int, tile: int = _TILE) -> int:
-    """How many elements the other side of a tile gets, beside a padded one."""
+    """Return the number of elements of a tile's other side, beside a padded one."""
     return max(tile // side, 1)
 
 

@@ -71,7 +71,7 @@ def class_counts_triton(
     columns: int,
     num_classes: int,
 ) -> torch.Tensor:
-    """The counts by comparing tiles of cells with all classes; as `class_counts`."""
+    """Count by comparing tiles of cells with all classes; as `class_counts`."""
     groups, group_size, cells = maps.shape
     counts = maps.new_zeros(groups, group_size, 2, num_classes, dtype=torch.int32)
     launch(

@@ -92,7 +92,7 @@ def test_multiscale_at_the_pixels_alone_is_cross_entropy(scenes):
 
 def test_image_tags_move_only_the_classes_of_the_image(scenes):
     """By hand: a class with logits equal to the background's is present with a chance of 1/2."""
-    agent = labelled(ImageTagLearner, scenes)
+    agent = labelled(ImageTagLearner, scenes, sharpness=5.0)
     labels = torch.zeros(1, 8, 8, dtype=torch.long)
     labels[0, 0, 0] = 2
     logits = torch.zeros(1, CLASSES, 8, 8, requires_grad=True)

@@ -288,7 +288,13 @@ def test_older_maps_count_twice_at_most():
     for likelihood in (0.45, 0.01):  # now it is 0.9: twice as likely, and 90 times
         drawn_with = torch.tensor([likelihood, 0.1], dtype=torch.float64).view(1, 1, 2, 1)
         loss = policy_gradient(
-            probabilities, maps, scores, 0.0, syncan=False, likelihoods=drawn_with
+            probabilities,
+            maps,
+            scores,
+            0.0,
+            syncan=False,
+            likelihoods=drawn_with,
+            most_importance=2.0,
         )
         gradients.append(torch.autograd.grad(loss, probabilities)[0])
     # Advantages 1 and -1, the mean over two maps: -(2 * 1 / 0.9) / 2 and -(1 * -1 / 0.1) / 2.

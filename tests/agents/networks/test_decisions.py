@@ -92,12 +92,13 @@ def test_beliefs_are_averaged_over_batches(metric):
     torch.testing.assert_close(halves.costs, whole.costs, rtol=0.02, atol=1e-3)
 
 
-def test_training_sees_logits():
-    network = build_network(TINY_UNET, 3, (16, 16)).train()
+@pytest.mark.parametrize("training", [True, False])
+def test_forward_gives_logits_whatever_was_decided(training):
+    network = build_network(TINY_UNET, 3, (16, 16)).train(training)
     images = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
-    before = network.pixel_values(images)
+    before = network(images)
     network.decide.observe(before.softmax(1), "miou")
-    torch.testing.assert_close(network.pixel_values(images), before)
+    torch.testing.assert_close(network(images), before)
 
 
 def test_trained_network_decides_and_its_checkpoint_too(tmp_path):

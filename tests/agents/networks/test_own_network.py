@@ -105,7 +105,7 @@ def test_a_network_of_ones_own_is_trained_and_used_again(name, algo, code, tmp_p
     network, description = load_checkpoint(run, own_network=own)
     images = torch.randint(0, 256, (3, *description.image_size, 3), dtype=torch.uint8)
     module = torch.export.load(tmp_path / "new.pt2").module()
-    torch.testing.assert_close(module(images), network(images))
+    torch.testing.assert_close(module(images), network.pixel_values(images))
 
 
 def test_one_named_for_a_checkpoint_of_another_network_is_refused(code, tmp_path, capsys):

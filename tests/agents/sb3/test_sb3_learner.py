@@ -9,8 +9,9 @@ import sys
 import pytest
 from test_train import RESULT_KEYS, run
 
-from rss_agents import evaluate, train
+from rss_agents import train
 from rss_agents.command_line import DataConfig
+from rss_agents.networks import evaluation
 from rss_agents.networks.checkpoint import load_checkpoint
 from rss_agents.training.setup import open_run
 from rss_env.errors import InputError
@@ -36,10 +37,10 @@ def test_a_run_of_sb3_writes_the_same(tmp_path, algo):
     assert rows[-1]["score_queries"] == result["score_queries"]
     network, description = load_checkpoint(out)
     validation = load_scenes(DataConfig().open("val"), description.image_size)
-    assert evaluate.evaluate(network, validation).miou == result["miou"]
+    assert evaluation.evaluate(network, validation).miou == result["miou"]
     again = run(tmp_path / "again", "--algo", algo)
     assert again["miou"] == result["miou"]
-    with pytest.raises(InputError, match=f"{algo} brings a loop of its own"):
+    with pytest.raises(InputError, match=f"{algo} brings an optimiser of its own"):
         open_run(train.TrainConfig(tmp_path / "none", algo=algo, image_size=(16,)))
 
 

@@ -206,7 +206,7 @@ def test_what_kernels_say_has_no_gradient():
     assert not compiled(leaf, OWN).requires_grad
 
 
-def test_operators_refuse_faces_that_cannot_run():
+def test_operators_refuse_backends_that_cannot_run():
     with pytest.raises(InputError, match="unknown backend 'fast'"):
         torch.ops.rss_env.gather_images(LABELS, INDEX, MIRRORED, backend="fast")
 
