@@ -38,9 +38,13 @@ soak: $(READY)
 	cat soak.json
 
 # What a change of the dependencies may break.
-CORE := tests/rss_env/test_action_maps.py tests/agents/losses/test_agents_math.py tests/rss_env/datasets/test_base.py \
-	tests/rss_env/kernels/test_score_maps.py tests/agents/training/test_resume.py tests/rss_env/test_rewards.py \
-	tests/agents/test_train.py tests/rss_env/test_vector_env.py
+CORE := tests/rss_env/test_action_maps.py tests/rss_env/test_rewards.py tests/rss_env/test_vector_env.py \
+	tests/rss_env/datasets/test_base.py tests/rss_env/kernels/test_score_maps.py tests/agents/losses \
+	tests/agents/kernels/test_pairwise_difference.py tests/agents/networks/test_checkpoint.py \
+	tests/agents/networks/test_evaluation.py tests/agents/algorithms/test_rss.py \
+	tests/agents/algorithms/test_supervised.py tests/agents/training/test_resume.py \
+	tests/agents/training/test_states.py tests/agents/test_train.py tests/agents/test_evaluate.py \
+	tests/agents/test_predict.py
 TOOLS := pytest pytest-timeout hypothesis psutil scipy
 
 lowest:

@@ -120,7 +120,7 @@ def variants_of_maps(num_maps: int) -> Iterator[Variant]:
         yield Variant(name, sample_classes.draw_classes, "f32 i64 u8", constants)
     tile, differences = pairwise_difference.tile_of(num_maps), pairwise_difference
     yield Variant("pairwise_difference, counts", differences.count_differences, "u8 i32", tile)
-    yield Variant("pairwise_difference", differences.owe_differences, "f32 u8 i32 f32", tile)
+    yield Variant("pairwise_difference", differences.share_differences, "f32 u8 i32 f32", tile)
 
 
 def variants_alike() -> Iterator[Variant]:

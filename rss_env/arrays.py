@@ -42,7 +42,8 @@ def layout(numbers: Sequence[int]) -> npt.NDArray[np.int64]:
 
 def as_array(values: np.ndarray | torch.Tensor) -> np.ndarray:
     """Give a tensor on the CPU, or an array, as a C-contiguous array; copied if it is not one."""
-    return np.ascontiguousarray(values if isinstance(values, np.ndarray) else values.numpy())
+    array = values if isinstance(values, np.ndarray) else values.numpy()
+    return array if array.flags.c_contiguous else np.ascontiguousarray(array)
 
 
 def as_tensor(values: np.ndarray | torch.Tensor) -> torch.Tensor:

@@ -13,12 +13,7 @@ from typing import Any
 import torch
 from gymnasium.vector import AutoresetMode
 
-from rss_env.arguments import (
-    check_autoreset_mode,
-    check_device,
-    check_flag,
-    check_whole_number,
-)
+from rss_env.arguments import check_autoreset_mode, check_device, check_flag, check_whole_number
 from rss_env.errors import InputError, check_choice
 
 ARRAYS = ("numpy", "torch")
@@ -27,7 +22,7 @@ RENDER_MODES = ("rgb_array",)
 
 @dataclass(kw_only=True)
 class TaskConfig:
-    """Task: images to be seen and scores of their maps, alike for environments and trainings."""
+    """Images to be seen and scores of their maps: alike for environments and trainings."""
 
     split: str | None = None
     """Split of the data set: a name or a list file; None: its training split."""
@@ -114,6 +109,5 @@ class EnvironmentConfig(TaskConfig):
             check_choice("render_mode", self.render_mode, RENDER_MODES)
         check_autoreset_mode(self.autoreset_mode)
         if check_device(self.device).type != "cpu" and self.array == "numpy":
-            raise InputError(
-                f"array='numpy' lives on the CPU; use array='torch' with {self.device!r}"
-            )
+            device = self.device
+            raise InputError(f"array='numpy' lives on the CPU; use array='torch' with {device!r}")

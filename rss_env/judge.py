@@ -161,11 +161,14 @@ class Judge:
             scores = alike(seen, torch.stack([part.mean(-1) for part in parts], -1))
             infos = {"pixel_rewards": seen}
         else:
-            scores = seen[:, : len(self._columns)]
-            infos = {"scale_scores": scores}
+            scores, infos = seen, {"scale_scores": seen}
             if self._shows_classes:
-                of_classes = seen[:, scores.shape[1] :]
-                infos["class_scores"] = of_classes.reshape(*scores.shape, -1)
+                count = len(self._columns)
+                scores, of_classes = seen[:, :count], seen[:, count:]
+                infos = {
+                    "scale_scores": scores,
+                    "class_scores": of_classes.reshape(len(seen), count, -1),
+                }
         if means is None:
             means = weighted_means(scores, alike(scores, self._scale_weights))
         return Verdict(means.reshape(-1), infos)

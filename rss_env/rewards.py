@@ -7,8 +7,11 @@ out, as are void pixels. Turning one right pixel wrong never raises any of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from dataclasses import astuple, dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from rss_env.errors import check_choice
@@ -35,6 +38,11 @@ class RatioMetric:
     labelled: float
     overlap: float
     pooled: bool = False
+
+    @functools.cached_property
+    def coefficients(self) -> npt.NDArray[np.float64]:
+        """The row (5,) as kernels read it: its four weights, and 1 if it is pooled."""
+        return np.array([float(value) for value in astuple(self)])
 
     def ratio(
         self, right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor

@@ -1,4 +1,4 @@
-"""What the commands share: the arguments that name data, and errors without tracebacks."""
+"""Common parts of the commands: the arguments that name data, and errors without tracebacks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Config = TypeVar("Config")
 
 @dataclass(kw_only=True)
 class FilesConfig:
-    """Where the files of a data set lie, and how to read them."""
+    """Files of a data set, and options of reading them."""
 
     root: str | None = None
     """Folder of the data set; by default $RSS_DATA_ROOT/<Dataset>."""
@@ -39,13 +39,13 @@ class FilesConfig:
     @property
     def options(self) -> dict[str, Any]:
         """The data set's own arguments that were given."""
-        names = [field.name for field in fields(FilesConfig)]
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        values = {field.name: getattr(self, field.name) for field in fields(FilesConfig)}
+        return {name: value for name, value in values.items() if value is not None}
 
 
 @dataclass
 class DataConfig(FilesConfig):
-    """Which data: an environment id, and where its files lie."""
+    """The data: an environment id, and where its files lie."""
 
     env: str = "RSS/Shapes-ImageReward-v0"
     """Environment id, RSS/<Dataset>-<PixelReward|ImageReward>-v0."""

@@ -53,7 +53,7 @@ class InfoConfig(FilesConfig):
     split: str | None = None
     """A split's name or a list file; by default the one environments train on."""
     sheet: Path = Path("contact-sheet.png")
-    """Where to write the contact sheet."""
+    """File for the contact sheet."""
 
 
 Command = (

@@ -1,4 +1,4 @@
-"""What several training processes share. With one process nothing is exchanged.
+"""Exchange among several training processes. With one process nothing is exchanged.
 
 Every rank holds an equal part of the batch's images. Gradients are averaged over the ranks, so the
 ranks' losses have to average to the loss of the whole batch: a sum over a rank's part is divided by
@@ -44,12 +44,7 @@ def max_over_ranks(number: int) -> int:
 
 
 def own_seed(seed: int, num_images: int) -> int:
-    """Seed of the first of this rank's images: image i of the whole batch has the seed plus i.
-
-    Args:
-        seed: Of the whole batch.
-        num_images: Images of one rank.
-    """
+    """Seed of this rank's first image, of `num_images`; image i of the whole batch has seed + i."""
     return seed + rank() * num_images
 
 

@@ -13,6 +13,7 @@ from rss_agents.command_line import DataConfig, run_command
 from rss_agents.networks.checkpoint import load_checkpoint
 from rss_agents.networks.evaluation import evaluate, evaluate_full_resolution
 from rss_agents.networks.tiling import TileConfig
+from rss_env.arguments import check_device
 from rss_env.errors import InputError
 from rss_env.scenes import load_scenes
 
@@ -32,7 +33,7 @@ class EvalConfig:
     own_network: str | None = None
     """module:function that built the network of the checkpoint, if it is one of your own."""
     device: str = "cpu"
-    """Where to run: cpu, cuda, cuda:1, ..."""
+    """Device to run on: cpu, cuda, cuda:1, ..."""
 
 
 def evaluate_checkpoint(config: EvalConfig) -> dict[str, Any]:
@@ -41,8 +42,6 @@ def evaluate_checkpoint(config: EvalConfig) -> dict[str, Any]:
     Raises:
         InputError: If the checkpoint, the data, the windows or the device cannot be used.
     """
-    from rss_env.arguments import check_device
-
     config.windows.check()
     if config.windows.tiles and not config.full_resolution:
         raise InputError("--tiles looks at images as large as they are: give --full-resolution too")

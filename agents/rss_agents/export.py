@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,13 @@ class ExportConfig:
     """module:function that built the network of the checkpoint, if it is one of your own."""
 
 
-def _inputs(network: SegmentationNetwork) -> dict[str, Any]:
-    """What is subtracted from RGB in 0..1, and what the rest is divided by."""
-    values = {"mean": network.mean, "std": network.std}
-    return {name: [round(v, 6) for v in value.flatten().tolist()] for name, value in values.items()}
+def _about(network: SegmentationNetwork, library: str, **facts: Any) -> dict[str, Any]:
+    """The description of weights: their library, facts, and `mean` and `std` of the inputs."""
+    mean, std = (
+        [round(value, 6) for value in values.flatten().tolist()]
+        for values in (network.mean, network.std)
+    )
+    return {"library": library, "version": version(library), **facts, "mean": mean, "std": std}
 
 
 def encoder_weights(
@@ -64,9 +68,7 @@ def encoder_weights(
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The encoder's state dict under its library's names, and what to load it into.
 
-    Args:
-        network: Of segmentation-models-pytorch.
-        description: Of the network.
+    The network must be of segmentation-models-pytorch.
 
     Returns:
         The tensors. And `library` (`timm` for `tu-` encoders, whose names are those of a model of
@@ -81,13 +83,7 @@ def encoder_weights(
     weights = encoder.state_dict()
     if isinstance(encoder, TimmUniversalEncoder):
         library, model, weights = "timm", encoder.name, encoder.model.state_dict()
-    return weights, {
-        "library": library,
-        "version": version(library),
-        "model": model,
-        "output_stride": encoder.output_stride,
-        **_inputs(network),
-    }
+    return weights, _about(network, library, model=model, output_stride=encoder.output_stride)
 
 
 def network_weights(
@@ -95,43 +91,31 @@ def network_weights(
 ) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """The network's state dict under its library's names, and what to load it into.
 
-    Args:
-        network: Of segmentation-models-pytorch.
-        description: Of the network.
+    The network must be of segmentation-models-pytorch.
 
     Returns:
         The tensors. And `library`, its `version`, the arguments of `create_model` (`arch`,
         `encoder_name`, `classes`), `class_names`, `image_size`, and `mean` and `std` of the inputs.
     """
     architecture, encoder, _ = split_name(description.network)
-    library = "segmentation-models-pytorch"
-    return network.body.state_dict(), {
-        "library": library,
-        "version": version(library),
-        "arch": architecture.lower(),
-        "encoder_name": encoder,
-        "classes": len(description.class_names),
-        "class_names": description.class_names,
-        "image_size": description.image_size,
-        **_inputs(network),
-    }
-
-
-_Write = Callable[[Path], None]
-
-
-def _weights(network: SegmentationNetwork, description: NetworkDescription, part: Any) -> _Write:
-    weights, about = part(network, description)
-    return lambda path: write_tensors(path, weights, {"description": json.dumps(about)})
+    return network.body.state_dict(), _about(
+        network,
+        "segmentation-models-pytorch",
+        arch=architecture.lower(),
+        encoder_name=encoder,
+        classes=len(description.class_names),
+        class_names=description.class_names,
+        image_size=description.image_size,
+    )
 
 
 def _asked(config: ExportConfig) -> dict[str, Path]:
     """The files that are asked for, by option; none of them is there yet."""
-    options = ("encoder", "network", "onnx", "program")
-    asked = {name: getattr(config, name) for name in options if getattr(config, name) is not None}
+    files = {name: getattr(config, name) for name in ("encoder", "network", "onnx", "program")}
+    asked = {name: path for name, path in files.items() if path is not None}
     if not asked:
-        given = ", ".join(f"--{name} FILE" for name in options)
-        raise InputError(f"nothing to export; give one or more of {given}")
+        valid = ", ".join(f"--{name} FILE" for name in files)
+        raise InputError(f"nothing to export; give one or more of {valid}")
     for name, path in asked.items():
         if path.exists():
             raise InputError(f"{path} is there already; choose another name")
@@ -155,21 +139,22 @@ def export(config: ExportConfig) -> list[Path]:
     if "onnx" in asked:
         require_onnx()
     network, description = load_checkpoint(config.checkpoint, own_network=config.own_network)
-    writers: dict[str, _Write] = {}
+    writers: dict[str, Callable[[Path], None]] = {}
     if asked.keys() & {"encoder", "network"}:
         if not split_name(description.network)[1]:
             raise InputError(
                 f"{config.checkpoint} holds a {description.network}, which no library has; valid "
                 "with --encoder and --network: networks named <architecture>/<encoder>"
             )
-        writers["encoder"] = _weights(network, description, encoder_weights)
-        writers["network"] = _weights(network, description, network_weights)
+        for name, part in (("encoder", encoder_weights), ("network", network_weights)):
+            weights, about = part(network, description)
+            metadata = {"description": json.dumps(about)}
+            writers[name] = partial(write_tensors, tensors=weights, metadata=metadata)
     if asked.keys() & {"onnx", "program"}:
         program, about = program_of(network, description), about_program(network, description)
-        writers["program"] = lambda path: write_program(path, program, about)
+        writers["program"] = partial(write_program, program=program, about=about)
         if "onnx" in asked:
-            content = onnx_of(program, about)
-            writers["onnx"] = lambda path: write_bytes(path, content)
+            writers["onnx"] = partial(write_bytes, content=onnx_of(program, about))
     for name, path in asked.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         writers[name](path)

@@ -8,12 +8,7 @@ from rss_env.errors import InputError
 
 
 def require(package: str, name: str, extra: str) -> None:
-    """Make sure that an optional package is there.
-
-    Args:
-        package: As it is imported.
-        name: As its authors write it.
-        extra: What brings it.
+    """Make sure that an optional package, called `name` by its authors, is there.
 
     Raises:
         InputError: If it cannot be imported; the message says how to get it.

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 
-def replace_file(path: Path, write: Callable[[Path], None]) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside its name, make sure that it is on the disk, and move it into place.
 
     Args:
@@ -57,11 +57,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     Raises:
         OSError: If it cannot be written.
     """
-
-    def write(temporary: Path) -> None:
-        temporary.write_bytes(content)
-
-    replace_file(path, write)
+    replace_file(path, lambda temporary: temporary.write_bytes(content))
 
 
 def new_lines(path: Path, position: int) -> tuple[list[bytes], int]:

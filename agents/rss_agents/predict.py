@@ -37,7 +37,7 @@ class PredictConfig:
     own_network: str | None = None
     """module:function that built the network of the checkpoint, if it is one of your own."""
     device: str = "cpu"
-    """Where to run: cpu, cuda, cuda:1, ..."""
+    """Device to run on: cpu, cuda, cuda:1, ..."""
 
 
 def predict(
@@ -68,7 +68,7 @@ def predict_folder(config: PredictConfig) -> int:
     network, description = load_checkpoint(
         config.checkpoint, check_device(config.device), config.own_network
     )
-    size = description.image_size
+    size, palette = description.image_size, description.palette_array
     files = find_images(config.images)
     if config.out.exists() and not config.out.is_dir():
         raise InputError(f"{config.out} is not a folder")
@@ -81,7 +81,6 @@ def predict_folder(config: PredictConfig) -> int:
             class_map = predict(network, image, size)
         target = config.out / f"{name}.png"
         target.parent.mkdir(parents=True, exist_ok=True)
-        palette = description.palette_array
         write_picture(target, palette_image(class_map, palette))
         blended = overlay(pixels, class_map, palette)
         write_picture(target.with_name(f"{target.stem}_overlay.png"), Image.fromarray(blended))

@@ -74,7 +74,7 @@ def photographs(
 def _at_scale(
     dataset: str, out: Path, algo: Algorithm, root: str | None, **options: Any
 ) -> TrainConfig:
-    """What the recipes at the size of published benchmarks have in common.
+    """The common part of the recipes at the size of published benchmarks.
 
     Images are varied alike for every algorithm, as is common practice there. For `rss` that means
     no memory of scored maps: at these sizes it would hold a small part of the images only.

@@ -84,6 +84,7 @@ def learner_peak(config: TrainConfig, classes: int, stride: int) -> int:
             lambda: load_scenes(open_dataset("Folder", **files), size),
             agent=config.agent,
             baseline=config.baseline,
+            supervised=config.supervised,
             num_images=config.num_images,
             seed=0,
             augmentation=env.augmentation,

@@ -34,36 +34,10 @@ def cell_rewards_reference(
 
 
 @BatchLoop
-def _reward_pixels(
+def _reward(
     actions,  # (G, K, Q) uint8
     offset,  # of this scale's cells
-    labels,  # (M, P) uint8
-    index,  # (G,) int64
-    mirrored,  # (G,) bool
-    columns,
-    class_weights,  # (256,) float32, zeros from C on: unchecked actions earn nothing
-    rewards,  # (G, K, Q) float32; written at this scale's cells
-):
-    group_size, cells = actions.shape[1], labels.shape[1]
-    nothing = np.float32(0)
-    for n in numba.prange(actions.shape[0] * group_size):
-        g, k = n // group_size, n % group_size
-        width, first, step = walk_rows(mirrored[g], columns, cells)
-        for start in range(0, cells, width):
-            row = actions[g, k, offset + start : offset + start + width]
-            earned = rewards[g, k, offset + start : offset + start + width]
-            truth = labels[index[g], start : start + width]
-            for x in range(np.uint64(width)):
-                choice = row[x]
-                right = choice == truth[first + step * x]
-                earned[x] = class_weights[choice] if right else nothing
-
-
-@BatchLoop
-def _reward_cells(
-    actions,  # (G, K, Q) uint8
-    offset,  # of this scale's cells
-    table,  # (M, P, C + 1) integers
+    table,  # (M, P) uint8, or (M, P, C + 1) integers: numba compiles the branch of each
     index,  # (G,) int64
     mirrored,  # (G,) bool
     columns,
@@ -71,7 +45,7 @@ def _reward_cells(
     rewards,  # (G, K, Q) float32; written at this scale's cells
 ):
     group_size, cells = actions.shape[1], table.shape[1]
-    last = np.uint64(table.shape[2] - 1)
+    last, nothing = np.uint64(table.shape[-1] - 1), np.float32(0)
     for n in numba.prange(actions.shape[0] * group_size):
         g, k = n // group_size, n % group_size
         width, first, step = walk_rows(mirrored[g], columns, cells)
@@ -81,9 +55,12 @@ def _reward_cells(
             truth = table[index[g], start : start + width]
             for x in range(np.uint64(width)):
                 choice, cell = row[x], first + step * x
-                pixels = np.float32(truth[cell, min(np.uint64(choice), last)])
-                valid = np.float32(max(truth[cell, last], 1))
-                earned[x] = pixels / valid * class_weights[choice]
+                if table.ndim == 2:
+                    earned[x] = class_weights[choice] if choice == truth[cell] else nothing
+                else:
+                    pixels = np.float32(truth[cell, min(np.uint64(choice), last)])
+                    valid = np.float32(max(truth[cell, last], 1))
+                    earned[x] = pixels / valid * class_weights[choice]
 
 
 def action_rewards(
@@ -122,9 +99,9 @@ def action_rewards(
     weights = np.zeros(256, np.float32)  # of all that a uint8 can say
     weights[: len(class_weights)] = class_weights.numpy()
     for table, width in zip(tables, columns, strict=True):
-        loop, cells = (_reward_pixels if table.ndim == 2 else _reward_cells), as_array(table)
+        cells = as_array(table)
         batch = actions.shape[0] * actions.shape[1]
-        loop.on_arrays(batch, maps, offset, cells, images, flips, width, weights, rewards)
+        _reward.on_arrays(batch, maps, offset, cells, images, flips, width, weights, rewards)
         offset += table.shape[1]
     return alike(actions, rewards)
 

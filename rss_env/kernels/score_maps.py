@@ -103,41 +103,10 @@ def _count_pixels(
 
 
 @BatchLoop
-def _count_pixels_of_many_classes(
-    actions,  # (G, K, Q) uint8
-    offset,  # of this scale's cells
-    labels,  # (M, P) uint8
-    index,  # (G,) int64
-    mirrored,  # (G,) bool
-    columns,
-    counts,  # (G, K, S, 2, C) int32; written at `scale`
-    scale,
-):
-    group_size, cells, num_classes = actions.shape[1], labels.shape[1], counts.shape[4]
-    for n in numba.prange(actions.shape[0] * group_size):
-        g, k = n // group_size, n % group_size
-        # An unchecked action may exceed C: there is room for it, and nobody asks for its count.
-        packed = np.empty((_LANES, 256), np.int64)
-        packed[:, :num_classes] = 0
-        width, first, step = walk_rows(mirrored[g], columns, cells)
-        for start in range(0, cells, width):
-            row = actions[g, k, offset + start : offset + start + width]
-            truth = labels[index[g], start : start + width]
-            for x in range(np.uint64(width)):
-                label = truth[first + step * x]
-                hit = (np.int64(label != 255) << 32) + np.int64(row[x] == label)
-                packed[x % np.uint64(_LANES), row[x]] += hit
-        for c in range(num_classes):
-            total = packed[:, c].sum()
-            counts[g, k, scale, 0, c] = total & 0xFFFFFFFF
-            counts[g, k, scale, 1, c] = total >> 32
-
-
-@BatchLoop
 def _count_cells(
     actions,  # (G, K, Q) uint8
     offset,  # of this scale's cells
-    table,  # (M, P, C + 1) integers
+    table,  # (M, P) uint8, or (M, P, C + 1) integers: numba compiles the branch of each
     index,  # (G,) int64
     mirrored,  # (G,) bool
     columns,
@@ -148,15 +117,20 @@ def _count_cells(
     last = np.uint64(num_classes)
     for n in numba.prange(actions.shape[0] * group_size):
         g, k = n // group_size, n % group_size
-        packed = np.zeros((_LANES, num_classes + 1), np.int64)  # the last for unchecked actions
+        # An unchecked action may exceed C: there is room for it, and nobody asks for its count.
+        packed = np.zeros((_LANES, 256 if table.ndim == 2 else num_classes + 1), np.int64)
         width, first, step = walk_rows(mirrored[g], columns, cells)
         for start in range(0, cells, width):
             row = actions[g, k, offset + start : offset + start + width]
             truth = table[index[g], start : start + width]
             for x in range(np.uint64(width)):
-                cell, choice = first + step * x, min(np.uint64(row[x]), last)
-                hit = (np.int64(truth[cell, last]) << 32) + np.int64(truth[cell, choice])
-                packed[x % np.uint64(_LANES), choice] += hit
+                cell, choice = first + step * x, np.uint64(row[x])
+                if table.ndim == 2:
+                    valid, right = truth[cell] != VOID, truth[cell] == row[x]
+                else:
+                    choice = min(choice, last)
+                    valid, right = truth[cell, last], truth[cell, choice]
+                packed[x % np.uint64(_LANES), choice] += (np.int64(valid) << 32) + np.int64(right)
         for c in range(num_classes):
             total = packed[:, c].sum()
             counts[g, k, scale, 0, c] = total & 0xFFFFFFFF
@@ -164,9 +138,7 @@ def _count_cells(
 
 
 def _loop_for(table: np.ndarray | torch.Tensor, num_classes: int) -> BatchLoop:
-    if table.ndim > 2:
-        return _count_cells
-    return _count_pixels if num_classes <= _FEW_CLASSES else _count_pixels_of_many_classes
+    return _count_pixels if table.ndim == 2 and num_classes <= _FEW_CLASSES else _count_cells
 
 
 def action_counts(
@@ -200,16 +172,14 @@ def action_counts(
             class_counts, actions, tables, index, mirrored, columns, num_classes, backend
         )
         return alike(actions, torch.stack(counts, 2))
-    groups, group_size, _ = actions.shape
     maps, images, flips, offset = as_array(actions), as_array(index), as_array(mirrored), 0
-    counts = np.empty((groups, group_size, len(tables), 2, num_classes), np.int32)
-    for scale, (table, width) in enumerate(zip(tables, columns, strict=True)):
+    counts = np.empty((*maps.shape[:2], len(tables), 2, num_classes), np.int32)
+    batch = maps.shape[0] * maps.shape[1]
+    for s, table in enumerate(tables):
         loop, cells = _loop_for(table, num_classes), as_array(table)
-        loop.on_arrays(
-            groups * group_size, maps, offset, cells, images, flips, width, counts, scale
-        )
-        offset += table.shape[1]
-    return alike(actions, counts)
+        loop.on_arrays(batch, maps, offset, cells, images, flips, columns[s], counts, s)
+        offset += cells.shape[1]
+    return counts if isinstance(actions, np.ndarray) else as_tensor(counts)
 
 
 def _empty_counts(maps, table, index, mirrored, columns, num_classes, **_) -> torch.Tensor:
@@ -274,11 +244,7 @@ def metric_scores_reference(
 
 @BatchLoop
 def _score(
-    hits,  # coefficients of a `RatioMetric`
-    by_predicted,
-    by_labelled,
-    by_overlap,
-    pooled,
+    metric,  # `RatioMetric.coefficients`
     counts,  # (G, K, S, 2, C) int32
     class_pixels,  # (M, C) int64
     index,  # (G,) int64
@@ -287,6 +253,8 @@ def _score(
     means,  # (G, K) float32; written
 ):
     groups, group_size, scales, _, classes = counts.shape
+    hits, by_predicted, by_labelled, overlap = metric[0], metric[1], metric[2], metric[3]
+    pooled = metric[4] > 0
     for n in numba.prange(groups * group_size):
         g, k = n // group_size, n % group_size
         mean = np.float32(0)
@@ -301,7 +269,7 @@ def _score(
                 labelled += class_pixels[index[g], c]
                 if pooled and c < classes - 1:
                     continue
-                whole = by_predicted * predicted + by_labelled * labelled + by_overlap * right
+                whole = by_predicted * predicted + by_labelled * labelled + overlap * right
                 if whole > 0.0:
                     total, counted = total + hits * right / whole, counted + 1.0
             scores[g, k, s] = total / max(counted, 1.0)
@@ -337,7 +305,8 @@ def metric_scores(
     Raises:
         InputError: If the metric is unknown.
     """
-    row = METRICS[check_choice("metric", metric, METRICS)]
+    if metric not in METRICS:
+        check_choice("metric", metric, METRICS)
     if choose(backend, counts) != "numba":
         scores, means = metric_scores_reference(
             metric, *(as_tensor(part) for part in (counts, class_pixels, index, weights))
@@ -345,11 +314,14 @@ def metric_scores(
         return alike(counts, scores), alike(counts, means)
     scores = np.empty(counts.shape[:3], np.float32)
     means = np.empty(counts.shape[:2], np.float32)
-    _score.on_arrays(
+    _score(
         means.size,
-        *(float(row.hits), float(row.predicted), float(row.labelled), float(row.overlap)),
-        row.pooled,
-        *(as_array(counts), as_array(class_pixels), as_array(index), as_array(weights)),
-        *(scores, means),
+        METRICS[metric].coefficients,
+        counts,
+        class_pixels,
+        index,
+        weights,
+        scores,
+        means,
     )
     return alike(counts, scores), alike(counts, means)

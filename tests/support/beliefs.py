@@ -18,7 +18,9 @@ def predict(probabilities: torch.Tensor, maps: torch.Tensor, metric: str) -> Met
     """The prediction for maps (B, N, P) of one scale, under probabilities (B, C, P)."""
     offsets = (0, maps.shape[2])
     predicted = expected_counts(torch.ones_like(probabilities), maps, offsets)
-    return metric_prediction(probabilities, maps, predicted.detach(), offsets, metric, presence_share=0.005)
+    return metric_prediction(
+        probabilities, maps, predicted.detach(), offsets, metric, presence_share=0.005
+    )
 
 
 def predicted_scores(probabilities: torch.Tensor, maps: torch.Tensor, metric: str) -> torch.Tensor:

@@ -17,16 +17,15 @@ import pytest
 import torch
 from conftest import Tally, effort
 from safetensors.torch import load_file
-from test_resume import assert_alike, start
-from test_train import TINY
 
 from rss_agents import files, train
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.training.logging import MetricsLog
 from rss_agents.training.states import RunStates
+from training_runs import TINY, assert_alike, start
 
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload(["rss_agents.train", "rss_agents.training.loop", "test_resume"])
+PROCESSES.set_forkserver_preload(["rss_agents.train", "rss_agents.training.loop", "training_runs"])
 RUN = [*TINY, "--updates", "6", "--eval-every", "2", "--save-every", "1"]
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -39,7 +39,7 @@ class Learner(ABC):
 
     @abstractmethod
     def get_state(self) -> dict[str, Any]:
-        """Everything that decides this process's next losses, beside the network.
+        """The state that decides this process's next losses, beside the network.
 
         Tensors and plain values, in mappings and lists.
         """

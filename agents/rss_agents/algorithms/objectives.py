@@ -48,7 +48,7 @@ class Beliefs:
 
 
 class Objective(ABC):
-    """What the agent learns by.
+    """A way to act and to learn from scores.
 
     Attributes:
         memory: Of images seen before; None for none.

@@ -23,7 +23,7 @@ from rss_env.errors import InputError, check_choice, check_value
 from rss_env.vector_env import RSSVectorEnv
 
 METHODS = ("reinforce", "rloo", "grpo", "ppo")
-# Coefficient of the entropy where none is given, in the unit of the method's advantages.
+# Coefficient of the entropy where the options have none, in the unit of the method's advantages.
 _ENTROPY = {"reinforce": 0.5, "rloo": 0.5, "grpo": 0.05, "ppo": 0.05}
 
 
@@ -166,7 +166,7 @@ class BaselineLearner(Learner):
             )
 
     def get_state(self) -> dict[str, Any]:
-        """Of the environment, the generator of maps, and the running mean."""
+        """The state of the environment, the generator of maps, and the running mean."""
         return {
             "env": self.env.get_state(),
             "generator": self.generator.get_state(),

@@ -43,7 +43,7 @@ Algorithm = Literal[
 
 
 def acts_at_one_scale(algo: Algorithm, agent: RSSConfig) -> bool:
-    """Whether the algorithm's maps are of the finest scale alone."""
+    """Decide whether the algorithm's maps are of the finest scale alone."""
     return algo in METHODS or (algo == "rss" and not agent.psr)
 
 

@@ -155,7 +155,7 @@ class RSSLearner(Learner):
         return found
 
     def get_state(self) -> dict[str, Any]:
-        """Of the environment, the generator of maps, and the memory."""
+        """The state of the environment, the generator of maps, and the memory."""
         memory = self.objective.memory
         return {
             "env": self.env.get_state(),

@@ -32,7 +32,7 @@ class RSSConfig:
     """Image scores: scored maps remembered of each image and learned from again, in whole groups;
     none with --zoom and --colour-jitter, which make it another image each time."""
     temperature: float | None = None
-    """Of the policy's softmax; None: 0.05 for the linear model, whose logits are rewards, or 1."""
+    """Temperature of the policy; None: 1, or 0.05 for the linear model, in units of reward."""
     exploration: float = 0.2
     """Share of uniformly random classes at the start."""
     final_exploration: float = 0.02

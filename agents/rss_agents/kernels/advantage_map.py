@@ -1,4 +1,4 @@
-"""What each class of each cell is owed, summed over maps: the policy gradient, written directly.
+"""Advantages of each class of each cell, summed over maps: the policy gradient, written directly.
 
 The gradient of the sum of advantages times log-probabilities of the chosen classes, with respect to
 the log-probabilities.
@@ -16,29 +16,25 @@ def advantage_map_reference(
     advantages: torch.Tensor, maps: torch.Tensor, num_classes: int
 ) -> torch.Tensor:
     """The sums by scattering."""
-    owed = advantages.new_zeros(len(maps), num_classes, maps.shape[2])
-    return owed.scatter_add(1, maps.long(), advantages)
+    sums = advantages.new_zeros(len(maps), num_classes, maps.shape[2])
+    return sums.scatter_add(1, maps.long(), advantages)
 
 
 @BatchLoop
 def _add_up(
     advantages,  # (B, N, P) floating point
     maps,  # (B, N, P) uint8
-    owed,  # (B, C, P) floating point, zeros; written
+    sums,  # (B, C, P) floating point, zeros; written
 ):
-    images, members, cells = maps.shape
+    images, num_maps, cells = maps.shape
     for b in numba.prange(images):
-        for k in range(members):
+        for k in range(num_maps):
             for p in range(cells):
-                owed[b, maps[b, k, p], p] += advantages[b, k, p]
+                sums[b, maps[b, k, p], p] += advantages[b, k, p]
 
 
 def advantage_map(
-    advantages: torch.Tensor,
-    maps: torch.Tensor,
-    num_classes: int,
-    *,
-    backend: str = "auto",
+    advantages: torch.Tensor, maps: torch.Tensor, num_classes: int, *, backend: str = "auto"
 ) -> torch.Tensor:
     """The advantages of a cell's classes, summed over the maps that chose them.
 
@@ -54,6 +50,6 @@ def advantage_map(
     advantages = advantages.detach()
     if choose(backend, maps) == "reference":
         return advantage_map_reference(advantages, maps, num_classes)
-    owed = advantages.new_zeros(len(maps), num_classes, maps.shape[2])
-    _add_up(len(maps), advantages, maps, owed)
-    return owed
+    sums = advantages.new_zeros(len(maps), num_classes, maps.shape[2])
+    _add_up(len(maps), advantages, maps, sums)
+    return sums

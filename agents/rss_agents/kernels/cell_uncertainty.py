@@ -1,4 +1,4 @@
-"""What the label of each cell adds to the variance of scores."""
+"""The share of each cell's label in the variance of scores."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def cell_uncertainty(
 
     Args:
         probabilities: (B, C, cells) floating point, of each cell's label.
-        weights: (B, S, C) floating point, what the variance of a class counts at each scale.
+        weights: (B, S, C) floating point, of a class's variance at each scale.
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
         backend: `auto`, `reference` or `numba`.
 

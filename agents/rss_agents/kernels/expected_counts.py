@@ -1,4 +1,4 @@
-"""What action maps would get right, scale by scale and class by class, if labels followed beliefs.
+"""Expected true positives of action maps at each scale and class, if labels follow probabilities.
 
 The counts that `class_counts` takes from labels, in expectation over them; differentiable, with the
 gradient written directly. All scales of flat action maps are counted in one go.
@@ -49,7 +49,7 @@ def _count(
     offsets,  # (S + 1,) int64
     counts,  # (B, N, S, C) floating point, zeros; written
 ):
-    images, members = rows.shape
+    images, num_maps = rows.shape
     classes = probabilities.shape[1]
     zero = probabilities.dtype.type(0)
     few = classes <= _FEW_CLASSES
@@ -65,7 +65,7 @@ def _count(
                             tile[q, c] = probabilities[b, c, start + q]
                 # Four maps at once: a sum then need not wait for the one before it, and what is
                 # read for one serves all.
-                for k in range(0, members - 3, 4):
+                for k in range(0, num_maps - 3, 4):
                     counts0, counts1 = counts[b, k, s], counts[b, k + 1, s]
                     counts2, counts3 = counts[b, k + 2, s], counts[b, k + 3, s]
                     map0, map1 = maps[rows[b, k], start:stop], maps[rows[b, k + 1], start:stop]
@@ -90,7 +90,7 @@ def _count(
                         counts1[map1[q]] += row[map1[q]]
                         counts2[map2[q]] += row[map2[q]]
                         counts3[map3[q]] += row[map3[q]]
-                for k in range(members // 4 * 4, members):
+                for k in range(num_maps // 4 * 4, num_maps):
                     own = maps[rows[b, k], start:stop]
                     for q in range(stop - start):
                         counts[b, k, s, own[q]] += probabilities[b, own[q], start + q]
@@ -99,13 +99,13 @@ def _count(
 @BatchLoop
 def _count_backward(
     gradient,  # (B, N, S, C) floating point, on the counts
-    of_labels,  # (B, S, C) floating point, on the counts of labels
+    label_gradient,  # (B, S, C) floating point, on the counts of labels
     maps,  # (R, cells) uint8
     rows,  # (B, N) int64
     offsets,  # (S + 1,) int64
     result,  # (B, C, cells) floating point; written
 ):
-    images, members = rows.shape
+    images, num_maps = rows.shape
     classes = gradient.shape[3]
     zero = gradient.dtype.type(0)
     size = _LARGE if classes <= _FEW_CLASSES_BACKWARD else _SMALL
@@ -114,29 +114,29 @@ def _count_backward(
             for start in range(offsets[s], offsets[s + 1], size):
                 stop = min(start + size, offsets[s + 1])
                 for c in range(classes):
-                    result[b, c, start:stop] = of_labels[b, s, c]
+                    result[b, c, start:stop] = label_gradient[b, s, c]
                 if classes > _FEW_CLASSES_BACKWARD:
-                    for k in range(members):
-                        own, owed = maps[rows[b, k], start:stop], gradient[b, k, s]
+                    for k in range(num_maps):
+                        own, slopes = maps[rows[b, k], start:stop], gradient[b, k, s]
                         for q in range(stop - start):
-                            result[b, own[q], start + q] += owed[own[q]]
+                            result[b, own[q], start + q] += slopes[own[q]]
                     continue
                 # Four maps for each time that a sum is moved.
-                for k in range(0, members - 3, 4):
+                for k in range(0, num_maps - 3, 4):
                     map0, map1 = maps[rows[b, k], start:stop], maps[rows[b, k + 1], start:stop]
                     map2, map3 = maps[rows[b, k + 2], start:stop], maps[rows[b, k + 3], start:stop]
                     for c in range(classes):
                         total = result[b, c, start:stop]
-                        owed0, owed1 = gradient[b, k, s, c], gradient[b, k + 1, s, c]
-                        owed2, owed3 = gradient[b, k + 2, s, c], gradient[b, k + 3, s, c]
+                        slope0, slope1 = gradient[b, k, s, c], gradient[b, k + 1, s, c]
+                        slope2, slope3 = gradient[b, k + 2, s, c], gradient[b, k + 3, s, c]
                         for q in range(stop - start):
                             total[q] += (
-                                (owed0 if map0[q] == np.uint8(c) else zero)
-                                + (owed1 if map1[q] == np.uint8(c) else zero)
-                                + (owed2 if map2[q] == np.uint8(c) else zero)
-                                + (owed3 if map3[q] == np.uint8(c) else zero)
+                                (slope0 if map0[q] == np.uint8(c) else zero)
+                                + (slope1 if map1[q] == np.uint8(c) else zero)
+                                + (slope2 if map2[q] == np.uint8(c) else zero)
+                                + (slope3 if map3[q] == np.uint8(c) else zero)
                             )
-                for k in range(members // 4 * 4, members):
+                for k in range(num_maps // 4 * 4, num_maps):
                     own = maps[rows[b, k], start:stop]
                     for q in range(stop - start):
                         result[b, own[q], start + q] += gradient[b, k, s, own[q]]
@@ -161,39 +161,39 @@ def _forward(
 
         return expected_counts_triton(probabilities, gather_maps(maps, rows), offsets)
     counts = torch.zeros_like(_empty_counts(probabilities, maps, offsets, rows))
-    own = as_table(maps, rows)
-    _count(len(counts), probabilities, *own, layout(offsets), counts)
+    table, rows = as_table(maps, rows)
+    _count(len(counts), probabilities, table, rows, layout(offsets), counts)
     return counts
 
 
-def _empty_gradient(gradient, of_labels, maps, offsets: Sequence[int], *_, **__) -> torch.Tensor:
+def _empty_gradient(
+    gradient, label_gradient, maps, offsets: Sequence[int], *_, **__
+) -> torch.Tensor:
     return gradient.new_empty(len(gradient), gradient.shape[3], maps.shape[-1])
 
 
 @traceable("expected_counts_backward", _empty_gradient)
 def _backward(
     gradient: torch.Tensor,
-    of_labels: torch.Tensor,
+    label_gradient: torch.Tensor,
     maps: torch.Tensor,
     offsets: Sequence[int],
     rows: torch.Tensor | None = None,
     *,
     backend: str = "auto",
 ) -> torch.Tensor:
-    """The gradient (B, C, cells) on the probabilities.
-
-    Of one (B, N, S, C) on the expected counts, and one (B, S, C) on those of the labels.
-    """
+    """The gradient (B, C, cells) of one (B, N, S, C) on counts and one (B, S, C) on the label's."""
     if choose(backend, maps, COMPILED) == "triton":
         from rss_agents.kernels.triton.expected_counts import expected_counts_gradient_triton
 
         result = expected_counts_gradient_triton(gradient, gather_maps(maps, rows), offsets)
         for s, (start, stop) in enumerate(pairwise(offsets)):
-            result[..., start:stop] += of_labels[:, s, :, None]
+            result[..., start:stop] += label_gradient[:, s, :, None]
         return result
-    result = _empty_gradient(gradient, of_labels, maps, offsets)
-    own = as_table(maps, rows)
-    _count_backward(len(gradient), gradient, of_labels, *own, layout(offsets), result)
+    result = _empty_gradient(gradient, label_gradient, maps, offsets)
+    table, rows = as_table(maps, rows)
+    scales = layout(offsets)
+    _count_backward(len(gradient), gradient, label_gradient, table, rows, scales, result)
     return result
 
 
@@ -215,8 +215,9 @@ class _ExpectedCounts(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         maps, rows = ctx.saved_tensors
-        given = (gradients[0], gradients[1], maps, ctx.offsets, rows)
-        return _backward(*given, backend=ctx.backend), None, None, None, None
+        on_counts, on_labels = gradients
+        found = _backward(on_counts, on_labels, maps, ctx.offsets, rows, backend=ctx.backend)
+        return found, None, None, None, None
 
 
 def label_counts(probabilities: torch.Tensor, offsets: Sequence[int]) -> torch.Tensor:
@@ -250,8 +251,9 @@ def expected_and_label_counts(
     if backend == "reference":
         counts = expected_counts_reference(probabilities, gather_maps(maps, rows), offsets)
         return counts, label_counts(probabilities, offsets)
-    given = (probabilities, maps, tuple(offsets), rows, backend)
-    return _ExpectedCounts.apply(*given)  # pyright: ignore[reportReturnType]
+    return _ExpectedCounts.apply(  # pyright: ignore[reportReturnType]
+        probabilities, maps, tuple(offsets), rows, backend
+    )
 
 
 def expected_counts(
@@ -263,5 +265,4 @@ def expected_counts(
     backend: str = "auto",
 ) -> torch.Tensor:
     """Expected true positives (B, N, S, C) alone; see `expected_and_label_counts`."""
-    given = (probabilities, maps, offsets, rows)
-    return expected_and_label_counts(*given, backend=backend)[0]
+    return expected_and_label_counts(probabilities, maps, offsets, rows, backend=backend)[0]

@@ -1,4 +1,4 @@
-"""What a metric makes of expected counts, and how it changes with them: scores and their slopes.
+"""Scores that a metric gives to expected counts, and their slopes: how they change with the counts.
 
 The metrics of `rewards`, on counts that are expectations; all maps in one pass. The slopes are what
 a gradient is made of, and say how scores vary together.
@@ -92,15 +92,12 @@ def _score_with_slopes(
     right,  # (B, N, S, C) floating point
     predicted,  # (B, N, S, C) floating point
     labelled,  # (B, S, C) floating point
-    of_hits,  # the metric: of_hits * hits / (of_maps * maps + of_labels * labels + overlap * hits)
-    of_maps,
-    of_labels,
-    overlap,
-    pooled,  # whether the counts of all classes are added up first
+    metric,  # `RatioMetric.coefficients`
     presence_share,
     result,  # (3, B, N, S, C) floating point; written: scores, slopes in `right` and in `labelled`
 ):
     images, group_size, scales, classes = right.shape
+    of_hits, of_maps, of_labels, overlap = metric[0], metric[1], metric[2], metric[3]
     for n in numba.prange(images * group_size):
         b, k = n // group_size, n % group_size
         ratios, counted, wholes = np.empty(classes), np.empty(classes), np.empty(classes)
@@ -109,7 +106,7 @@ def _score_with_slopes(
             cells, total, weight = 0.0, 0.0, 0.0
             for c in range(classes):
                 cells += maps[c]
-            if pooled:
+            if metric[4] > 0:  # pooled
                 for c in range(classes):
                     total += hits[c]
                 whole = (of_labels + of_maps) * cells + overlap * total
@@ -162,46 +159,31 @@ def _forward(
     if choose(backend, right) == "reference":
         return expected_scores_reference(right, predicted, labelled, metric, presence_share)
     result = _empty_scores(right, predicted, labelled, metric)
-    ratio = METRICS[metric]
     _score_with_slopes(
         right.shape[0] * right.shape[1],
         right,
         predicted,
         labelled,
-        float(ratio.hits),
-        float(ratio.predicted),
-        float(ratio.labelled),
-        float(ratio.overlap),
-        ratio.pooled,
+        METRICS[metric].coefficients,
         presence_share,
         result,
     )
     return result
 
 
-class _ExpectedScores(torch.autograd.Function):
+class _DifferentiableScores(torch.autograd.Function):
+    """Scores that are known, with a gradient made of their slopes."""
+
     @staticmethod
-    def forward(
-        ctx: Any,
-        right: torch.Tensor,
-        predicted: torch.Tensor,
-        labelled: torch.Tensor,
-        metric: str,
-        presence_share: float,
-        backend: str,
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        scores, by_right, by_label = _forward(
-            right, predicted, labelled, metric, presence_share, backend=backend
-        ).unbind()
+    def forward(ctx: Any, right, labelled, scores, by_right, by_label) -> torch.Tensor:
         ctx.save_for_backward(by_right, by_label)
-        ctx.mark_non_differentiable(by_right, by_label)
-        return scores[..., 0].clone(), by_right, by_label
+        return scores.clone()
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         by_right, by_label = ctx.saved_tensors
         gradient = gradients[0][..., None]
-        return gradient * by_right, None, (gradient * by_label).sum(1), None, None, None
+        return gradient * by_right, (gradient * by_label).sum(1), None, None, None
 
 
 def expected_scores(
@@ -228,6 +210,8 @@ def expected_scores(
         Scores (B, N, S), differentiable once in `right` and `labelled`, and their slopes in each,
         (B, N, S, C), without gradient.
     """
-    return _ExpectedScores.apply(  # pyright: ignore[reportReturnType]
-        right, predicted, labelled, metric, presence_share, backend
-    )
+    scores, by_right, by_label = _forward(
+        right.detach(), predicted, labelled.detach(), metric, presence_share, backend=backend
+    ).unbind()
+    scores = _DifferentiableScores.apply(right, labelled, scores[..., 0], by_right, by_label)
+    return scores, by_right, by_label  # pyright: ignore[reportReturnType]

@@ -1,4 +1,4 @@
-"""How linear functions of an unknown label map vary together, if its cells follow probabilities.
+"""Covariance of linear functions of an unknown label map whose cells follow probabilities.
 
 A score, linearised, weighs every cell of the label: by one weight where the label is the map's own
 class, and by another for whatever class it is. The covariance of two maps' scores says how much of
@@ -51,9 +51,9 @@ def _covariances(
     counts,  # (B, M) floating point, or (0, 0)
     result,  # (B, S, N, N) floating point; written
 ):
-    images, members = rows.shape
+    images, num_maps = rows.shape
     classes, scales = probabilities.shape[1], offsets.size - 1
-    width = (members + 15) // 16 * 16  # whole vectors, also of the lower triangle's rows
+    width = (num_maps + 15) // 16 * 16  # whole vectors, also of the lower triangle's rows
     size = 32  # cells brought together, so that they stay in the cache
     zero = result.dtype.type(0)
     for n in numba.prange(images * scales):
@@ -64,13 +64,13 @@ def _covariances(
         # the label is the map's class; the latter for the maps of each class, zeros for the others.
         means = np.zeros((4, width), result.dtype)
         alike = np.zeros((4, classes, width), result.dtype)
-        sums = np.zeros((members, width), result.dtype)
+        sums = np.zeros((num_maps, width), result.dtype)
         hits = np.zeros((classes, width), result.dtype)
         labelled = np.zeros(classes, result.dtype)
         hit = np.zeros((classes, width), result.dtype)
         everywhere = np.zeros((classes, width), result.dtype)
         for c in range(classes):
-            for k in range(members):
+            for k in range(num_maps):
                 hit[c, k] = hit_weights[b, k, s, c]
                 everywhere[c, k] = class_weights[b, k, s, c]
         for start in range(offsets[s], offsets[s + 1], size):
@@ -80,7 +80,7 @@ def _covariances(
                 for q in range(count):
                     for c in range(classes):
                         rates[q, c] = probabilities[b, c, places[q]] * counts[b, start + q]
-                for k in range(members):
+                for k in range(num_maps):
                     classes_of = maps[rows[b, k]]
                     for q in range(count):
                         own[q, k] = classes_of[places[q]]
@@ -88,7 +88,7 @@ def _covariances(
                 for c in range(classes):
                     for q in range(count):
                         rates[q, c] = probabilities[b, c, start + q]
-                for k in range(members):
+                for k in range(num_maps):
                     classes_of = maps[rows[b, k], start : start + count]
                     for q in range(count):
                         own[q, k] = classes_of[q]
@@ -106,12 +106,12 @@ def _covariances(
                         half, share, same = np.sqrt(rate[c]), rate[c] * unit, alike[q, c]
                         of_hit, of_class, total = hit[c], everywhere[c], hits[c]
                         for k in range(width):
-                            given = of_hit[k] if choice[k] == np.uint8(c) else zero
-                            same[k] = given * half
-                            mean[k] += (of_class[k] + given) * share
-                            total[k] += given * rate[c]
+                            weight = of_hit[k] if choice[k] == np.uint8(c) else zero
+                            same[k] = weight * half
+                            mean[k] += (of_class[k] + weight) * share
+                            total[k] += weight * rate[c]
                 mean0, mean1, mean2, mean3 = means[0], means[1], means[2], means[3]
-                for k in range(members):
+                for k in range(num_maps):
                     alike0, alike1 = alike[0, own[first, k]], alike[1, own[first + 1, k]]
                     alike2, alike3 = alike[2, own[first + 2, k]], alike[3, own[first + 3, k]]
                     root0, root1, root2, root3 = alike0[k], alike1[k], alike2[k], alike3[k]
@@ -128,7 +128,7 @@ def _covariances(
                         shared += root3 * alike3[j]
                         row[j] = shared - apart
         # What the class weights share with the hits, and among themselves, is a matter of counts.
-        for k in range(members):
+        for k in range(num_maps):
             row = sums[k]
             for c in range(classes):
                 one, hit_by_one = everywhere[c, k], hits[c, k]
@@ -141,18 +141,10 @@ def _covariances(
 
 
 def _empty_covariance(
-    probabilities,
-    maps,
-    hits,
-    others,
-    offsets: Sequence[int],
-    cells=None,
-    counts=None,
-    rows=None,
-    **_,
+    probabilities, maps, hits, others, offsets, cells=None, counts=None, rows=None, **_
 ) -> torch.Tensor:
-    images, members = batch_shape(maps, rows)
-    return probabilities.new_empty(images, len(offsets) - 1, members, members)
+    images, num_maps = batch_shape(maps, rows)
+    return probabilities.new_empty(images, len(offsets) - 1, num_maps, num_maps)
 
 
 @traceable("label_covariance", _empty_covariance)
@@ -190,23 +182,34 @@ def label_covariance(
         (B, S, N, N) floating point, positive semi-definite up to rounding; not differentiable.
     """
     probabilities = probabilities.detach()
-    weights = (hit_weights.detach(), class_weights.detach())
+    hit_weights, class_weights = hit_weights.detach(), class_weights.detach()
     backend = choose(backend, maps, COMPILED)
     if backend != "numba":
         maps = gather_maps(maps, rows)
         if cells is not None and counts is not None:
             probabilities, maps = gather_cells(probabilities, maps, cells, counts)
     if backend == "reference":
-        return label_covariance_reference(probabilities, maps, *weights, offsets)
+        return label_covariance_reference(probabilities, maps, hit_weights, class_weights, offsets)
     if backend == "triton":
         from rss_agents.kernels.triton.label_covariance import label_covariance_triton
 
-        return label_covariance_triton(probabilities, maps, *weights, offsets)
-    result = _empty_covariance(probabilities, maps, *weights, offsets, rows=rows)
-    problems = result.shape[0] * result.shape[1]
+        return label_covariance_triton(probabilities, maps, hit_weights, class_weights, offsets)
     if cells is None or counts is None:
-        cells, counts = torch.empty(0, 0, dtype=torch.int64), result.new_empty(0, 0)
-    own = as_table(maps, rows)
-    given = (probabilities, *own, *weights, layout(offsets), cells, counts)
-    _covariances(problems, *given, result)
+        cells, counts = torch.empty(0, 0, dtype=torch.int64), probabilities.new_empty(0, 0)
+    maps, rows = as_table(maps, rows)
+    images, num_maps = rows.shape
+    num_scales = len(offsets) - 1
+    result = probabilities.new_empty(images, num_scales, num_maps, num_maps)
+    _covariances(
+        images * num_scales,
+        probabilities,
+        maps,
+        rows,
+        hit_weights,
+        class_weights,
+        layout(offsets),
+        cells,
+        counts,
+        result,
+    )
     return result

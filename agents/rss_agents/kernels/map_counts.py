@@ -1,4 +1,4 @@
-"""How many cells of each class action maps have at every scale."""
+"""Numbers of cells of each class that action maps have at every scale."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ def _count(
     offsets,  # (S + 1,) int64
     counts,  # (B, N, S, C) float32; written
 ):
-    images, members, _ = maps.shape
+    images, num_maps, _ = maps.shape
     classes = counts.shape[3]
-    for n in numba.prange(images * members):
-        b, k = n // members, n % members
+    for n in numba.prange(images * num_maps):
+        b, k = n // num_maps, n % num_maps
         for s in range(offsets.size - 1):
             own, found = maps[b, k, offsets[s] : offsets[s + 1]], counts[b, k, s]
             if classes <= _FEW_CLASSES:
@@ -61,11 +61,7 @@ def _empty_counts(maps, offsets: Sequence[int], num_classes: int, **_) -> torch.
 
 @traceable("map_counts", _empty_counts)
 def map_counts(
-    maps: torch.Tensor,
-    offsets: Sequence[int],
-    num_classes: int,
-    *,
-    backend: str = "auto",
+    maps: torch.Tensor, offsets: Sequence[int], num_classes: int, *, backend: str = "auto"
 ) -> torch.Tensor:
     """Count the cells of every class at every scale.
 
@@ -81,6 +77,5 @@ def map_counts(
     if choose(backend, maps) == "reference":
         return map_counts_reference(maps, offsets, num_classes)
     counts = _empty_counts(maps, offsets, num_classes)
-    batch = counts.shape[0] * counts.shape[1]
-    _count(batch, maps, layout(offsets), counts)
+    _count(counts.shape[0] * counts.shape[1], maps, layout(offsets), counts)
     return counts

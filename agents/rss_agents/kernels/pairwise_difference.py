@@ -1,4 +1,4 @@
-"""What the cells of K maps owe to differences in score: pair by pair, only where the two differ.
+"""Advantages of the cells of K maps from differences in score: pair by pair, where the two differ.
 
 Our reading of PSD, pair-wise spatial difference (the paper's equations are not public).
 """
@@ -13,26 +13,26 @@ from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 
 def pairwise_spatial_difference_reference(scores: torch.Tensor, maps: torch.Tensor) -> torch.Tensor:
     """The definition, for one map j against all others at a time."""
-    members = maps.shape[1]
+    group_size = maps.shape[1]
     advantages = torch.zeros(maps.shape, dtype=scores.dtype, device=maps.device)
-    for j in range(members):  # keeps memory linear in K
+    for j in range(group_size):  # keeps memory linear in K
         differs = maps != maps[:, j : j + 1]
         share = differs.to(scores.dtype).mean(-1)
         gain = (scores - scores[:, j : j + 1]) / share.clamp(min=1.0 / maps.shape[2])
         advantages += gain[..., None] * differs
-    return advantages / (members - 1)
+    return advantages / (group_size - 1)
 
 
 @BatchLoop
-def _owe_differences(
+def _share_differences(
     scores,  # (B, K) floating point
     maps,  # (B, K, P) uint8
     advantages,  # (B, K, P) floating point; written
 ):
-    images, members, cells = maps.shape
+    images, group_size, cells = maps.shape
     for b in numba.prange(images):
         advantages[b] = 0
-        for k in range(members):
+        for k in range(group_size):
             for j in range(k):
                 one, other = maps[b, k], maps[b, j]
                 differing = 0
@@ -40,12 +40,12 @@ def _owe_differences(
                     differing += one[p] != other[p]
                 if differing == 0:
                     continue
-                gain = (scores[b, k] - scores[b, j]) * cells / (differing * (members - 1))
+                gain = (scores[b, k] - scores[b, j]) * cells / (differing * (group_size - 1))
                 winner, loser = advantages[b, k], advantages[b, j]
                 for p in range(cells):  # without branches: the compiler makes vectors of it
-                    owed = gain * (one[p] != other[p])
-                    winner[p] += owed
-                    loser[p] -= owed
+                    share = gain * (one[p] != other[p])
+                    winner[p] += share
+                    loser[p] -= share
 
 
 def _empty_advantages(scores: torch.Tensor, maps: torch.Tensor, **_) -> torch.Tensor:
@@ -77,6 +77,6 @@ def pairwise_spatial_difference(
         from rss_agents.kernels.triton.pairwise_difference import pairwise_spatial_difference_triton
 
         return pairwise_spatial_difference_triton(scores, maps)
-    advantages = scores.new_empty(maps.shape)
-    _owe_differences(len(maps), scores, maps, advantages)
+    advantages = _empty_advantages(scores, maps)
+    _share_differences(len(maps), scores, maps, advantages)
     return advantages

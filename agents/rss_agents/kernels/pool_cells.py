@@ -127,8 +127,8 @@ def _spread(
     count, (sources, ratios) = len(sides), _sources(sides)
     last = np.uint64(width - 1)
     for b in numba.prange(images):
-        # What a row of each scale's cells owes to each of their pixels, and that of the pixels.
-        owed, pixels = np.empty((count, width), result.dtype), np.empty(width, result.dtype)
+        # The gradient of a row of each scale's cells on each of their pixels, and of the pixels.
+        shares, pixels = np.empty((count, width), result.dtype), np.empty(width, result.dtype)
         for c in range(classes):
             for y in range(height):
                 for s in range(count):
@@ -139,13 +139,13 @@ def _spread(
                     share = result.dtype.type(1 / (side * side))
                     first = np.uint64(offsets[s] + y // side * (width // side))
                     for x in range(columns):
-                        owed[s, x] = gradient[b, c, first + x] * share
+                        shares[s, x] = gradient[b, c, first + x] * share
                     for coarser in range(s):
                         if sources[coarser] == s:
                             ratio = np.uint64(ratios[coarser])
                             for x in range(np.uint64(width // sides[coarser])):
                                 for i in range(ratio):
-                                    owed[s, x * ratio + i] += owed[coarser, x]
+                                    shares[s, x * ratio + i] += shares[coarser, x]
                 for x in range(np.uint64(width)):
                     pixels[x] = 0
                 for s in range(count):
@@ -154,15 +154,15 @@ def _spread(
                     ratio, columns = np.uint64(ratios[s]), np.uint64(width // sides[s])
                     if ratio == _ONE:
                         for x in range(columns):
-                            pixels[x] += owed[s, x]
+                            pixels[x] += shares[s, x]
                     elif ratio == _TWO:
                         for x in range(columns):
-                            pixels[_TWO * x] += owed[s, x]
-                            pixels[_TWO * x + _ONE] += owed[s, x]
+                            pixels[_TWO * x] += shares[s, x]
+                            pixels[_TWO * x + _ONE] += shares[s, x]
                     else:
                         for x in range(columns):
                             for i in range(ratio):
-                                pixels[x * ratio + i] += owed[s, x]
+                                pixels[x * ratio + i] += shares[s, x]
                 if mirrored[b]:
                     for x in range(np.uint64(width)):
                         result[b, c, y, x] = pixels[last - x]
@@ -184,8 +184,8 @@ def _empty_cells(values, sides: Sequence[int], *_, **__) -> torch.Tensor:
 def _forward(values: torch.Tensor, sides: Sequence[int], mirrored: torch.Tensor) -> torch.Tensor:
     result = _empty_cells(values, sides)
     height, width = values.shape[2:]
-    scales = (layout(sides), layout(_offsets(height, width, sides)))
-    _pool(len(values), values, *scales, mirrored, result)
+    offsets = layout(_offsets(height, width, sides))
+    _pool(len(values), values, layout(sides), offsets, mirrored, result)
     return result
 
 
@@ -195,16 +195,12 @@ def _empty_values(gradient, sides: Sequence[int], mirrored, height: int, width: 
 
 @traceable("pool_cells_backward", _empty_values)
 def _backward(
-    gradient: torch.Tensor,
-    sides: Sequence[int],
-    mirrored: torch.Tensor,
-    height: int,
-    width: int,
+    gradient: torch.Tensor, sides: Sequence[int], mirrored: torch.Tensor, height: int, width: int
 ) -> torch.Tensor:
     """The gradient (B, C, H, W) on the values, of one (B, C, cells) on the means."""
     result = _empty_values(gradient, sides, mirrored, height, width)
-    scales = (layout(sides), layout(_offsets(height, width, sides)))
-    _spread(len(gradient), gradient, *scales, mirrored, result)
+    offsets = layout(_offsets(height, width, sides))
+    _spread(len(gradient), gradient, layout(sides), offsets, mirrored, result)
     return result
 
 

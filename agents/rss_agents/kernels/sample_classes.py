@@ -68,9 +68,7 @@ def sample_classes_reference(
             order[..., k] = swapped[..., 0]
         draws = draws.gather(2, order)
     cumulative = [probabilities[:, 0]]
-    for c in range(
-        1, probabilities.shape[1]
-    ):  # one after another, so that all backends round alike
+    for c in range(1, probabilities.shape[1]):  # in order, so that all backends round alike
         cumulative.append(cumulative[-1] + probabilities[:, c])
     thresholds = draws * cumulative[-1][..., None]
     classes = torch.zeros_like(thresholds, dtype=torch.uint8)
@@ -104,8 +102,8 @@ def _draw(
 ):
     images, classes, cells = probabilities.shape
     real = probabilities.dtype.type
-    kept, given = real(1.0 - exploration), real(exploration / classes)
-    members = maps.shape[1]
+    kept, added = real(1.0 - exploration), real(exploration / classes)
+    num_maps = maps.shape[1]
     width = 512  # cells at a time: inner loops go over cells and without branches, as vectors
     for b in numba.prange(images):
         cumulative = np.empty((classes, width), probabilities.dtype)
@@ -113,19 +111,19 @@ def _draw(
         threshold = np.empty(width, probabilities.dtype)
         below = np.empty(width, np.int32)
         other = np.empty(width, np.uint32)
-        key, part = np.uint64(keys[b]), np.float32(members)
+        key, part = np.uint64(keys[b]), np.float32(num_maps)
         for first in range(0, cells, width):
             count = min(width, cells - first)
             for q in range(count):
                 states[q] = _number(key, first + q + 1)
-                cumulative[0, q] = kept * probabilities[b, 0, first + q] + given
+                cumulative[0, q] = kept * probabilities[b, 0, first + q] + added
             for c in range(1, classes):
                 for q in range(count):
-                    mixed = kept * probabilities[b, c, first + q] + given
+                    mixed = kept * probabilities[b, c, first + q] + added
                     cumulative[c, q] = cumulative[c - 1, q] + mixed
             total = cumulative[classes - 1]
             tile = maps[b, :, first : first + count]
-            for k in range(members):
+            for k in range(num_maps):
                 for q in range(count):
                     place = _fraction(_number(states[q], k + 1))
                     if stratified:
@@ -140,9 +138,9 @@ def _draw(
                 for q in range(count):
                     drawn[q] = below[q]
             if stratified:
-                for k in range(members - 1, 0, -1):
+                for k in range(num_maps - 1, 0, -1):
                     for q in range(count):
-                        share = _fraction(_number(states[q], members + k + 1))
+                        share = _fraction(_number(states[q], num_maps + k + 1))
                         other[q] = np.int32(share * np.float32(k + 1))
                     last = np.uint64(k)
                     for q in range(np.uint64(count)):
@@ -192,7 +190,6 @@ def sample_classes(
         if exploration:
             probabilities = mix_with_uniform(probabilities, exploration)
         return sample_classes_triton(probabilities, keys, num_maps, stratified)
-    batch, _, cells = probabilities.shape
-    maps = torch.empty(batch, num_maps, cells, dtype=torch.uint8)
-    _draw(batch, probabilities, keys, int(stratified), float(exploration), maps)
+    maps = _empty_maps(probabilities, keys, num_maps)
+    _draw(len(maps), probabilities, keys, int(stratified), float(exploration), maps)
     return maps

@@ -18,7 +18,7 @@ _TINY = 1e-20  # importance that is none
 
 
 def sample_offsets(offsets: Sequence[int], most: int) -> tuple[int, ...]:
-    """Where each scale starts among the cells of a sample, and their number last; S + 1 in all."""
+    """Start of each scale among the cells of a sample, and their number last; S + 1 in all."""
     return (0, *accumulate(min(stop - start, most) for start, stop in pairwise(offsets)))
 
 
@@ -36,12 +36,12 @@ def systematic_sample_reference(
             continue
         own = importance[:, start:stop].double()
         total = own.cumsum(1)[:, -1:].clamp(min=_TINY)
-        chance = (1 - _ALIKE) * own / total + _ALIKE / size
-        places = chance.cumsum(1)
+        probability = (1 - _ALIKE) * own / total + _ALIKE / size
+        places = probability.cumsum(1)
         steps = torch.arange(most, device=device) + starts[:, s, None].double()
         drawn = torch.searchsorted(places, steps * (places[:, -1:] / most)).clamp(max=size - 1)
         cells.append(drawn + start)
-        counts.append(places[:, -1:] / (most * chance.gather(1, drawn)))
+        counts.append(places[:, -1:] / (most * probability.gather(1, drawn)))
     return torch.cat(cells, 1), torch.cat(counts, 1).to(importance.dtype)
 
 
@@ -78,9 +78,9 @@ def _sample(
                 step = (i + np.float64(starts[b, s])) * (place / most)
                 while drawn < size - 1 and places[drawn] < step:
                     drawn += 1
-                chance = (1 - _ALIKE) * own[drawn] / total + _ALIKE / size
+                probability = (1 - _ALIKE) * own[drawn] / total + _ALIKE / size
                 cells[b, first + i] = start + drawn
-                counts[b, first + i] = place / (most * chance)
+                counts[b, first + i] = place / (most * probability)
 
 
 def _empty_sample(
@@ -103,7 +103,7 @@ def systematic_sample(
 
     A scale of at most so many cells is taken whole. Of others cells are drawn in proportion to
     their importance, and a tenth of them alike, at equal steps from a random start; each counts by
-    the inverse of its chance.
+    the inverse of its probability.
 
     Args:
         importance: (B, cells) floating point, not negative.
@@ -122,6 +122,6 @@ def systematic_sample(
     if choose(backend, importance) == "reference":
         return systematic_sample_reference(importance, starts, offsets, most)
     cells, counts = _empty_sample(importance, starts, offsets, most)
-    scales = (layout(offsets), layout(sample_offsets(offsets, most)))
-    _sample(len(importance), importance, starts, *scales, most, cells, counts)
+    sampled = layout(sample_offsets(offsets, most))
+    _sample(len(importance), importance, starts, layout(offsets), sampled, most, cells, counts)
     return cells, counts

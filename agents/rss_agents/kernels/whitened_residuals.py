@@ -19,7 +19,7 @@ def whitened_residuals_reference(
     covariance: torch.Tensor,
     noise: torch.Tensor,
     present: torch.Tensor,
-    members: int,
+    group_size: int,
     offset: torch.Tensor | None,
 ) -> torch.Tensor:
     """The solution by factors and solvers of torch, of all systems at once."""
@@ -29,13 +29,13 @@ def whitened_residuals_reference(
     total.diagonal(dim1=1, dim2=2).add_(noise * there + (1 - there))
     # (Without a check of the result, for which a host would have to wait for its device.)
     factor = torch.linalg.cholesky_ex(total).L
-    told = (residuals.double() * there)[..., None]
+    known = (residuals.double() * there)[..., None]
     if offset is None:
-        return torch.cholesky_solve(told, factor)[..., 0]
-    groups = residuals.shape[1] // members
+        return torch.cholesky_solve(known, factor)[..., 0]
+    groups = residuals.shape[1] // group_size
     indicator = torch.eye(groups, dtype=total.dtype, device=total.device)
-    indicator = indicator.repeat_interleave(members, 0) * there[..., None]
-    solved = torch.cholesky_solve(torch.cat([told, indicator], 2), factor)
+    indicator = indicator.repeat_interleave(group_size, 0) * there[..., None]
+    solved = torch.cholesky_solve(torch.cat([known, indicator], 2), factor)
     whitened, spread = solved[..., :1], solved[..., 1:]
     precision = indicator.mT @ spread
     absent = (precision.diagonal(dim1=1, dim2=2) == 0).double()
@@ -94,11 +94,11 @@ def _whiten(
     covariance,  # (B, N, N) floating point
     noise,  # (B, N) floating point
     present,  # (B, N) bool
-    members,
+    group_size,
     offset,  # (B,) floating point, or (0,) for none
     result,  # (B, N) float64; written
 ):
-    groups = residuals.shape[1] // members
+    groups = residuals.shape[1] // group_size
     for n in numba.prange(len(residuals)):
         rows = np.nonzero(present[n])[0]
         count = len(rows)
@@ -106,7 +106,7 @@ def _whiten(
         work = np.zeros((count, count + 1 + groups))
         ends = np.full(count, count + 1)
         for r in range(count):
-            own, group = covariance[n, rows[r]], rows[r] // members
+            own, group = covariance[n, rows[r]], rows[r] // group_size
             for j in range(np.uint64(r), np.uint64(count)):
                 work[r, j] = own[np.uint64(rows[j])]
             work[r, r] += noise[n, rows[r]]
@@ -151,7 +151,7 @@ def whitened_residuals(
     covariance: torch.Tensor,
     noise: torch.Tensor,
     present: torch.Tensor,
-    members: int,
+    group_size: int,
     offset: torch.Tensor | None = None,
     *,
     backend: str = "auto",
@@ -159,11 +159,11 @@ def whitened_residuals(
     """Solve for residuals whose covariance is known, in float64.
 
     Args:
-        residuals: (B, N) floating point, of groups of so many members.
+        residuals: (B, N) floating point, of groups of K.
         covariance: (B, N, N) floating point, positive semi-definite.
         noise: (B, N) floating point, variance added to each; positive.
         present: (B, N) bool; a residual that is not there says nothing.
-        members: K; N is a multiple of it.
+        group_size: K; N is a multiple of it.
         offset: (B,) floating point, variance of what a group has in common, infinite for anything;
             None for none.
         backend: `auto`, `reference` or `numba`.
@@ -175,10 +175,11 @@ def whitened_residuals(
     Source: generalised least squares (Aitken, 1936), with random or free intercepts of groups.
     """
     residuals, covariance, noise = residuals.detach(), covariance.detach(), noise.detach()
-    given = (residuals, covariance, noise, present, members)
     if choose(backend, residuals) == "reference":
-        return whitened_residuals_reference(*given, offset)
+        return whitened_residuals_reference(
+            residuals, covariance, noise, present, group_size, offset
+        )
     result = _empty_residuals(residuals)
-    none = residuals.new_empty(0)
-    _whiten(len(residuals), *given, none if offset is None else offset.detach(), result)
+    offset = residuals.new_empty(0) if offset is None else offset.detach()
+    _whiten(len(residuals), residuals, covariance, noise, present, group_size, offset, result)
     return result

@@ -82,8 +82,8 @@ def spread_chart(rows: Sequence[Row], x: str) -> dict[str, Any]:
     series: list[dict[str, Any]] = []
     for number, scale in enumerate(scales_of(rows)):
         metric, colour = f"{_SCALE}{scale}", COLOURS[number % len(COLOURS)]
-        told = [row for row in rows if f"{metric}_low" in row]
-        bands = [{"x": row[x], "y": row[f"{metric}_high"] - row[f"{metric}_low"]} for row in told]
+        known = [row for row in rows if f"{metric}_low" in row]
+        bands = [{"x": row[x], "y": row[f"{metric}_high"] - row[f"{metric}_low"]} for row in known]
         shared = {"type": "line", "symbol": "none", "itemStyle": {"color": colour}}
         edge = {**shared, "stack": metric, "lineStyle": {"opacity": 0}, "silent": True}
         series += [
@@ -93,7 +93,7 @@ def spread_chart(rows: Sequence[Row], x: str) -> dict[str, Any]:
                 "data": points_of(rows, x, metric),
                 "lineStyle": {"type": _DASHES[number % len(_DASHES)]},
             },
-            {**edge, "data": points_of(told, x, f"{metric}_low")},
+            {**edge, "data": points_of(known, x, f"{metric}_low")},
             {**edge, "data": points_of(bands, "x", "y"), "areaStyle": {"opacity": 0.15}},
         ]
     return _chart("scores of the maps, by cell size", x.replace("_", " "), "", series)

@@ -22,12 +22,7 @@ def folders_of_ratings(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def build_page(folders: Sequence[Path], ratings: Mapping[str, Path]) -> None:
-    """Lay out the page for a visitor.
-
-    Args:
-        folders: Of runs, or folders of such folders.
-        ratings: Folders of questions and ratings, by what to call them.
-    """
+    """Lay out the page for a visitor; folders of questions and ratings come with their titles."""
     # The extra rss-env[live]; this module is imported without it as well.
     from nicegui import ui
 

@@ -58,7 +58,7 @@ def _default(arguments: list[str] | None) -> RateConfig | None:
 
 
 def _train(config: TrainConfig) -> None:
-    """What the training's process does."""
+    """Train in a process of its own."""
     with errors_in_a_line("rss-rate"):
         train_and_print(config)
 

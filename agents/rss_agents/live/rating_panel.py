@@ -19,17 +19,13 @@ class RatingPanel:
     """Shows what is asked, one image and its maps at a time, and appends the stars given."""
 
     def __init__(self, folder: Path):
-        """Lay out the panel, and keep it up to date.
-
-        Args:
-            folder: Of questions and ratings.
-        """
+        """Lay out the panel of a folder of questions and ratings, and keep it up to date."""
         self._book = RatingBook(folder)
         self._question: Question | None = None
         self._name: str | None = None
         self._unrated: list[tuple[int, int]] = []
         self._asked: list[tuple[int, int]] = []  # of these, the maps of the image that is shown
-        self._given: dict[tuple[int, int], int] = {}
+        self._stars: dict[tuple[int, int], int] = {}
         self._stands = ui.label().classes("text-lg").props('data-testid="ratings"')
         self._problem = ui.label().classes("text-red-600").props('data-testid="rating-problem"')
         self._legend = ui.row().classes("gap-4")
@@ -63,7 +59,7 @@ class RatingPanel:
         if self._question is not None:
             self._unrated = unrated(self._question.keys(), self._book.scores())
         self._asked = [(g, k) for g, k in self._unrated if g == self._unrated[0][0]]
-        self._given.clear()
+        self._stars.clear()
         self._show()
 
     def _show(self) -> None:
@@ -88,9 +84,9 @@ class RatingPanel:
         self._picture(colourise(action_map, question.palette), f"map {number}")
 
         def give(stars: int) -> None:
-            self._given[at] = stars
+            self._stars[at] = stars
             no_star.props(f"color={'grey' if stars else 'primary'}")
-            self._next.set_enabled(len(self._given) == len(self._asked))
+            self._next.set_enabled(len(self._stars) == len(self._asked))
 
         def give_none() -> None:
             rating.set_value(0)
@@ -121,10 +117,10 @@ class RatingPanel:
 
     def _confirm(self) -> None:
         """Append the stars of this image, and show the next."""
-        if self._question is None or len(self._given) < len(self._asked):
+        if self._question is None or len(self._stars) < len(self._asked):
             return
         try:
-            self._book.add(self._question, self._given)
+            self._book.add(self._question, self._stars)
             self._problem.text = ""
         except OSError as error:
             self._problem.text = f"the ratings could not be written: {error}"

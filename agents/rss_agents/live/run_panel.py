@@ -25,7 +25,7 @@ def _duration(seconds: float) -> str:
 
 
 def _standing(run: RunReader) -> str:
-    """Where a run stands, in a line."""
+    """A line about the progress of a run."""
     progress = run.progress
     if progress is None:
         return f"no {PROGRESS_NAME} yet"
@@ -61,11 +61,7 @@ class RunPanel:
     """Curves of all runs of some folders, and the details of one of them."""
 
     def __init__(self, folders: Sequence[Path]):
-        """Lay out the panel, and keep it up to date.
-
-        Args:
-            folders: Of runs, or folders of such folders.
-        """
+        """Lay out the panel of folders of runs, or of such folders, and keep it up to date."""
         self._folders, self._readers = folders, dict[str, RunReader]()
         self._overlay_time = 0.0
         self._problem = ui.label().classes("text-red-600").props('data-testid="problem"')

@@ -1,4 +1,4 @@
-"""What the folder of a run says of it, read again and again while it trains, or long after."""
+"""The state of a run, read from its folder again and again while it trains, or long after."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _QUIET = 60.0  # seconds without news that are nothing to speak of
 
 @dataclass(frozen=True)
 class Progress:
-    """Where a run stands.
+    """The progress of a run.
 
     Attributes:
         state: What it does.
@@ -44,7 +44,7 @@ class Progress:
 
     @property
     def seconds_left(self) -> float | None:
-        """How long the rest takes at that speed; None if it is not known."""
+        """Time that the rest takes at that speed; None if it is not known."""
         speed = self.updates_per_second
         return None if speed is None else (self.updates - self.update) / speed
 

@@ -16,7 +16,7 @@ from rss_env.errors import InputError
 
 @dataclass
 class PageConfig:
-    """Where the page is served."""
+    """Options of serving the page."""
 
     host: str = "127.0.0.1"
     """Address to listen at. By default only this machine sees the page; 0.0.0.0 shows it to
@@ -62,13 +62,9 @@ def serve(
     *,
     until: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Serve a page until Ctrl-C, or SIGTERM.
+    """Serve a page, which `build` lays out anew for every visitor.
 
-    Args:
-        config: Where.
-        title: Of the page.
-        build: Lays out the page, anew for every visitor.
-        until: Is asked again and again whether to end.
+    It ends with Ctrl-C, with SIGTERM, or when `until`, which is asked again and again, says so.
 
     Raises:
         InputError: If NiceGUI is missing, or the address cannot be listened at.

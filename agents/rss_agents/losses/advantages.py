@@ -26,8 +26,8 @@ def leave_one_out(scores: torch.Tensor) -> torch.Tensor:
     Source: the RLOO estimator (Kool et al., "Buy 4 REINFORCE samples, get a baseline for free!",
     2019).
     """
-    members = scores.shape[1]
-    return (scores - scores.mean(1, keepdim=True)) * (members / (members - 1))
+    group_size = scores.shape[1]
+    return (scores - scores.mean(1, keepdim=True)) * (group_size / (group_size - 1))
 
 
 def synchronised_deviation(

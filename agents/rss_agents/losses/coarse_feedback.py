@@ -1,4 +1,4 @@
-"""What an order of maps, or a number of stars, says of their exact scores."""
+"""Exact scores that an order of maps, or a number of stars, stands for."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def scores_from_order(
     Source: normal scores by Blom's formula (Statistical Estimates and Transformed Beta-Variables,
     1958).
     """
-    members = scores.shape[2]
-    places = rank_within_group(scores.flatten(0, 1)).view_as(scores) * (members - 1)
-    normal = torch.special.ndtri((places.to(predicted.dtype) + 0.625) / (members + 0.25))
+    group_size = scores.shape[2]
+    places = rank_within_group(scores.flatten(0, 1)).view_as(scores) * (group_size - 1)
+    normal = torch.special.ndtri((places.to(predicted.dtype) + 0.625) / (group_size + 0.25))
     spread = predicted.detach().var(2) + variances.clamp(min=0)
     return normal * spread.sqrt()[..., None], (1 - normal.square().mean(2)) * spread
 

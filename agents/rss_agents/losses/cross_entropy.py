@@ -23,7 +23,7 @@ def coarsened_cross_entropy(probabilities: torch.Tensor, shares: torch.Tensor) -
     Source: the likelihood of coarsened data (Heitjan and Rubin, Annals of Statistics, 1991).
     """
     known = shares >= 0
-    told = shares.clamp(min=0)
+    known_shares = shares.clamp(min=0)
     others = (probabilities * ~known).sum(1).clamp(min=1e-8).log()
-    left = (1 - told.sum(1)).clamp(min=0) * (~known).any(1)
-    return -((told * probabilities.clamp(min=1e-8).log()).sum(1) + left * others).mean()
+    left = (1 - known_shares.sum(1)).clamp(min=0) * (~known).any(1)
+    return -((known_shares * probabilities.clamp(min=1e-8).log()).sum(1) + left * others).mean()

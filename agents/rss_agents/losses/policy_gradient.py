@@ -40,8 +40,8 @@ def policy_gradient(
             otherwise every cell of a map gets the map's leave-one-out advantage.
         syncan: Whether to divide by the advantages' deviation over the global batch.
         likelihoods: (B, V, K, P) probabilities that the cells were drawn with. A cell of an older
-            map counts by how much more likely it is now. None: drawn from the probabilities
-            given.
+            map counts by how much more likely it is now. None: drawn from these
+            probabilities.
         most_importance: Largest weight of a cell of an older map.
         valid: (B, V) bool, which groups there are; all of them if None. Those that are not have
             equal scores.

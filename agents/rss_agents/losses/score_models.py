@@ -1,4 +1,4 @@
-"""How an agent believes that action maps turn into scores: predictions to hold against feedback.
+"""Score models: predictions of the scores of action maps, to hold against feedback.
 
 `linear` knows nothing of the metric: every cell adds its own share, the logit of its class in units
 of reward. `metric` knows the formula of the score but not the labels: it takes the network's own
@@ -126,10 +126,10 @@ def linear_prediction(
 def class_values(
     right: torch.Tensor, share: torch.Tensor, metric: str, presence_share: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What one more pixel of a class adds to a metric: so much if it is right, less so much.
+    """Gain and cost of one more pixel of a class under a metric: the gain only if it is right.
 
     The metric is the sum over classes, each weighted by its chance to be in an image, on pixels
-    whose labels follow given probabilities and whose predictions follow them too.
+    whose labels follow probabilities and whose predictions follow them too.
 
     Args:
         right: (C,) mean over pixels of the squared probability of each class.
@@ -149,7 +149,7 @@ def class_values(
 
 @dataclass(frozen=True)
 class MetricPrediction:
-    """What a metric would say of N maps at S scales, and what that hangs on, to first order.
+    """Predicted scores of N maps at S scales under a metric, and their slopes.
 
     Attributes:
         scores: (B, N, S) in [0, 1], differentiable in the beliefs.
@@ -172,7 +172,7 @@ def metric_prediction(
     *,
     presence_share: float,
 ) -> MetricPrediction:
-    """What a metric would say of each map, if labels follow the probabilities.
+    """Predict the score of each map under a metric, if labels follow the probabilities.
 
     The ratios are taken of expected counts: exact for labels that are certain, and close to the
     expectation of the ratio for the large counts of a map.
@@ -193,7 +193,7 @@ def metric_prediction(
 def cell_uncertainty(
     probabilities: torch.Tensor, prediction: MetricPrediction, offsets: Sequence[int]
 ) -> torch.Tensor:
-    """What each cell's label adds to the variance of scores, roughly: (B, cells).
+    """Share of each cell's label in the variance of scores, roughly: (B, cells).
 
     Args:
         probabilities: (B, C, cells), summing to 1 over C.
@@ -214,7 +214,7 @@ def metric_covariance(
     rows: torch.Tensor | None = None,
     regions: int | None = None,
 ) -> torch.Tensor:
-    """How the scores of maps vary together at each scale, if labels follow the probabilities.
+    """Covariance of the scores of maps at each scale, if labels follow the probabilities.
 
     To first order in the counts, with the cells of the label independent of one another, or also
     with the logits of the whole image and of regions of it erring by 1 (standard deviation)

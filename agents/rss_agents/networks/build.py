@@ -28,8 +28,6 @@ from rss_env.labels import MAX_CLASSES
 
 # timm takes other names for places to read from, `hf_hub:...` on the network, `local-dir:...` here.
 _ENCODER = re.compile(r"[A-Za-z0-9_.-]{1,100}")
-
-
 _MOST_PIXELS = 4096 * 4096  # of an image; a network is tried on one
 
 
@@ -125,8 +123,7 @@ def build_network(
         raise InputError(f"a network has 1..{MAX_CLASSES} classes, got {num_classes}")
     if min(height, width) < 1 or height * width > _MOST_PIXELS:
         raise InputError(f"images must be of 1x1 to {_MOST_PIXELS} pixels in all, got {size}")
-    _, encoder, given = split_name(name)
-    stride = given or 1
+    _, encoder, stride = split_name(name)
     if pretrained and (name in TINY_UNETS or is_own(name)):
         raise InputError(f"there are no pretrained weights for {name}")
     if name in TINY_UNETS:
@@ -136,20 +133,19 @@ def build_network(
     else:
         body = _build_smp(name, num_classes, pretrained)
     statistics = (LITE0_MEAN, LITE0_STD) if encoder == LITE0 else (IMAGENET_MEAN, IMAGENET_STD)
-    network = SegmentationNetwork(body, num_classes, *statistics, stride).to(device)
+    network = SegmentationNetwork(body, num_classes, *statistics, stride or 1).to(device)
     if network.mean.device.type == "cuda":  # (on a CPU the images' layout is enough)
         network = network.to(memory_format=torch.channels_last)
-    _try(network, name, num_classes, image_size)
+    _try(network, name, num_classes, height, width)
     return network.train()
 
 
 @torch.no_grad()
 def _try(
-    network: SegmentationNetwork, name: str, num_classes: int, image_size: tuple[int, int]
+    network: SegmentationNetwork, name: str, num_classes: int, height: int, width: int
 ) -> None:
     """Refuse a network whose logits of an image do not have the shape they should have."""
-    (height, width), stride = image_size, network.stride
-    size = f"{height}x{width}"
+    stride, size = network.stride, f"{height}x{width}"
     probe = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=network.mean.device)
     try:
         shape = tuple(network.eval()(probe).shape)

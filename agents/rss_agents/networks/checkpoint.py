@@ -30,7 +30,7 @@ _NO_CHECKPOINT = (SafetensorError, KeyError, TypeError, ValueError, RuntimeError
 
 @dataclass(frozen=True)
 class NetworkDescription:
-    """What it takes to build a network again and to read its output.
+    """Facts that it takes to build a network again and to read its output.
 
     Attributes:
         network: Name for `build_network`.
@@ -84,13 +84,7 @@ def save_checkpoint(
     description: NetworkDescription,
     name: str = FILE_NAME,
 ) -> None:
-    """Write a network's weights and what it takes to read them, in one move.
-
-    Args:
-        folder: Where.
-        network: What was trained.
-        description: Of the network.
-        name: Of the file.
+    """Write a network's weights and description into a folder, in one move.
 
     Raises:
         OSError: If it cannot be written.
@@ -114,7 +108,7 @@ def _not_ours(path: Path, error: Exception) -> InputError:
 def read_checkpoint(
     folder: Path, device: torch.device | str = "cpu"
 ) -> tuple[NetworkDescription, dict[str, torch.Tensor]]:
-    """What a checkpoint says of its network, and the weights; nothing is built yet.
+    """The description of a checkpoint's network, and the weights; nothing is built yet.
 
     Args:
         folder: The training run's folder, or the checkpoint file itself.
@@ -152,12 +146,8 @@ def load_checkpoint(
     description, weights = read_checkpoint(path, device)
     check_own_network(own_network, description.network, path)
     try:
-        network = build_network(
-            description.network,
-            len(description.class_names),
-            description.image_size,
-            device=device,
-        )
+        num_classes, size = len(description.class_names), description.image_size
+        network = build_network(description.network, num_classes, size, device=device)
         network.load_state_dict(weights)
     except _NO_CHECKPOINT as error:
         if own_network is not None and isinstance(error, InputError):
@@ -185,8 +175,9 @@ def start_from(network: SegmentationNetwork, description: NetworkDescription, fo
             raise InputError(
                 f"cannot start from {path}: its {what} is {theirs!r:.300}, here it is {own!r:.300}"
             )
-    body = {name: value for name, value in weights.items() if name.startswith("body.")}
+    prefix = "body."
+    body = {k[len(prefix) :]: value for k, value in weights.items() if k.startswith(prefix)}
     try:
-        network.body.load_state_dict({name[len("body.") :]: v for name, v in body.items()})
+        network.body.load_state_dict(body)
     except _NO_CHECKPOINT as error:
         raise _not_ours(path, error) from None

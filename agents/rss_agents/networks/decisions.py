@@ -68,11 +68,10 @@ class MetricDecision(nn.Module):
 
     @property
     def has_observed(self) -> bool:
-        """Whether anything was seen, so that there is a metric to decide for."""
+        """True once anything was seen, so that there is a metric to decide for."""
         return bool(self.gains.any())
 
     def values(self, logits: torch.Tensor) -> torch.Tensor:
-        """What each class of each pixel is worth, (B, C, H, W), once something was seen."""
-        shape = (1, -1, 1, 1)
+        """The worth of each class of each pixel, (B, C, H, W), once something was seen."""
         probabilities = (logits / self.temperature).softmax(1)
-        return probabilities * self.gains.view(shape) - self.costs.view(shape)
+        return probabilities * self.gains.view(1, -1, 1, 1) - self.costs.view(1, -1, 1, 1)

@@ -21,7 +21,7 @@ _NAME = re.compile(rf"{_IDENTIFIER}(\.{_IDENTIFIER})*:{_IDENTIFIER}")
 
 
 def is_own(network: str) -> bool:
-    """Whether a network's name stands for code of its user, `module:function` or that with @4."""
+    """Tell whether a name stands for its user's code: `module:function`, or that with @4."""
     return _NAME.fullmatch(network.partition("@")[0]) is not None
 
 
@@ -46,11 +46,7 @@ def check_own_network(named: str | None, found: str, source: Path) -> None:
 
 
 def build_own(name: str, num_classes: int) -> nn.Module:
-    """Call the function that a name stands for; its module is imported.
-
-    Args:
-        name: `module:function`, perhaps with `@stride` behind it.
-        num_classes: C, what the function is called with.
+    """Call the function of a name, `module:function` or that with @stride, with C; it is imported.
 
     Returns:
         What it built: normalised (B, 3, H, W) float to logits (B, C, H/stride, W/stride).

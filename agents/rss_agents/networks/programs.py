@@ -28,7 +28,7 @@ _ONNX_LIMIT = 2**31  # bytes of one file, which are a message of protobuf
 
 
 class PixelValues(nn.Module):
-    """What a network answers for pixels, in evaluation mode, without a branch that data decide."""
+    """Answers of a network for pixels, in evaluation mode, without a branch that data decide."""
 
     def __init__(self, network: SegmentationNetwork):
         """Wrap a trained network."""
@@ -43,11 +43,7 @@ class PixelValues(nn.Module):
 
 
 def program_of(network: SegmentationNetwork, description: NetworkDescription) -> ExportedProgram:
-    """A trained network as a program of PyTorch, for any number of images.
-
-    Args:
-        network: On the CPU, in float32.
-        description: Of the network.
+    """A trained network, on the CPU in float32, as a program of PyTorch for any number of images.
 
     Raises:
         InputError: If the network cannot be traced, as a network of one's own may be.
@@ -72,7 +68,7 @@ def program_of(network: SegmentationNetwork, description: NetworkDescription) ->
 
 
 def about_program(network: SegmentationNetwork, description: NetworkDescription) -> dict[str, Any]:
-    """What it takes to use a program: the description of its network, and `output`.
+    """The description of a program's network, and `output`.
 
     `output` is `logits`, or `worths` if the largest is not always the most likely class.
     """
@@ -109,7 +105,7 @@ def onnx_of(program: ExportedProgram, about: dict[str, Any]) -> bytes:
     """The content of an ONNX file, its description in the metadata `description`.
 
     Raises:
-        InputError: If onnx is missing, or the network cannot be told or held by it.
+        InputError: If onnx is missing, or the network cannot be converted to it or held by it.
     """
     require_onnx()
     import onnx

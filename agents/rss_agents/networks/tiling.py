@@ -25,7 +25,7 @@ _MOST_OVERLAP = 0.9  # at which every pixel is seen a hundred times
 
 @dataclass
 class TileConfig:
-    """Whether and how images are looked at in windows."""
+    """Options of looking at images in windows."""
 
     tiles: bool = False
     """Look at images in overlapping windows of the size trained at, instead of resizing the whole
@@ -50,19 +50,16 @@ class TileConfig:
 
 
 def window_starts(length: int, window: int, overlap: int) -> list[int]:
-    """Where windows start that cover a side, evenly spread, with at least this overlap.
+    """Starts of windows that cover a side, evenly spread, with at least this overlap.
 
-    Args:
-        length: Of the side, in pixels; at least `window`.
-        window: Length of a window.
-        overlap: Less than `window`.
+    All in pixels: a side is at least as long as a window, and an overlap shorter.
     """
     steps = -(-(length - window) // (window - overlap))
     return [step * (length - window) // max(1, steps) for step in range(steps + 1)]
 
 
 def window_weight(window: int, overlap: int, *, first: bool, last: bool) -> torch.Tensor:
-    """How much the pixels along a window's side count, (window,) float32 in 0..1.
+    """Weights of the pixels along a window's side, (window,) float32 in 0..1.
 
     A quarter of the overlap is dropped at either end. Between, weights of neighbours rise and fall
     as squares of a sine, so that they add up to one. At an end of the image they stay one.
@@ -91,7 +88,7 @@ def blended_bands(
     overlap: float = 0.5,
     batch: int = 8,
 ) -> Iterator[torch.Tensor]:
-    """What a network says of an image in windows, a band of rows at a time, from top to bottom.
+    """Values of an image's pixels from windows, a band of rows at a time, from top to bottom.
 
     Windows are `image_size` on the enlarged image, `image_size / scale` on the image itself, where
     they are blended. An image smaller than a window is continued by its mirror image.
@@ -145,8 +142,8 @@ def blended_bands(
 def _resized(window: ByteArray, image_size: tuple[int, int]) -> ByteArray:
     if window.shape[:2] == tuple(image_size):
         return window
-    size = (image_size[1], image_size[0])
-    return np.array(Image.fromarray(window).resize(size, Image.Resampling.BILINEAR))
+    height, width = image_size
+    return np.array(Image.fromarray(window).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def predict_tiles(

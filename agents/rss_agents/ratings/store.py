@@ -58,7 +58,7 @@ class Rating:
 
     @property
     def key(self) -> tuple[str, str]:
-        """What was rated."""
+        """The digests of image and map, which say what was rated."""
         return self.image, self.action_map
 
     @property
@@ -94,7 +94,7 @@ class Question:
         return _digest(self.images, self.action_maps)
 
     def keys(self) -> list[list[tuple[str, str]]]:
-        """What each map (G, K) is known as in ratings."""
+        """The keys of the maps (G, K) in ratings."""
         return keys_of(self.images, self.action_maps)
 
 
@@ -108,10 +108,10 @@ def _digest(*arrays: ByteArray) -> str:
 
 
 def keys_of(images: ByteArray, action_maps: ByteArray) -> list[list[tuple[str, str]]]:
-    """What each map (G, K, H, W) of images (G, H, W, 3) is known as in ratings."""
+    """The keys (G, K) in ratings of maps (G, K, H, W) of images (G, H, W, 3)."""
     return [
-        [(known_as, _digest(action_map)) for action_map in group]
-        for known_as, group in zip(map(_digest, images), action_maps, strict=True)
+        [(image, _digest(action_map)) for action_map in group]
+        for image, group in zip(map(_digest, images), action_maps, strict=True)
     ]
 
 
@@ -144,12 +144,11 @@ class RatingBook:
 
     @property
     def count(self) -> int:
-        """How many different maps have been rated."""
+        """Number of different maps that have been rated."""
         return len(self.scores())
 
     def _read_line(self, line: bytes, number: int) -> Rating | None:
         """A rating; None if the line was torn by a power cut and was never confirmed."""
-        where = f"{self.path}, line {number}"
         try:
             if not line.startswith(b"{") or not line.endswith(b"}"):
                 if line.startswith(b"{") or not line.strip():
@@ -159,9 +158,8 @@ class RatingBook:
             if not 0 <= rating.stars <= rating.out_of or rating.out_of < 1:
                 raise ValueError(f"{rating.stars} of {rating.out_of} stars")
         except (ValueError, ValidationError) as error:
-            raise InputError(
-                f"{where} is no rating: {' '.join(str(error).split())[:200]}"
-            ) from None
+            reason = " ".join(str(error).split())[:200]
+            raise InputError(f"{self.path}, line {number} is no rating: {reason}") from None
         return rating
 
     def add(self, question: Question, stars: Mapping[tuple[int, int], int]) -> list[Rating]:
@@ -177,10 +175,10 @@ class RatingBook:
         """
         keys, now = question.keys(), datetime.now(timezone.utc).isoformat(timespec="seconds")
         ratings = []
-        for (g, k), given in stars.items():
-            if not 0 <= given <= question.stars:
-                raise InputError(f"stars must be in 0..{question.stars}, got {given}")
-            ratings.append(Rating(*keys[g][k], given, question.stars, question.name, now))
+        for (g, k), number in stars.items():
+            if not 0 <= number <= question.stars:
+                raise InputError(f"stars must be in 0..{question.stars}, got {number}")
+            ratings.append(Rating(*keys[g][k], number, question.stars, question.name, now))
         text = "".join(json.dumps(asdict(rating)) + "\n" for rating in ratings)
         with self.path.open("ab+") as file:
             if file.tell():
@@ -199,8 +197,10 @@ class RatingBook:
         """
         questions = self.folder / _QUESTIONS_NAME
         questions.mkdir(parents=True, exist_ok=True)
-        arrays = {"images": question.images, "action_maps": question.action_maps}
-        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        tensors = {
+            "images": torch.from_numpy(question.images),
+            "action_maps": torch.from_numpy(question.action_maps),
+        }
         about = {
             "stars": question.stars,
             "class_names": question.class_names,
@@ -266,7 +266,7 @@ class RatingBook:
 def unrated(
     keys: Sequence[Sequence[tuple[str, str]]], scores: Mapping[tuple[str, str], float]
 ) -> list[tuple[int, int]]:
-    """Which maps (g, k) have no score yet."""
+    """The maps (g, k) that have no score yet."""
     return [
         (g, k) for g, group in enumerate(keys) for k, key in enumerate(group) if key not in scores
     ]

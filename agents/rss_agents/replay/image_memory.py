@@ -1,4 +1,4 @@
-"""Which image is which, and where in a memory it lies.
+"""Images that are recognised, and their places in a memory.
 
 Images are recognised by a hash of their pixels, the same for an image and its mirror image; under
 other augmentation they are new each time. Everything lies on the device in tensors of fixed shapes,
@@ -32,7 +32,7 @@ class ImageKeys:
 
 
 class ImageMemory:
-    """Which place of a memory belongs to which image: the images longest unseen give way.
+    """Places of a memory, each of one image: the images longest unseen give way.
 
     Every table has more places than there are images: what goes to the spare ones is forgotten.
     """
@@ -69,7 +69,7 @@ class ImageMemory:
         self._clock = torch.zeros((), dtype=torch.int64, device=device)
 
     def __len__(self) -> int:
-        """How many images are remembered."""
+        """Number of images that are remembered."""
         return int((self._last_seen[: self.capacity] > 0).sum())
 
     def _table(self, *shape: int, dtype: torch.dtype) -> torch.Tensor:
@@ -80,7 +80,7 @@ class ImageMemory:
         return table
 
     def get_state(self) -> dict[str, Any]:
-        """What is remembered: the rows in use of all tables, and those that are forgotten."""
+        """Return what is remembered: rows in use of all tables, and those that are forgotten."""
         used = self._last_seen > 0
         used[self.capacity :] = True
         places = used.nonzero()[:, 0]
@@ -111,13 +111,9 @@ class ImageMemory:
         return ImageKeys(torch.where(mirrored, flipped, plain), mirrored)
 
     def _find(self, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The places of a batch's images, given to new ones where there were none.
+        """The places (B,) int64 of keys (B,), and (B,) bool, whether an image was there before.
 
-        Args:
-            keys: (B,) int64; an image may come more than once.
-
-        Returns:
-            Places (B,) int64, and (B,) bool, whether the image was remembered there before.
+        An image may come more than once; a new one is given a place.
         """
         self._clock += 1
         nowhere, last_seen = self.capacity, self._last_seen[: self.capacity]
@@ -129,17 +125,15 @@ class ImageMemory:
         first = (keys[:, None] == keys).byte().argmax(1)  # where the image first comes
         is_new = ~known & (first == torch.arange(len(keys), device=keys.device))
         order = is_new.cumsum(0) - 1
-        given = longest_unseen[order.clamp(0, spare - 1)]
-        fits = (order < spare) & (
-            last_seen[given] < self._clock
-        )  # not that of another in the batch
-        places = torch.where(known, places, torch.where(fits, given, nowhere)[first])
+        free = longest_unseen[order.clamp(0, spare - 1)]
+        fits = (order < spare) & (last_seen[free] < self._clock)  # of no other in the batch
+        places = torch.where(known, places, torch.where(fits, free, nowhere)[first])
         self._keys[places] = keys
         self._last_seen[places] = self._clock
         return places, known
 
 
 def rank_among_equals(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """How many equal keys come before each of (B,), and how many equal ones there are in all."""
+    """Numbers of equal keys that come before each of (B,), and of equal keys in all."""
     equal = keys[:, None] == keys
     return equal.tril(-1).sum(1), equal.sum(1)

@@ -2,7 +2,7 @@
 
 A score stays true of its image and map whatever the network has become, and neither regression asks
 who drew the maps; the policy gradient asks how likely they were. So every image keeps its last maps
-and their scores, or what its cells' rewards have told.
+and their scores.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ class ReplayMemory(ImageMemory):
         super().__init__(geometry.image_size, num_images, size, device, max_bytes, batch_size)
         self.groups = groups
         # With a place for the newest group, maps need not be copied to be learned from with it.
-        shape, real = (groups + 1, group_size), torch.float32
-        self._told = self._table(dtype=torch.int64)  # groups so far
+        shape = (groups + 1, group_size)
+        self._count = self._table(dtype=torch.int64)  # groups so far
         self._maps = self._table(*shape, cells, dtype=torch.uint8)
-        self._scores = self._table(*shape, scales, dtype=real)
-        self._predicted = self._table(*shape, scales, classes, dtype=real)
+        self._scores = self._table(*shape, scales, dtype=torch.float32)
+        self._predicted = self._table(*shape, scales, classes, dtype=torch.float32)
         # Until a group is there its maps are of class 0, and what is worked out of them is finite.
-        self._predicted[..., 0] = torch.tensor(geometry.cells, dtype=real).to(device)
+        self._predicted[..., 0] = torch.tensor(geometry.cells, dtype=torch.float32).to(device)
         self._likelihoods = None
         if with_likelihoods:
             self._likelihoods = self._table(*shape, cells, dtype=torch.float16)
@@ -73,7 +73,7 @@ class ReplayMemory(ImageMemory):
             newest to the oldest. The maps are the memory's own, until its next exchange.
         """
         places, known = self._find(keys)
-        before = self._told[places] * known
+        before = self._count[places] * known
         earlier, count = rank_among_equals(keys)
         # Each image of the batch has a spare place; there goes what is forgotten at once.
         spare = self.capacity + torch.arange(len(keys), device=keys.device)
@@ -81,17 +81,17 @@ class ReplayMemory(ImageMemory):
         ring = self.groups + 1
         kept = earlier >= count - ring  # of one image's groups only the last have a place
         target, group = torch.where(kept, places, spare), (before + earlier) % ring
-        self._told[target] = before + count
+        self._count[target] = before + count
         place = target * ring + group
-        for table, told in (
+        for table, values in (
             (self._maps, new.maps),
             (self._scores, new.scores),
             (self._predicted, new.predicted),
             (self._likelihoods, new.likelihoods),
         ):
-            if table is not None and told is not None:
+            if table is not None and values is not None:
                 rows = table.flatten(0, 1)
-                rows.index_copy_(0, place, told.view(len(keys), *rows.shape[1:]).to(rows.dtype))
+                rows.index_copy_(0, place, values.view(len(keys), *rows.shape[1:]).to(rows.dtype))
         age = torch.arange(1, ring, device=keys.device)
         # (Groups of the same image in this batch have taken the places of the oldest.)
         there = (age <= before[:, None]) & (age <= ring - count[:, None])
@@ -102,10 +102,10 @@ class ReplayMemory(ImageMemory):
         if new.likelihoods is not None and self._likelihoods is not None:
             remembered = self._likelihoods.flatten(0, 1)[older].to(new.likelihoods.dtype)
             likelihoods = torch.cat([new.likelihoods, remembered], 1)
-        members = torch.arange(new.rows.shape[2], device=keys.device)
+        map_index = torch.arange(new.rows.shape[2], device=keys.device)
         return ScoredMaps(
             self._maps.flatten(0, 2),
-            slots[..., None] * len(members) + members,
+            slots[..., None] * len(map_index) + map_index,
             self._scores.flatten(0, 1)[slots] * valid[..., None, None],
             self._predicted.flatten(0, 1)[slots],
             valid,

@@ -9,7 +9,7 @@ from rss_env.action_maps import ActionMapGeometry
 
 
 class ShareMemory(ImageMemory):
-    """What rewards of cells have told of each image: shares of classes in its cells."""
+    """Shares of classes in the cells of each image, as far as rewards of cells have told them."""
 
     def __init__(
         self,
@@ -20,13 +20,12 @@ class ShareMemory(ImageMemory):
         max_bytes: int = 2**30,
     ):
         """Lay out the memory of images and a geometry, on a device, in at most so many bytes."""
-        shape = (geometry.num_classes, geometry.num_cells)
-        size = 2 * shape[0] * shape[1]
-        super().__init__(geometry.image_size, num_images, size, device, max_bytes)
-        self._shares = self._table(*shape, dtype=torch.float16)
+        classes, cells = geometry.num_classes, geometry.num_cells
+        super().__init__(geometry.image_size, num_images, 2 * classes * cells, device, max_bytes)
+        self._shares = self._table(classes, cells, dtype=torch.float16)
 
     def add(self, keys: torch.Tensor, maps: torch.Tensor, shares: torch.Tensor) -> torch.Tensor:
-        """Remember what is told, and say all that is known.
+        """Remember shares, and return all that is known.
 
         Args:
             keys: (B,) of `recognise`.

@@ -47,22 +47,16 @@ def ppo_arguments(
         epochs: Passes over each batch.
         warm_up: Share of the training in which the learning rate rises.
     """
-    return {
-        "batch_size": num_envs,
-        "n_epochs": epochs,
-        **_common(group_size, peak, entropy, warm_up),
-    }
+    common = _common(group_size, peak, entropy, warm_up)
+    return {"batch_size": num_envs, "n_epochs": epochs, **common}
 
 
 def a2c_arguments(
     *, group_size: int = 1, peak: float = 3e-3, entropy: float = 0.02, warm_up: float = 0.1
 ) -> dict[str, Any]:
     """Arguments of SB3's `A2C` with which it learns on these environments; see `ppo_arguments`."""
-    return {
-        "normalize_advantage": True,
-        "use_rms_prop": False,
-        **_common(group_size, peak, entropy, warm_up),
-    }
+    common = _common(group_size, peak, entropy, warm_up)
+    return {"normalize_advantage": True, "use_rms_prop": False, **common}
 
 
 def _common(group_size: int, peak: float, entropy: float, warm_up: float) -> dict[str, Any]:

@@ -41,11 +41,7 @@ class MapCategoricalDistribution(MultiCategoricalDistribution):
         self.cells = None if cells is None else list(cells)
 
     def proba_distribution(self, action_logits: torch.Tensor) -> MapCategoricalDistribution:
-        """Take logits.
-
-        Args:
-            action_logits: (B, C, P); or (B, P * C), cell by cell, as SB3's own has them.
-        """
+        """Take logits (B, C, P); or (B, P * C), cell by cell, as SB3's own has them."""
         if action_logits.ndim == 2:
             by_cell = action_logits.unflatten(1, (len(self.action_dims), -1))
             action_logits = by_cell.transpose(1, 2)

@@ -25,18 +25,13 @@ _CRITIC_STRIDE = 4  # of the pooling in front of the critic's convolutions, in p
 
 
 class PooledCritic(nn.Module):
-    """What score to expect: convolutions of the image and of the policy, averaged over the image.
+    """Expected score: convolutions of the image and of the policy, averaged over the image.
 
     It does not teach the actor: the policy's probabilities come in detached.
     """
 
     def __init__(self, num_classes: int, widths: tuple[int, int] = (32, 64)):
-        """Lay out the layers.
-
-        Args:
-            num_classes: C.
-            widths: Channels of the convolutions.
-        """
+        """Lay out the layers for C classes, with so many channels of the convolutions."""
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(3 + num_classes, widths[0], 3, stride=2, padding=1),
@@ -116,17 +111,11 @@ class MapActorCriticPolicy(ActorCriticPolicy):
             [geometry.num_classes] * geometry.num_cells,
             geometry.cells if self.log_probability == "mean" else None,
         )
-        self.network = build_network(
-            self.network_name,
-            geometry.num_classes,
-            geometry.image_size,
-            pretrained=self.pretrained,
-        )
-        self.critic = PooledCritic(geometry.num_classes)
-        optimizer_class: Any = self.optimizer_class
-        self.optimizer = optimizer_class(
-            self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
-        )
+        classes, size = geometry.num_classes, geometry.image_size
+        self.network = build_network(self.network_name, classes, size, pretrained=self.pretrained)
+        self.critic = PooledCritic(classes)
+        make: Any = self.optimizer_class
+        self.optimizer = make(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return super()._get_constructor_parameters() | {

@@ -24,12 +24,7 @@ class MapRolloutBuffer(RolloutBuffer):
     """
 
     def __init__(self, *arguments: Any, group_size: int = 1, **options: Any):
-        """Take SB3's arguments.
-
-        Args:
-            *arguments: SB3's.
-            group_size: K; neighbouring sub-environments of a group share an image.
-            **options: SB3's.
+        """Take SB3's arguments, and K: neighbouring sub-environments of a group share an image.
 
         Raises:
             InputError: If the sub-environments do not divide into groups.

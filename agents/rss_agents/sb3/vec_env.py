@@ -76,21 +76,18 @@ class RSSVecEnv(VecEnv):
         """
         observations, rewards, dones, _, infos = self.env.step(self._actions)
         rewards, elapsed = rewards.astype(np.float32), round(time.time() - self._start, 6)
-        told = {
-            name: values for name, values in infos["final_info"].items() if not name.startswith("_")
-        }
-        final, returns = infos["final_obs"], rewards.tolist()
-        listed = [
+        listed: list[dict[str, Any]] = [
             {
                 "TimeLimit.truncated": False,
-                "terminal_observation": final[i],
-                "episode": {"r": returns[i], "l": 1, "t": elapsed},
+                "terminal_observation": observation,
+                "episode": {"r": reward, "l": 1, "t": elapsed},
             }
-            for i in range(self.num_envs)
+            for observation, reward in zip(infos["final_obs"], rewards.tolist(), strict=True)
         ]
-        for name, values in told.items():
-            for info, value in zip(listed, values, strict=True):
-                info[name] = value
+        for name, values in infos["final_info"].items():
+            if not name.startswith("_"):
+                for info, value in zip(listed, values, strict=True):
+                    info[name] = value
         return observations, rewards, dones, listed
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
@@ -116,9 +113,9 @@ class RSSVecEnv(VecEnv):
         each = options if isinstance(options, list) else [options or {}] * self.num_envs
         if len(each) != self.num_envs:
             raise InputError(f"options needs {self.num_envs} entries, got {len(each)}")
-        for given in each:
-            if given:
-                raise InputError(f"the environments take no reset options, got {given!r}")
+        for entry in each:
+            if entry:
+                raise InputError(f"the environments take no reset options, got {entry!r}")
         super().set_options(options)
 
     def close(self) -> None:
@@ -133,11 +130,8 @@ class RSSVecEnv(VecEnv):
         Raises:
             AttributeError: If there is no such attribute.
         """
-        name = {
-            "observation_space": "single_observation_space",
-            "action_space": "single_action_space",
-        }.get(attr_name, attr_name)
-        value = getattr(self.env, name)
+        is_space = attr_name in ("observation_space", "action_space")
+        value = getattr(self.env, f"single_{attr_name}" if is_space else attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
@@ -195,7 +189,7 @@ class RSSVecEnv(VecEnv):
     def env_is_wrapped(
         self, wrapper_class: type[gym.Wrapper], indices: VecEnvIndices = None
     ) -> list[bool]:
-        """Whether sub-environments do what the wrapper does: true of `Monitor` alone."""
+        """Tell whether sub-environments do what the wrapper does: true of `Monitor` alone."""
         return [wrapper_class is Monitor for _ in self._get_indices(indices)]
 
     def get_images(self) -> Sequence[npt.NDArray[np.uint8] | None]:
@@ -246,11 +240,9 @@ def as_one(singles: VecEnv, group_size: int = 1) -> RSSVecEnv:
     Raises:
         InputError: If they are not of this package.
     """
-    spec = singles.get_attr("spec")[0]
-    num_envs = singles.num_envs
+    spec, num_envs = singles.get_attr("spec")[0], singles.num_envs
     options = {name: value for name, value in spec.kwargs.items() if name not in _OF_THE_ID}
-    env = make_sb3_env(
-        spec.id, num_envs, group_size=1 if num_envs % group_size else group_size, **options
-    )
+    options["group_size"] = 1 if num_envs % group_size else group_size
+    env = make_sb3_env(spec.id, num_envs, **options)
     singles.close()
     return env

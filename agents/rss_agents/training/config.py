@@ -25,7 +25,7 @@ _PERSON, _RATINGS = "person", "ratings:"
 
 
 def is_code(scorer: str) -> bool:
-    """Whether a scorer is a function of a module, rather than somebody's ratings."""
+    """Decide whether a scorer is a function of a module, rather than somebody's ratings."""
     return scorer != _PERSON and not scorer.startswith(_RATINGS)
 
 
@@ -47,7 +47,7 @@ class TrainConfig(TaskConfig):
     updates: int = 600
     """Number of updates."""
     seed: int = 0
-    """Of the weights, the images and the maps drawn."""
+    """Seed of the weights, the images and the maps drawn."""
     num_images: int = 16
     """Images per update, of all processes together."""
     group_size: int = field(default=8, kw_only=True)
@@ -71,13 +71,13 @@ class TrainConfig(TaskConfig):
     learning_rate: float = 3e-3
     """Peak of the one-cycle schedule."""
     weight_decay: float = 1e-3
-    """Of AdamW."""
+    """Weight decay of AdamW."""
     eval_every: int = 100
     """Updates between validations."""
     device: str = "cpu"
-    """Where to train: cpu, cuda, cuda:1, ..."""
+    """Device to train on: cpu, cuda, cuda:1, ..."""
     precision: Precision = "float32"
-    """Of the network's arithmetic. bfloat16: mixed; float64: to compare runs to the last digit."""
+    """Type of the arithmetic. bfloat16: mixed; float64: to compare runs to the last digit."""
     compile: bool = False
     """Compile the network first, which takes a minute or more."""
     clip_gradient: float | None = None
@@ -96,7 +96,7 @@ class TrainConfig(TaskConfig):
 
     @property
     def asks_a_person(self) -> bool:
-        """Whether somebody is asked for ratings."""
+        """Decide whether somebody is asked for ratings."""
         return self.scorer == _PERSON
 
     @property

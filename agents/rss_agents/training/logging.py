@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics, curves, pictures, versions."""
+"""Traces that a run leaves behind: metrics, curves, pictures, versions."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class MetricsLog:
         self._on_board(lambda board: [board.add_scalar(n, v, update) for n, v in metrics.items()])
 
     def position(self) -> int:
-        """How many bytes of `metrics.jsonl` there are, now on the disk."""
+        """Number of bytes of `metrics.jsonl`, all of them on the disk now."""
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._file.tell()
@@ -120,11 +120,11 @@ def draw_curve(rows: list[dict[str, float]], path: Path, title: str) -> None:
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-    series = (
+    score, miou = (
         ("score", "mean score in training", "#0072B2"),
         ("miou", "validation mIoU", "#D55E00"),
     )
-    for name, label, colour in series:
+    for name, label, colour in (score, miou):
         points = [(row["update"], row[name]) for row in rows if name in row]
         if points:
             x, y = zip(*points, strict=True)
@@ -142,7 +142,11 @@ def draw_curve(rows: list[dict[str, float]], path: Path, title: str) -> None:
 
 
 class ValidationPictures:
-    """Pictures of a network's predictions for scenes spread over a split, while it trains."""
+    """Pictures of a network's predictions for scenes spread over a split, while it trains.
+
+    Attributes:
+        film: Predictions after each validation so far.
+    """
 
     def __init__(self, scenes: Scenes):
         """Choose the scenes."""
@@ -156,7 +160,7 @@ class ValidationPictures:
             labels = scenes.labels_of(batch).cpu().numpy()
             for row, label in zip(self._truth, labels, strict=True):
                 row.append(colourise(label, self._palette))
-        self._film = Film()
+        self.film = Film()
 
     @torch.no_grad()
     def _predict(self, network: Predictor) -> list[ByteArray]:
@@ -173,30 +177,23 @@ class ValidationPictures:
 
     def add(self, network: Predictor, folder: Path) -> None:
         """Add what the network predicts now to the film, and write `overlay.png`."""
+        self.film.add(self._save_overlay(network, folder))
+
+    def _save_overlay(self, network: Predictor, folder: Path) -> list[ByteArray]:
+        """Write `overlay.png`; returns the predictions in it."""
         predictions = self._predict(network)
-        self._film.add(predictions)
-        self._save_overlay(folder, predictions)
-
-    def get_state(self) -> dict[str, Any]:
-        """The film so far."""
-        return self._film.get_state()
-
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Go on with a film of `get_state`."""
-        self._film.set_state(state)
-
-    def _save_overlay(self, folder: Path, predictions: list[ByteArray]) -> None:
         rows = [[*row, panel] for row, panel in zip(self._truth, predictions, strict=True)]
         grid = panel_grid([[enlarged(panel, 192) for panel in row] for row in rows])
         write_picture(folder / OVERLAY_NAME, Image.fromarray(grid))
+        return predictions
 
-    def save(self, folder: Path, network: Predictor) -> None:
+    def save(self, network: Predictor, folder: Path) -> None:
         """Write `overlay.png`, and `film.gif` and `film.png` if anything was added.
 
         `overlay.png` has rows of image | label | prediction, or image | prediction without labels;
         the film shows predictions after each validation.
         """
-        self._save_overlay(folder, self._predict(network))
-        if len(self._film):
-            self._film.save(folder / "film.gif")
-            self._film.save(folder / "film.png")
+        self._save_overlay(network, folder)
+        if len(self.film):
+            self.film.save(folder / "film.gif")
+            self.film.save(folder / "film.png")

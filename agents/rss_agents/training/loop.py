@@ -116,7 +116,7 @@ class TrainingLoop:
 
     @cached_property
     def _identity(self) -> dict[str, Any]:
-        """Of the run, in the first process."""
+        """The identity of the run, in the first process."""
         assert self._run.validation is not None
         return identity(self._run.training_digest(), self._run.validation)
 

@@ -47,8 +47,7 @@ def check_finite(
     batch = last_batch()
     bad = [name for name, value in batch.items() if value.is_floating_point() and not _all(value)]
     bad += [name for name, value in network.named_parameters() if not _all(value)]
-    own = REPRODUCTION if rank() == 0 else f"rank{rank()}-{REPRODUCTION}"
-    path = folder / own
+    path = folder / (REPRODUCTION if rank() == 0 else f"rank{rank()}-{REPRODUCTION}")
     folder.mkdir(parents=True, exist_ok=True)  # on another machine it may not be there
     tensors = {f"batch.{name}": value for name, value in batch.items()}
     tensors |= {f"network.{name}": value for name, value in network.state_dict().items()}

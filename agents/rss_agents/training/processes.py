@@ -66,8 +66,8 @@ def joined_processes(device: str) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # the group cannot be left in order any more
-        told = any(sign in str(error) for sign in _SIGNS_OF_LOSS)
-        if told or isinstance(error, dist.DistError):
+        lost = any(sign in str(error) for sign in _SIGNS_OF_LOSS)
+        if lost or isinstance(error, dist.DistError):
             raise ProcessLostError(
                 f"another process of this run has ended, so process {rank()} of {world_size()} "
                 "stops too"
@@ -77,7 +77,7 @@ def joined_processes(device: str) -> Iterator[None]:
 
 
 def own_images(num_images: int) -> int:
-    """How many of the images of an update are this process's.
+    """Number of the images of an update that are this process's.
 
     Raises:
         InputError: If they cannot be shared out equally.
@@ -97,11 +97,11 @@ def succeed_together(function: Callable[[], Value]) -> Value:
         InputError: Of the first rank that failed, on that rank; the others exit with its code, 2,
             and leave the talking to it.
     """
-    failure = None
+    value, failure = None, None
     try:
         value = function()
     except InputError as error:
-        value, failure = None, error
+        failure = error
     first_failed = world_size() - max_over_ranks(0 if failure is None else world_size() - rank())
     if first_failed == world_size():
         assert value is not None
@@ -138,7 +138,7 @@ _received: list[int] = []  # signals, while `stop_signal` takes note of them
 
 
 def stop_asked_for() -> bool:
-    """Whether this process was asked to stop and has not done so yet."""
+    """Tell whether this process was asked to stop and has not done so yet."""
     return bool(_received)
 
 

@@ -93,7 +93,7 @@ def resumed_config(arguments: list[str] | None) -> TrainConfig | None:
 
 
 def update_to_resume(config: TrainConfig) -> int:
-    """Of which update the state is that a run goes on from.
+    """The update of the state that a run goes on from.
 
     Raises:
         InputError: If there is none, or it is another run's than the output folder's.
@@ -116,12 +116,7 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def identity(training: str, validation: Scenes) -> dict[str, Any]:
-    """What has to be the same for a run to go on to the same result, beside its options.
-
-    Args:
-        training: Digest of the training images and labels.
-        validation: The validation images.
-    """
+    """Facts that decide a run's result beside its options: digests of its data, and versions."""
     return {
         "training data": training,
         "validation data": validation.content_digest(),

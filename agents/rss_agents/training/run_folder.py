@@ -71,7 +71,7 @@ class RunFolder:
             position = saved["position"]
             self._validated, self._best = saved["validated"], saved["best"]
             self._before = saved["seconds"]
-            self._pictures.set_state(saved["pictures"])
+            self._pictures.film.set_state(saved["pictures"])
         self._log = MetricsLog(folder, position)
         write_json(folder / "config.json", _plain(config))
         done = self._log.rows[-1]["update"] if self._log.rows else 0
@@ -83,13 +83,13 @@ class RunFolder:
         self._tell("running", int(done))
 
     def get_state(self) -> dict[str, Any]:
-        """Where the folder stands, with all metrics so far on the disk."""
+        """The state of the folder, with all metrics so far on the disk."""
         return {
             "position": self._log.position(),
             "validated": self._validated,
             "best": self._best,
             "seconds": self._seconds,
-            "pictures": self._pictures.get_state(),
+            "pictures": self._pictures.film.get_state(),
         }
 
     @property
@@ -98,8 +98,9 @@ class RunFolder:
 
     def _tell(self, state: Literal["running", "stopped", "complete"], update: int) -> None:
         """Write where the run stands, for whoever looks on."""
-        done = {"state": state, "update": update, "updates": self._config.updates}
-        write_json(self._config.out / PROGRESS_NAME, {**done, "seconds": round(self._seconds, 2)})
+        progress = {"state": state, "update": update, "updates": self._config.updates}
+        progress["seconds"] = round(self._seconds, 2)
+        write_json(self._config.out / PROGRESS_NAME, progress)
 
     def count(self) -> None:
         """Move the progress bar by an update."""
@@ -110,11 +111,9 @@ class RunFolder:
         if self._validation.labels is not None:
             found = evaluate(self._network, self._validation)
             self._validated = {"miou": found.miou, "pixel_accuracy": found.pixel_accuracy}
-            of_classes = dict(zip(self._validation.class_names, found.class_iou, strict=True))
-            write_json(
-                self._config.out / VALIDATION_NAME,
-                {"update": update, **self._validated, "class_iou": of_classes},
-            )
+            class_iou = dict(zip(self._validation.class_names, found.class_iou, strict=True))
+            content = {"update": update, **self._validated, "class_iou": class_iou}
+            write_json(self._config.out / VALIDATION_NAME, content)
             if found.miou > self._best:
                 self._best = found.miou
                 self.save(BEST_NAME)
@@ -130,8 +129,7 @@ class RunFolder:
     def add(self, update: int, metrics: Mapping[str, float]) -> None:
         """Log metrics after an update."""
         self._log.add(update, update * self._queries, metrics)
-        shown = {name: f"{metrics[name]:.3f}" for name in ("score", "miou") if name in metrics}
-        self._shown |= shown
+        self._shown |= {n: f"{metrics[n]:.3f}" for n in ("score", "miou") if n in metrics}
         self._bar.set_postfix(self._shown)
         self._tell("running", update)
 
@@ -148,7 +146,7 @@ class RunFolder:
         config = self._config
         self._bar.close()
         self._log.close()
-        self._pictures.save(config.out, self._network)
+        self._pictures.save(self._network, config.out)
         title = f"{config.algo} on {config.data.env}"
         draw_curve(self._log.rows, config.out / "curve.png", title)
 
@@ -176,16 +174,8 @@ class RunFolder:
 def _clear(folder: Path) -> None:
     """Make the folder, and remove from it what another run has left."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name in (
-        "result.json",
-        FILE_NAME,
-        BEST_NAME,
-        REPRODUCTION,
-        PROGRESS_NAME,
-        VALIDATION_NAME,
-        OVERLAY_NAME,
-        SB3_FILE,
-    ):
+    results = ("result.json", FILE_NAME, BEST_NAME, SB3_FILE, REPRODUCTION)
+    for name in (*results, PROGRESS_NAME, VALIDATION_NAME, OVERLAY_NAME):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / "tensorboard", ignore_errors=True)
     RunStates(folder).remove()

@@ -38,7 +38,7 @@ class Run(ABC):
     """One process's part of a training, opened and checked: what the training loop drives.
 
     Attributes:
-        network: What predicts the classes of images, with `predict`.
+        network: Predicts the classes of images.
         description: Of the network, for checkpoints; None if it is not one of ours.
         validation: Images to validate on; None except in the first process.
         training_digest: Of the images and labels it is trained on.
@@ -55,24 +55,15 @@ class Run(ABC):
 
     @abstractmethod
     def update(self, progress: float, check: Check | None = None) -> Metrics:
-        """Learn from a new batch, and return scalars to log, `loss` among them.
-
-        Args:
-            progress: Share of the training done, 0..1.
-            check: Is given each loss and gradient norm before the step is taken, and may raise.
-        """
+        """Learn from a new batch, and return scalars to log; see `update_once`."""
 
     @abstractmethod
     def get_state(self) -> dict[str, Any]:
-        """Everything that decides what this process learns next; of the network, on rank 0 only."""
+        """The state that decides what this process learns next; of the network, on rank 0 only."""
 
     @abstractmethod
     def set_state(self, shared: Mapping[str, Any], own: Mapping[str, Any]) -> None:
-        """Go on exactly from a state.
-
-        Args:
-            shared: The state of rank 0.
-            own: The state of this rank.
+        """Go on exactly from the state of rank 0 and that of this rank.
 
         Raises:
             InputError: If it does not fit the network, the optimiser or the learner.
@@ -104,7 +95,7 @@ def update_once(
         optimizer: Takes the steps.
         progress: Share of the training done, 0..1.
         clip_gradient: Largest norm of a gradient; None: any.
-        check: Is given each loss and norm before the step is taken, and may raise.
+        check: Takes each loss and norm before the step is made, and may raise.
     """
     logged: dict[str, torch.Tensor] = {}
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
@@ -122,14 +113,7 @@ def update_once(
 
 @dataclass
 class GradientRun(Run):
-    """A run of one of our learners, with an optimiser and a schedule of its learning rate.
-
-    Attributes:
-        network: What is trained.
-        learner: Where its losses come from.
-        optimizer, schedule: How it is trained.
-        clip_gradient: Largest norm of the gradient; None: any.
-    """
+    """A run of one of our learners, with an optimiser and a schedule of its learning rate."""
 
     network: SegmentationNetwork  # pyright: ignore[reportIncompatibleVariableOverride]
     learner: Learner
@@ -138,7 +122,7 @@ class GradientRun(Run):
     optimizer: torch.optim.Optimizer
     schedule: torch.optim.lr_scheduler.LRScheduler
     training_digest: Callable[[], str]
-    clip_gradient: float | None = None
+    clip_gradient: float | None = None  # largest norm
 
     def __post_init__(self) -> None:
         self.queries_per_update = self.learner.queries_per_update
@@ -146,29 +130,23 @@ class GradientRun(Run):
 
     def update(self, progress: float, check: Check | None = None) -> Metrics:
         """See `Run.update`: the losses of one batch, a step for each, and the schedule's."""
+        clip = self.clip_gradient
         metrics = update_once(
-            self.learner,
-            self.optimizer,
-            progress,
-            clip_gradient=self.clip_gradient,
-            check=check,
+            self.learner, self.optimizer, progress, clip_gradient=clip, check=check
         )
         self.schedule.step()
         return {**metrics, "learning_rate": float(self.schedule.get_last_lr()[0])}
 
     def get_state(self) -> dict[str, Any]:
         """See `Run.get_state`."""
-        state: dict[str, Any] = {
-            "learner": self.learner.get_state(),
-            "random": random_state(self.device),
+        own = {"learner": self.learner.get_state(), "random": random_state(self.device)}
+        if rank() > 0:
+            return own
+        return own | {
+            "network": values_of(self.network),
+            "optimizer": self.optimizer.state_dict(),
+            "schedule": self.schedule.state_dict(),
         }
-        if rank() == 0:
-            state |= {
-                "network": values_of(self.network),
-                "optimizer": self.optimizer.state_dict(),
-                "schedule": self.schedule.state_dict(),
-            }
-        return state
 
     def set_state(self, shared: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         """See `Run.set_state`."""

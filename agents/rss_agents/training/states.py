@@ -25,12 +25,7 @@ class RunStates:
     """Writes and finds states; every process of a run has a file of its own for each of them."""
 
     def __init__(self, run: Path, keep: int = 2):
-        """Bind the folder of a run.
-
-        Args:
-            run: Its folder.
-            keep: How many states there are at most, at least 2.
-        """
+        """Bind the folder of a run, which keeps so many states, at least 2."""
         self.folder, self._keep = run / FOLDER_NAME, keep
 
     def path(self, update: int, of_rank: int | None = None) -> Path:
@@ -39,7 +34,7 @@ class RunStates:
         return self.folder / f"update-{update:08d}-rank{number}.safetensors"
 
     def updates(self) -> list[int]:
-        """Of which updates there are states of all processes, in order."""
+        """The updates of which there are states of all processes, in order."""
         found: dict[int, set[int]] = {}
         for path in self.folder.glob("*.safetensors"):
             match = _NAME.fullmatch(path.name)
@@ -49,7 +44,7 @@ class RunStates:
         return sorted(update for update, there in found.items() if there >= ranks)
 
     def last(self) -> int | None:
-        """Of which update the last state is; None if there is none."""
+        """The update of the last state; None if there is none."""
         updates = self.updates()
         return updates[-1] if updates else None
 

@@ -1,4 +1,4 @@
-"""Learning from rewards of cells: the likelihood of labels of which some shares are known."""
+"""Objectives: which score model suits the feedback, and what is remembered of it."""
 
 from __future__ import annotations
 
@@ -7,43 +7,14 @@ from typing import Any, Literal
 import gymnasium as gym
 import pytest
 import torch
-import torch.nn.functional as F
 
 from rss_agents.algorithms.objectives import CellCrossEntropy, LinearRegression
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
-from rss_agents.losses.cross_entropy import coarsened_cross_entropy
 from rss_agents.networks.build import build_network
 from rss_agents.replay.share_memory import ShareMemory
 from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
-
-
-def test_it_is_cross_entropy_where_all_is_known():
-    logits = torch.randn(2, 5, 30)
-    labels = torch.randint(0, 5, (2, 30))
-    shares = F.one_hot(labels, 5).transpose(1, 2).float()
-    found = coarsened_cross_entropy(logits.softmax(1), shares)
-    torch.testing.assert_close(found, F.cross_entropy(logits, labels))
-    shares[:, 3] = -1.0  # one class may be missing: what the others leave is its share
-    torch.testing.assert_close(coarsened_cross_entropy(logits.softmax(1), shares), found)
-
-
-def test_what_is_left_belongs_to_the_other_classes_together():
-    """By hand: half of the cell is class 0, none is class 1; 2 and 3 share the other half."""
-    probabilities = torch.tensor([[[0.4], [0.3], [0.2], [0.1]]])
-    shares = torch.tensor([[[0.5], [0.0], [-1.0], [-1.0]]])
-    expected = -(0.5 * torch.tensor(0.4).log() + 0.5 * torch.tensor(0.3).log())
-    torch.testing.assert_close(coarsened_cross_entropy(probabilities, shares), expected)
-
-
-def test_a_void_cell_counts_nothing():
-    logits = torch.randn(1, 3, 2, requires_grad=True)
-    shares = torch.tensor([[[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]]])
-    coarsened_cross_entropy(logits.softmax(1), shares).backward()
-    assert logits.grad is not None
-    assert (logits.grad[..., 0] == 0).all()
-    assert (logits.grad[..., 1] != 0).any()
 
 
 def learner(score_model: Literal["auto", "metric"] = "auto", **arguments: Any):
@@ -83,13 +54,13 @@ def test_what_is_known_is_the_label():
         # The same episode again: every step is a new one, so go back for the next classes.
         state = agent.env.get_state()
         _, _, _, _, infos = agent.env.step(actions)
-        told = infos["final_info"]["pixel_rewards"].unflatten(0, (2, 4))
+        rewards = infos["final_info"]["pixel_rewards"].unflatten(0, (2, 4))
         keys = memory.recognise(images)
-        maps, told = (
+        maps, rewards = (
             agent.env.geometry.mirror(part, keys.mirrored)
-            for part in (actions.unflatten(0, (2, 4)), told)
+            for part in (actions.unflatten(0, (2, 4)), rewards)
         )
-        known = memory.add(keys.keys, maps, told)
+        known = memory.add(keys.keys, maps, rewards)
         agent.env.set_state(state)
     assert (known >= 0).all()
     torch.testing.assert_close(known.sum(1), torch.ones(2, cells))

@@ -1,5 +1,7 @@
 """Maps drawn from a policy: their distribution, alone and within a group."""
 
+from __future__ import annotations
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,14 +12,8 @@ from rss_agents.algorithms.sampling import (
     sample_maps,
     sample_varied_maps,
 )
-from rss_agents.kernels.sample_classes import mix_with_uniform
 
 MOST = VariedMapsConfig().most_regions
-
-
-def test_mixed_probabilities_sum_to_one():
-    probabilities = mix_with_uniform(torch.tensor([[[1.0], [0.0], [0.0]]]), 0.3)
-    torch.testing.assert_close(probabilities[0, :, 0], torch.tensor([0.8, 0.1, 0.1]))
 
 
 def test_samples_follow_their_probabilities():

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_belief_kernels import SHAPES as BELIEF_SHAPES
-from test_belief_kernels import problem as belief_problem
-from test_sample_classes import problem as sampling_problem
 
+from belief_problems import SHAPES as BELIEF_SHAPES
+from belief_problems import belief_problem, sampling_problem
 from label_problems import SHAPES, problem
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.kernels.expected_counts import expected_and_label_counts, expected_counts
@@ -239,8 +238,10 @@ def learned(out: Path, device: str) -> list[tuple[float, float]]:
             agent=RSSConfig(replay=2, metric_model=MetricModelConfig(covariance_cells=16)),
         )
     )
-    told = (update_once(run.learner, run.optimizer, 0.5) for _ in range(2))
-    return [(float(metrics["loss"]), float(metrics["gradient_norm"])) for metrics in told]
+    metrics_of_updates = (update_once(run.learner, run.optimizer, 0.5) for _ in range(2))
+    return [
+        (float(metrics["loss"]), float(metrics["gradient_norm"])) for metrics in metrics_of_updates
+    ]
 
 
 def test_updates_are_those_of_the_cpu(tmp_path, monkeypatch):

@@ -5,15 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from belief_problems import sampling_problem
 from rss_agents.kernels.sample_classes import _finalise, _signed, mix_with_uniform, sample_classes
 from rss_env import counter_random
-
-
-def problem(images: int, classes: int, cells: int, dtype=torch.float32, seed: int = 0):
-    generator = torch.Generator().manual_seed(seed)
-    logits = torch.randn(images, classes, cells, generator=generator, dtype=dtype)
-    keys = torch.randint(-(2**63), 2**63 - 1, (images,), generator=generator)
-    return (3 * logits).softmax(1), keys
 
 
 @pytest.mark.parametrize("exploration", [0.0, 0.3])
@@ -24,7 +18,7 @@ def problem(images: int, classes: int, cells: int, dtype=torch.float32, seed: in
     [(2, 5, 7, 3), (1, 2, 1, 8), (3, 60, 130, 1), (1, 19, 64, 2), (2, 256, 65, 33)],
 )
 def test_faces_agree(images, classes, cells, members, dtype, stratified, exploration):
-    probabilities, keys = problem(images, classes, cells, dtype)
+    probabilities, keys = sampling_problem(images, classes, cells, dtype)
     options = {"stratified": stratified, "exploration": exploration}
     drawn = [
         sample_classes(probabilities, keys, members, backend=backend, **options)
@@ -40,7 +34,7 @@ def test_faces_agree(images, classes, cells, members, dtype, stratified, explora
 @pytest.mark.parametrize("stratified", [False, True])
 @pytest.mark.parametrize("backend", ["reference", "numba"])
 def test_layout_does_not_matter(backend, stratified):
-    probabilities, keys = problem(2, 4, 30)
+    probabilities, keys = sampling_problem(2, 4, 30)
     strided = probabilities.transpose(1, 2).contiguous().transpose(1, 2)
     options = {"stratified": stratified, "backend": backend}
     expected = sample_classes(probabilities, keys, 5, **options)
@@ -50,7 +44,7 @@ def test_layout_does_not_matter(backend, stratified):
 
 @pytest.mark.parametrize("stratified", [False, True])
 def test_a_draw_depends_on_its_own_image_alone(stratified):
-    probabilities, keys = problem(6, 4, 50)
+    probabilities, keys = sampling_problem(6, 4, 50)
     together = sample_classes(probabilities, keys, 3, stratified=stratified)
     for rows in ([4], [5, 0, 2]):
         alone = sample_classes(probabilities[rows], keys[rows], 3, stratified=stratified)
@@ -81,3 +75,8 @@ def test_the_hash_is_that_of_the_environments():
     expected = counter_random.hash_counters(numbers.numpy())
     gamma = _signed(0x9E3779B97F4A7C15)
     assert (_finalise(numbers + gamma).numpy().view("uint64") == expected).all()
+
+
+def test_mixed_probabilities_sum_to_one():
+    probabilities = mix_with_uniform(torch.tensor([[[1.0], [0.0], [0.0]]]), 0.3)
+    torch.testing.assert_close(probabilities[0, :, 0], torch.tensor([0.8, 0.1, 0.1]))

@@ -7,7 +7,6 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -21,15 +20,11 @@ import pytest
 from PIL import Image
 
 from rss_agents.live.charts import COLOURS
-from rss_agents.live.serving import PageConfig, free_port
-from rss_agents.live.watch import main as watch
-from rss_env.errors import InputError
 
 ROOT = Path(__file__).parents[3]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-sync")
 SMALL = ("--image-size", "16", "--scales", "8", "--num-images", "1", "--group-size", "3")
-
 needs_browser = pytest.mark.skipif(BROWSER is None, reason="needs Chromium")
 
 
@@ -224,36 +219,3 @@ def test_other_names_of_this_machine_are_refused(tmp_path, programs):
     url = address(programs("rss_agents.live.watch", str(tmp_path), "--port", "0", "--no-browser"))
     wait_for(url)
     assert status_of(url, "somewhere.example") == 400
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["nowhere"], "there is no folder nowhere"),
-        ([".", "--port", "70000"], "port must be in 0..65535, got 70000"),
-        ([".", "--host", "192.0.2.1"], "cannot listen at 192.0.2.1"),
-    ],
-)
-def test_bad_arguments_are_told(arguments, message, tmp_path, monkeypatch, capsys):
-    pytest.importorskip("nicegui")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as ended:
-        watch([*arguments, "--no-browser"])
-    assert ended.value.code == 2
-    assert message in capsys.readouterr().err
-
-
-def test_a_port_that_is_taken_is_named():
-    port = free_port(PageConfig(port=0))
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
-        with pytest.raises(InputError, match=f"cannot listen at 127.0.0.1, port {port}"):
-            free_port(PageConfig(port=port))
-
-
-def test_without_nicegui_it_is_asked_for(monkeypatch, tmp_path, capsys):
-    monkeypatch.setitem(sys.modules, "nicegui", None)
-    with pytest.raises(SystemExit):
-        watch([str(tmp_path)])
-    assert "pip install 'rss-env[live]'" in capsys.readouterr().err

@@ -15,8 +15,8 @@ def test_scores_from_order_keep_the_order_and_the_spread():
     scores, left_open = scores_from_order(ranks.double(), predicted, variances)
     torch.testing.assert_close(scores.argsort(2), ranks.argsort(2))
     torch.testing.assert_close(scores.mean(2), torch.zeros(2, 3, dtype=torch.float64))
-    told = scores.square().mean(2) + left_open
-    torch.testing.assert_close(told, predicted.var(2) + variances)
+    spread_and_rest = scores.square().mean(2) + left_open
+    torch.testing.assert_close(spread_and_rest, predicted.var(2) + variances)
     # Against the best of 8 drawn from a normal distribution, known to be 1.4236 on average.
     spread = (predicted.var(2) + variances).sqrt()
     torch.testing.assert_close(

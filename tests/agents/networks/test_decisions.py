@@ -1,4 +1,4 @@
-"""Decisions for a metric: what a class is worth, by hand and by enumeration, and in a network."""
+"""Decisions for a metric: by enumeration, and in a network."""
 
 from __future__ import annotations
 
@@ -7,23 +7,12 @@ import itertools
 import pytest
 import torch
 
-from rss_agents.losses.score_models import class_values
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from rss_agents.networks.decisions import MetricDecision
 from rss_agents.networks.tiny_unet import TINY_UNET
 
 METRICS = ["miou", "dice", "mean_accuracy", "pixel_accuracy"]
-
-
-def test_values_under_miou_by_hand():
-    right, share = torch.tensor([0.45, 0.1]), torch.tensor([0.6, 0.4])
-    gains, costs = class_values(right, share, "miou", 0.005)
-    union = torch.tensor([0.6 + 0.6 - 0.45, 0.4 + 0.4 - 0.1])
-    presence = share / (share + 0.005)
-    overlap = right / union
-    torch.testing.assert_close(gains, presence * (1 + overlap) / union)
-    torch.testing.assert_close(costs, presence * overlap / union)
 
 
 def test_pixel_accuracy_asks_for_the_most_likely_class():

@@ -14,8 +14,6 @@ import torch
 from conftest import write_sample
 from PIL import Image
 from safetensors.torch import load_file
-from test_resume import assert_alike, start, start_and_stop
-from test_train import prefer_houses  # noqa: F401  (a scorer, by name)
 from torch import nn
 
 from rss_agents import evaluate, export, predict, train
@@ -23,6 +21,7 @@ from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import load_checkpoint, read_checkpoint
 from rss_agents.networks.own_network import is_own
 from rss_env.errors import InputError
+from training_runs import assert_alike, start, start_and_stop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -126,7 +125,7 @@ def test_a_code_that_is_gone_is_not_blamed_on_the_file(code, tmp_path):
 
 
 def test_a_run_goes_on_if_its_code_is_named_again(code, tmp_path, monkeypatch, capsys):
-    scorer = "test_own_network:prefer_houses"
+    scorer = "training_runs:prefer_houses"
     start(tmp_path / "whole", "--network", OWN, "--scorer", scorer)
     start_and_stop(monkeypatch, tmp_path / "run", "--network", OWN, "--scorer", scorer)
     forget(code)

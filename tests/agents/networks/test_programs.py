@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from test_export import CLASSES, SIZE, trained
 from torch import nn
 
 from rss_agents.export import ExportConfig, export, main
@@ -17,6 +16,7 @@ from rss_agents.networks import programs
 from rss_agents.networks.checkpoint import NetworkDescription
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_env.errors import InputError
+from trained_networks import CLASSES, SIZE, trained
 
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")

@@ -1,4 +1,4 @@
-"""How a network runs: normalisation by name, mixed and double precision, compiled."""
+"""How a network runs: normalisation by name, precision, compiled, strides."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import shutil
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from rss_agents.networks.build import build_network
-from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.networks.segmentation_network import SegmentationNetwork, upsample
 from rss_env.errors import InputError
+from strided_network import NETWORK, SIZE, strided_images
 
 IMAGES = torch.randint(
     0, 256, (4, 16, 24, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
@@ -84,3 +86,20 @@ def test_where_nothing_compiles_is_told(monkeypatch):
     monkeypatch.setattr(torch, "compile", broken)
     with pytest.raises(InputError, match="compile does not work here: no compiler$"):
         small_network().accelerate("float32", compiled=True)
+
+
+def test_training_gives_logits_of_cells_and_evaluation_those_of_pixels():
+    network = build_network(NETWORK, 5, SIZE)
+    assert network.stride == 4
+    assert network(strided_images()).shape == (2, 5, 8, 16)
+    network.eval()
+    with torch.no_grad():
+        cells, pixels = network(strided_images()), network.pixel_values(strided_images())
+    assert pixels.shape == (2, 5, *SIZE)
+    expected = F.interpolate(cells, SIZE, mode="bilinear", align_corners=False)
+    assert torch.equal(pixels, expected)
+
+
+def test_upsampling_to_the_same_size_is_no_work():
+    logits = torch.randn(1, 2, 4, 4)
+    assert upsample(logits, (4, 4)) is logits

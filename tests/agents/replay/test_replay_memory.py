@@ -1,36 +1,14 @@
-"""What is remembered of images: scored maps, and shares of classes in cells."""
+"""The memory of scored maps: what it gives back, keeps and forgets."""
 
 from __future__ import annotations
 
 import pytest
 import torch
 
+from replay_samples import random_images, scored
 from rss_agents.replay.replay_memory import ReplayMemory
 from rss_agents.replay.scored_maps import ScoredMaps
-from rss_agents.replay.share_memory import ShareMemory
 from rss_env.action_maps import ActionMapGeometry
-
-
-def random_images(number: int, height: int = 2, width: int = 2) -> torch.Tensor:
-    return torch.randint(0, 256, (number, height, width, 3), dtype=torch.uint8)
-
-
-def scored(geometry: ActionMapGeometry, images: int, likelihoods: bool = False) -> ScoredMaps:
-    """Random maps, two for each image, with random scores."""
-    maps = torch.randint(0, geometry.num_classes, (images, 2, geometry.num_cells))
-    scores = torch.rand(images, 2, len(geometry.scales))
-    chances = torch.rand(maps.shape).half() if likelihoods else None
-    return ScoredMaps.new(maps.to(torch.uint8), scores, geometry, chances)
-
-
-def test_an_image_and_its_mirror_image_have_one_key():
-    geometry = ActionMapGeometry((4, 6), (2, 1), 3)
-    memory = ReplayMemory(geometry, 5, 2, groups=2, batch_size=5)
-    images = random_images(5, 4, 6)
-    plain, flipped = memory.recognise(images), memory.recognise(images.flip(2))
-    assert plain.keys.equal(flipped.keys)
-    assert len(set(plain.keys.tolist())) == 5
-    assert plain.mirrored.equal(~flipped.mirrored)
 
 
 @pytest.mark.parametrize("with_likelihoods", [False, True])
@@ -38,28 +16,20 @@ def test_memory_recalls_what_it_was_told(with_likelihoods):
     geometry = ActionMapGeometry((4, 6), (2, 1), 3)
     memory = ReplayMemory(geometry, 9, 2, 2, 3, with_likelihoods=with_likelihoods)
     keys = memory.recognise(random_images(3, 4, 6)).keys
-    told: list[ScoredMaps] = []
+    groups: list[ScoredMaps] = []
     for number in range(4):  # the first is forgotten in the end: two groups are kept
-        told.append(scored(geometry, 3, with_likelihoods))
-        found = memory.exchange(keys, told[-1])
+        groups.append(scored(geometry, 3, with_likelihoods))
+        found = memory.exchange(keys, groups[-1])
         assert found.valid.tolist() == [[True, number > 0, number > 1]] * 3
         assert (found.likelihoods is not None) == with_likelihoods
         for v, n in enumerate(range(number, max(-1, number - 3), -1)):
-            assert found.own_maps[:, v].equal(told[n].own_maps[:, 0])
-            assert found.scores[:, v].equal(told[n].scores[:, 0])
-            assert found.predicted[:, v].equal(told[n].predicted[:, 0])
-            known = told[n].likelihoods
+            assert found.own_maps[:, v].equal(groups[n].own_maps[:, 0])
+            assert found.scores[:, v].equal(groups[n].scores[:, 0])
+            assert found.predicted[:, v].equal(groups[n].predicted[:, 0])
+            known = groups[n].likelihoods
             if found.likelihoods is not None and known is not None:
                 assert found.likelihoods[:, v].equal(known[:, 0])
         assert len(memory) == 3
-
-
-def test_predicted_counts_are_of_the_maps():
-    geometry = ActionMapGeometry((4, 6), (2, 1), 3)
-    new = scored(geometry, 3)
-    for s, part in enumerate(geometry.split(new.own_maps)):
-        counts = torch.nn.functional.one_hot(part.long(), 3).sum(-2)
-        assert new.predicted[..., s, :].equal(counts.float())
 
 
 def test_memory_says_which_groups_there_are():
@@ -98,14 +68,14 @@ def test_an_image_twice_in_a_batch_takes_the_place_of_its_oldest_group():
     geometry = ActionMapGeometry((2, 2), (1,), 2)
     memory = ReplayMemory(geometry, 4, 2, groups=3, batch_size=2)
     key = memory.recognise(random_images(1)).keys
-    told = [scored(geometry, 1) for _ in range(5)]
-    for one in told:
+    groups = [scored(geometry, 1) for _ in range(5)]
+    for one in groups:
         memory.exchange(key, one)
     found = memory.exchange(key.expand(2), scored(geometry, 2))
     assert found.valid.tolist() == [[True, True, True, False]] * 2
     for v, n in ((1, 4), (2, 3)):
-        assert found.own_maps[:, v].equal(told[n].own_maps[:, 0].expand(2, -1, -1))
-        assert found.scores[:, v].equal(told[n].scores[:, 0].expand(2, -1, -1))
+        assert found.own_maps[:, v].equal(groups[n].own_maps[:, 0].expand(2, -1, -1))
+        assert found.scores[:, v].equal(groups[n].scores[:, 0].expand(2, -1, -1))
 
 
 def test_memory_is_bounded():
@@ -144,7 +114,7 @@ def test_nothing_is_asked_of_the_host():
     """Tensors of no data: whatever needs a value on the host raises."""
     geometry = ActionMapGeometry((4, 6), (2, 1), 3)
     memory = ReplayMemory(geometry, 5, 2, 2, 3, device="meta")
-    known_as = memory.recognise(random_images(3, 4, 6).to("meta"))
+    keys = memory.recognise(random_images(3, 4, 6).to("meta")).keys
     shape = (3, 1, 2)
     new = ScoredMaps(
         torch.zeros(6, geometry.num_cells, dtype=torch.uint8, device="meta"),
@@ -153,33 +123,5 @@ def test_nothing_is_asked_of_the_host():
         torch.zeros(*shape, 2, 3, device="meta"),
         torch.zeros(3, 1, dtype=torch.bool, device="meta"),
     )
-    found = memory.exchange(known_as.keys, new)
+    found = memory.exchange(keys, new)
     assert found.own_maps.shape == (3, 3, 2, geometry.num_cells)
-
-
-def test_shares_add_up():
-    geometry = ActionMapGeometry((4, 6), (2, 1), 3)
-    memory = ShareMemory(geometry, 2)
-    keys = memory.recognise(random_images(2, 4, 6)).keys
-    truth = torch.randint(0, 5, (2, 3, geometry.num_cells)).float() / 4
-    first = torch.zeros(2, 2, geometry.num_cells, dtype=torch.uint8)
-    first[:, 1] = 1
-    known = memory.add(keys, first, truth[:, :2])
-    torch.testing.assert_close(known[:, :2], truth[:, :2])
-    assert (known[:, 2] == -1).all()
-    second = torch.full((2, 1, geometry.num_cells), 2, dtype=torch.uint8)
-    torch.testing.assert_close(memory.add(keys, second, truth[:, 2:]), truth)
-    assert len(memory) == 2
-
-
-def test_shares_of_the_images_longest_unseen_give_way():
-    geometry = ActionMapGeometry((2, 2), (1,), 2)
-    memory = ShareMemory(geometry, 9, max_bytes=2 * 2 * 2 * 4)  # two images
-    keys = memory.recognise(random_images(3)).keys
-    maps, told = torch.zeros(1, 1, 4, dtype=torch.uint8), torch.ones(1, 1, 4)
-    for number in (0, 1, 0, 2):
-        memory.add(keys[number, None], maps, told)
-    other = torch.ones(1, 1, 4, dtype=torch.uint8)
-    assert len(memory) == 2
-    assert (memory.add(keys[0, None], other, told)[0, 0] == 1).all()
-    assert (memory.add(keys[1, None], other, told)[0, 0] == -1).all()

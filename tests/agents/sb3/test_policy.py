@@ -1,4 +1,4 @@
-"""Stable-Baselines3 on action maps: distribution, rollouts, policy, callbacks."""
+"""The policy of maps under Stable-Baselines3: ratios, saving, learning, callbacks."""
 
 from __future__ import annotations
 
@@ -8,21 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gymnasium import spaces
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
-from stable_baselines3.common.distributions import MultiCategoricalDistribution
 from stable_baselines3.common.vec_env import VecMonitor
 
 from rss_agents.sb3 import (
     MapActorCriticPolicy,
-    MapCategoricalDistribution,
-    MapRolloutBuffer,
     a2c_arguments,
     make_sb3_env,
     ppo_arguments,
 )
-from rss_agents.sb3.arguments import warm_up_and_fall
 from rss_env.errors import InputError
 from sb3_singles import IMAGE, TINY, singles
 
@@ -33,78 +28,6 @@ def model(env, algorithm=PPO, **options) -> Any:
     options |= ppo_arguments(env.num_envs) if algorithm is PPO else a2c_arguments()
     kwargs = {"scales": TINY["scales"]}
     return algorithm(MapActorCriticPolicy, env, seed=0, policy_kwargs=kwargs, **options)
-
-
-# --- the distribution ---
-
-
-@pytest.mark.parametrize("by_cell", [True, False])
-def test_the_batched_distribution_is_sb3s(by_cell):
-    batch, cells, classes = 3, 7, 5
-    logits = torch.randn(batch, cells * classes, dtype=torch.float64, requires_grad=True)
-    theirs = MultiCategoricalDistribution([classes] * cells).proba_distribution(logits)
-    given = logits if by_cell else logits.unflatten(1, (cells, classes)).transpose(1, 2)
-    ours = MapCategoricalDistribution([classes] * cells).proba_distribution(given)
-    actions = theirs.sample()
-    assert torch.equal(ours.mode(), theirs.mode())
-    for name, arguments in (("log_prob", (actions,)), ("entropy", ())):
-        one, other = (getattr(found, name)(*arguments) for found in (ours, theirs))
-        torch.testing.assert_close(one, other)
-        slopes = [torch.autograd.grad(x.sum(), logits, retain_graph=True) for x in (one, other)]
-        torch.testing.assert_close(*slopes)
-    torch.testing.assert_close(ours.log_prob(actions.float()), theirs.log_prob(actions))
-    assert torch.equal(ours.actions_from_params(given, deterministic=True), theirs.mode())
-
-
-def test_samples_follow_the_probabilities_and_the_global_seed():
-    logits = torch.tensor([[0.0, 1.0, -1.0]]).repeat(20_000, 1)[..., None]
-    distribution = MapCategoricalDistribution([3]).proba_distribution(logits)
-    torch.manual_seed(0)
-    drawn = distribution.sample()
-    assert drawn.shape == (20_000, 1)
-    assert drawn.dtype == torch.int64
-    shares = drawn[:, 0].bincount(minlength=3) / len(drawn)
-    torch.testing.assert_close(shares, logits[0, :, 0].softmax(0), atol=0.015, rtol=0)
-    assert not torch.equal(drawn, distribution.sample())
-    torch.manual_seed(0)
-    assert torch.equal(drawn, distribution.sample())
-
-
-def test_means_are_of_cells_then_of_scales():
-    values = torch.tensor([[1.0, 3.0, 10.0]])
-    distribution = MapCategoricalDistribution([2] * 3, cells=(2, 1))
-    assert distribution._over_cells(values).tolist() == [6.0]
-    assert MapCategoricalDistribution([2] * 3)._over_cells(values).tolist() == [14.0]
-    with pytest.raises(InputError, match=r"one number of classes, got \[2, 3\]"):
-        MapCategoricalDistribution([2, 3])
-
-
-# --- rollouts and policy ---
-
-
-def test_maps_of_an_image_are_compared_with_one_another():
-    space = spaces.Box(0, 255, (3, 8, 8), np.uint8)
-    actions = spaces.MultiDiscrete([4] * 5)
-    buffer = MapRolloutBuffer(1, space, actions, "cpu", n_envs=4, gamma=0.0, group_size=2)
-    assert buffer.actions.dtype == np.uint8
-    given = np.arange(20).reshape(4, 5) % 4
-    rewards = np.array([0.1, 0.3, 0.5, 0.5], np.float32)
-    buffer.add(
-        np.zeros((4, 3, 8, 8), np.uint8), given, rewards, np.ones(4), torch.ones(4), torch.zeros(4)
-    )
-    buffer.compute_returns_and_advantage(torch.zeros(4), np.ones(4, np.bool_))
-    np.testing.assert_allclose(buffer.advantages[0], [-0.2, 0.2, 0, 0], atol=1e-6)
-    np.testing.assert_array_equal(buffer.returns[0], rewards)
-    (batch,) = buffer.get()
-    assert sorted(batch.actions.tolist()) == sorted(given.astype(float).tolist())
-    alone = MapRolloutBuffer(1, space, actions, "cpu", n_envs=4, gamma=0.0)
-    alone.add(
-        np.zeros((4, 3, 8, 8), np.uint8), given, rewards, np.ones(4), torch.ones(4), torch.zeros(4)
-    )
-    alone.compute_returns_and_advantage(torch.zeros(4), np.ones(4, np.bool_))
-    np.testing.assert_allclose(alone.advantages[0], rewards - 1)  # against the critic
-    with pytest.raises(InputError, match="must divide the 4 sub-environments, got 3"):
-        MapRolloutBuffer(1, space, actions, "cpu", n_envs=4, group_size=3)
 
 
 def test_ratios_begin_at_one():
@@ -237,8 +160,3 @@ def test_the_stock_policy_and_the_monitor_run():
     with pytest.warns(UserWarning, match="already wrapped with a `Monitor`"):
         monitored = VecMonitor(env)
     PPO("CnnPolicy", monitored, n_steps=2, batch_size=8, n_epochs=1, seed=0).learn(8)
-
-
-def test_the_schedule_rises_and_falls():
-    rates = [warm_up_and_fall(2.0)(1 - done) for done in (0, 0.05, 0.1, 0.5, 1)]
-    assert rates == pytest.approx([0, 0.95, 1.8, 1.0, 0])

@@ -45,10 +45,10 @@ def test_transitions_are_those_of_singles(environment_id):
             for mine, other in zip(ours_step[:3], theirs_step[:3], strict=True):
                 assert_same(mine, other)
             for i, (info, other) in enumerate(zip(ours_step[3], theirs_step[3], strict=True)):
-                told, expected = info.pop("episode"), other.pop("episode")
-                assert told["r"] == pytest.approx(expected["r"], abs=1e-6)  # Monitor rounds it
-                assert told["l"] == expected["l"] == 1
-                assert told["t"] >= 0
+                episode, expected = info.pop("episode"), other.pop("episode")
+                assert episode["r"] == pytest.approx(expected["r"], abs=1e-6)  # Monitor rounds it
+                assert episode["l"] == expected["l"] == 1
+                assert episode["t"] >= 0
                 assert_same(info, other)
                 assert_same(info["terminal_observation"], before[i])
             before = ours_step[0]

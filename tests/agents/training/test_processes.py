@@ -32,6 +32,7 @@ COMMON = TrainConfig(
     Path("nowhere"), network="tiny-unet-group", image_size=(16,), scales=(4, 2, 1), num_images=4,
     group_size=4, updates=5, precision="float64",
 )  # fmt: skip
+
 # Scores are not remembered: an image that comes back in another process is new there. (At pixel
 # level they always are; none of the 20 images drawn here comes back.)
 FORGETFUL = RSSConfig(replay=0)
@@ -140,6 +141,6 @@ def test_what_the_first_process_has_is_had_by_all(pair):
 
 def test_a_device_is_not_shared(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
-    told = "cannot share device 'cuda:1'; valid: cpu, or cuda"
-    with pytest.raises(InputError, match=told), joined_processes("cuda:1"):
+    message = "cannot share device 'cuda:1'; valid: cpu, or cuda"
+    with pytest.raises(InputError, match=message), joined_processes("cuda:1"):
         pass

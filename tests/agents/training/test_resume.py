@@ -11,8 +11,6 @@ import pytest
 import torch
 from conftest import write_sample
 from PIL import Image
-from safetensors.torch import load_file
-from test_train import TINY
 
 from rss_agents import train
 from rss_agents.networks.build import build_network
@@ -20,6 +18,7 @@ from rss_agents.training.config import TrainConfig
 from rss_agents.training.loop import TrainingLoop
 from rss_agents.training.states import RunStates, read_state, write_state
 from rss_env.errors import InputError
+from training_runs import assert_alike, start, start_and_stop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -36,52 +35,6 @@ WAYS = {
     "sb3-ppo": ("--algo", "sb3-ppo"),
     "sb3-a2c": ("--algo", "sb3-a2c"),
 }
-
-
-def start(out: Path, *arguments: str, updates: int = 6) -> None:
-    fixed = ["--updates", str(updates), "--eval-every", "2", "--out", str(out)]
-    train.main([*TINY, *fixed, *arguments])
-
-
-class StoppedError(Exception):
-    """A process that is no more."""
-
-
-def start_and_stop(
-    monkeypatch: pytest.MonkeyPatch, out: Path, *arguments: str, update: int = 4
-) -> None:
-    """Start a run that fails as soon as the state after so many updates is written."""
-    write = RunStates.write
-
-    def write_and_stop(self: RunStates, number: int, state: Any) -> None:
-        write(self, number, state)
-        if number == update:
-            raise StoppedError
-
-    with monkeypatch.context() as patch:
-        patch.setattr(RunStates, "write", write_and_stop)
-        with pytest.raises(StoppedError):
-            start(out, *arguments)
-    assert not (out / "result.json").exists()
-
-
-def outcome(run: Path) -> dict[str, Any]:
-    """Everything of a run that has to be the same, times aside."""
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").open()]
-    result = json.loads((run / "result.json").read_text())
-    return {
-        "rows": rows,
-        "result": {**result, "seconds": 0},
-        "film": (run / "film.png").read_bytes(),
-    }
-
-
-def assert_alike(run: Path, other: Path) -> None:
-    weights, others = (load_file(path / "model.safetensors") for path in (run, other))
-    assert weights.keys() == others.keys()
-    for name, value in weights.items():
-        torch.testing.assert_close(value, others[name], rtol=0, atol=0, equal_nan=True)
-    assert outcome(run) == outcome(other)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -226,18 +179,3 @@ def test_a_config_that_is_none_is_refused(stopped, capsys):
         assert message in refused(capsys, "--resume", str(stopped))
     path.unlink()
     assert "is no run to resume" in refused(capsys, "--resume", str(stopped))
-
-
-def test_states_hold_what_was_put_in(tmp_path):
-    state = {
-        "numbers": [1, 2.5, None, True, "text", (1, [2])],
-        "tensors": {3: torch.arange(4), "half": torch.zeros(2, 0).half(), "one": torch.ones(())},
-    }
-    write_state(tmp_path / "state", state)
-    found = read_state(tmp_path / "state")
-    assert found["numbers"] == state["numbers"]
-    for name, value in state["tensors"].items():
-        torch.testing.assert_close(found["tensors"][name], value, rtol=0, atol=0)
-    with pytest.raises(TypeError, match="not object"):
-        write_state(tmp_path / "other", {"x": object()})
-    assert [path.name for path in tmp_path.iterdir()] == ["state"]

@@ -10,9 +10,9 @@ import pytest
 from conftest import random_labels, write_sample
 from PIL import Image
 from scipy.io import savemat
-from test_data import run
 from torchvision.datasets import sbd, voc
 
+from data_command import run
 from rss_env.datasets import open_dataset
 from rss_env.datasets.downloads import download
 from rss_env.errors import DatasetError, InputError

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
-from test_belief_kernels import problem as belief_problem
-from test_sample_classes import problem as sampling_problem
 from torch._library.custom_ops import CustomOpDef
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
+from belief_problems import belief_problem, sampling_problem
 from label_problems import problem
 from rss_agents.kernels.cell_uncertainty import cell_uncertainty
 from rss_agents.kernels.expected_counts import expected_counts

@@ -1,4 +1,4 @@
-"""What maps would get right at every scale, if labels followed probabilities, and the gradient."""
+"""Expected true positives of maps at every scale, and the gradient: the CUDA backend."""
 
 # pyright: reportGeneralTypeIssues=false, reportArgumentType=false
 # (what is compiled is Triton, and not all of it type-checks as Python)
@@ -19,7 +19,7 @@ def expect_counts(
     probabilities,  # (B, C, P) floating point
     maps,  # (B, N, P) uint8
     right,  # (B, N, S, C) floating point; written
-    members,
+    num_maps,
     cells,
     num_classes,
     OFFSETS: tl.constexpr,  # S + 1: where each scale's cells begin
@@ -32,7 +32,7 @@ def expect_counts(
     for s in tl.static_range(len(OFFSETS) - 1):
         start = tl.where(scale == s, OFFSETS[s], start)
         stop = tl.where(scale == s, OFFSETS[s + 1], stop)
-    beliefs = probabilities + n // members * num_classes * cells
+    beliefs = probabilities + n // num_maps * num_classes * cells
     classes = tl.arange(0, CLASSES)
     sums = tl.zeros((BLOCK, CLASSES), probabilities.dtype.element_ty)
     for first in range(start, stop, BLOCK):
@@ -50,7 +50,7 @@ def spread_gradient(
     gradient,  # (B, N, S, C) floating point, on `right`
     maps,  # (B, N, P) uint8
     result,  # (B, C, P) floating point; written
-    members,
+    num_maps,
     cells,
     num_classes,
     OFFSETS: tl.constexpr,  # S + 1
@@ -66,12 +66,12 @@ def spread_gradient(
         scale += (p >= OFFSETS[s]).to(tl.int32)
     classes = tl.arange(0, CLASSES)[:, None]
     sums = tl.zeros((CLASSES, BLOCK), gradient.dtype.element_ty)
-    for k in range(members):
-        n = b * members + k
+    for k in range(num_maps):
+        n = b * num_maps + k
         choice = tl.load(maps + n * cells + p, mask=inside, other=255).to(tl.int32)
         source = gradient + (n * (len(OFFSETS) - 1) + scale) * num_classes + choice
-        owed = tl.load(source, mask=inside & (choice < num_classes), other=0.0)
-        sums += tl.where(classes == choice[None, :], owed[None, :], 0.0)
+        slope = tl.load(source, mask=inside & (choice < num_classes), other=0.0)
+        sums += tl.where(classes == choice[None, :], slope[None, :], 0.0)
     target = result + (b * num_classes + classes) * cells + p[None, :]
     tl.store(target, sums, mask=(classes < num_classes) & inside[None, :])
 
@@ -95,13 +95,13 @@ def expected_counts_triton(
     Returns:
         (B, N, S, C) of the probabilities' type, in cells; without gradient.
     """
-    batch, members, cells = maps.shape
+    batch, num_maps, cells = maps.shape
     num_classes, num_scales = probabilities.shape[1], len(offsets) - 1
-    right = probabilities.new_empty(batch, members, num_scales, num_classes)
+    right = probabilities.new_empty(batch, num_maps, num_scales, num_classes)
     launch(
         expect_counts,
-        (batch * members, num_scales),
-        *(probabilities, maps, right, members, cells, num_classes),
+        (batch * num_maps, num_scales),
+        *(probabilities, maps, right, num_maps, cells, num_classes),
         OFFSETS=tuple(offsets),
         **tile_of(num_classes),
     )
@@ -112,14 +112,14 @@ def expected_counts_gradient_triton(
     gradient: torch.Tensor, maps: torch.Tensor, offsets: Sequence[int]
 ) -> torch.Tensor:
     """The gradient (B, C, cells) on the probabilities, of one (B, N, S, C) on the counts."""
-    batch, members, cells = maps.shape
+    batch, num_maps, cells = maps.shape
     num_classes = gradient.shape[3]
     result = gradient.new_empty(batch, num_classes, cells)
     constants = tile_of(num_classes)
     launch(
         spread_gradient,
         (batch, triton.cdiv(cells, constants["BLOCK"])),
-        *(gradient, maps, result, members, cells, num_classes),
+        *(gradient, maps, result, num_maps, cells, num_classes),
         OFFSETS=tuple(offsets),
         **constants,
     )

@@ -1,4 +1,4 @@
-"""How functions of an unknown label map vary together: the CUDA backend of `label_covariance`."""
+"""Covariance of functions of an unknown label map: the CUDA backend of `label_covariance`."""
 
 # pyright: reportGeneralTypeIssues=false, reportArgumentType=false
 # (what is compiled is Triton, and not all of it type-checks as Python)
@@ -31,7 +31,7 @@ def weigh_cells(
     means,  # (B, P, N) floating point; written: the root of a cell's count times its mean
     roots,  # (B, P, N) floating point; written: weight of a hit times the root of its probability
     turned,  # (B, P, N) uint8; written: the maps
-    members,
+    num_maps,
     cells,
     num_classes,
     OFFSETS: tl.constexpr,  # S + 1: where each scale's cells begin
@@ -39,7 +39,7 @@ def weigh_cells(
 ):
     """Work out what a block of a map's cells gives, by itself."""
     n = tl.program_id(0).to(tl.int64)
-    b = n // members
+    b = n // num_maps
     p = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = p < cells
     scale = tl.zeros((BLOCK,), tl.int32)
@@ -54,10 +54,10 @@ def weigh_cells(
     mean, total = weight * rate, tl.zeros((BLOCK,), rate.dtype)
     for other in range(num_classes):
         everywhere = tl.load(class_weights + weights + other, mask=inside, other=0.0)
-        chance = tl.load(beliefs + other * cells, mask=inside, other=0.0)
-        mean += everywhere * chance
-        total += chance
-    place = (b * cells + p) * members + n % members
+        other_rate = tl.load(beliefs + other * cells, mask=inside, other=0.0)
+        mean += everywhere * other_rate
+        total += other_rate
+    place = (b * cells + p) * num_maps + n % num_maps
     tl.store(means + place, mean / tl.sqrt(total), mask=inside)
     tl.store(roots + place, weight * tl.sqrt(rate), mask=inside)
     tl.store(turned + place, choice, mask=inside)
@@ -69,7 +69,7 @@ def add_products(
     roots,  # (B, P, N) floating point
     turned,  # (B, P, N) uint8
     parts,  # (B, S, T, N, N) floating point; written: sums over each of T parts of the cells
-    members,
+    num_maps,
     cells,
     num_parts,
     tiles,  # along a side of (N, N)
@@ -94,8 +94,8 @@ def add_products(
     for first in range(start, stop, AT_ONCE):
         for step in tl.static_range(AT_ONCE):
             p = first + step
-            row = (b * cells + p) * members
-            has_k, has_j = (k < members) & (p < stop), (j < members) & (p < stop)
+            row = (b * cells + p) * num_maps
+            has_k, has_j = (k < num_maps) & (p < stop), (j < num_maps) & (p < stop)
             one = tl.load(turned + row + k, mask=has_k, other=0)[:, None]
             other = tl.load(turned + row + j, mask=has_j, other=0)[None, :]
             root_k = tl.load(roots + row + k, mask=has_k, other=0.0)[:, None]
@@ -103,8 +103,8 @@ def add_products(
             mean_k = tl.load(means + row + k, mask=has_k, other=0.0)[:, None]
             mean_j = tl.load(means + row + j, mask=has_j, other=0.0)[None, :]
             sums += tl.where(one == other, root_k * root_j, 0.0) - mean_k * mean_j
-    row = ((image_and_scale * num_parts + part) * members + k[:, None]) * members
-    tl.store(parts + row + j[None, :], sums, mask=(k < members)[:, None] & (j < members)[None, :])
+    row = ((image_and_scale * num_parts + part) * num_maps + k[:, None]) * num_maps
+    tl.store(parts + row + j[None, :], sums, mask=(k < num_maps)[:, None] & (j < num_maps)[None, :])
 
 
 def label_covariance_triton(
@@ -115,27 +115,29 @@ def label_covariance_triton(
     offsets: Sequence[int],
 ) -> torch.Tensor:
     """The covariance from products of what cells give, and of counts; as `label_covariance`."""
-    batch, members, cells = maps.shape
+    batch, num_maps, cells = maps.shape
     num_scales, num_classes = len(offsets) - 1, probabilities.shape[1]
     sizes = [stop - start for start, stop in pairwise(offsets)]
-    means = probabilities.new_empty(batch, cells, members)
+    means = probabilities.new_empty(batch, cells, num_maps)
     roots, turned = torch.empty_like(means), torch.empty_like(means, dtype=torch.uint8)
     launch(
         weigh_cells,
-        (batch * members, triton.cdiv(cells, ROW)),
+        (batch * num_maps, triton.cdiv(cells, ROW)),
         *(probabilities, maps, hit_weights, class_weights, means, roots, turned),
-        *(members, cells, num_classes),
+        *(num_maps, cells, num_classes),
         OFFSETS=tuple(offsets),
         BLOCK=ROW,
     )
-    num_parts, tiles = triton.cdiv(max(sizes), CHUNK), triton.cdiv(members, SIDE)
-    parts = probabilities.new_empty(batch, num_scales, num_parts, members, members)
+    num_parts, tiles = triton.cdiv(max(sizes), CHUNK), triton.cdiv(num_maps, SIDE)
+    parts = probabilities.new_empty(batch, num_scales, num_parts, num_maps, num_maps)
     launch(
         add_products,
         (batch * num_scales, num_parts, tiles * tiles),
-        *(means, roots, turned, parts, members, cells, num_parts, tiles),
+        *(means, roots, turned, parts, num_maps, cells, num_parts, tiles),
         OFFSETS=tuple(offsets),
-        **{"SIDE": SIDE, "CHUNK": CHUNK, "AT_ONCE": AT_ONCE},
+        SIDE=SIDE,
+        CHUNK=CHUNK,
+        AT_ONCE=AT_ONCE,
     )
     # What the class weights share with the hits, and among themselves, is a matter of counts.
     hits = (expected_counts_triton(probabilities, maps, offsets) * hit_weights).transpose(1, 2)

@@ -43,7 +43,7 @@ def draw_classes(
     cells,
     num_classes,
     STRATIFIED: tl.constexpr,
-    MEMBERS: tl.constexpr,  # K
+    NUM_MAPS: tl.constexpr,  # K
     PADDED: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
@@ -56,7 +56,7 @@ def draw_classes(
     state = _number(key, p + 1)
     place = _fraction(_number(state[None, :], k + 1))
     if STRATIFIED:
-        strata = tl.full((PADDED, BLOCK), MEMBERS, tl.float32)
+        strata = tl.full((PADDED, BLOCK), NUM_MAPS, tl.float32)
         place = tl.minimum(tl.div_rn(k.to(tl.float32) + place, strata), _BELOW_ONE)
     first = probabilities + b * num_classes * cells + p
     total = tl.load(first, mask=inside, other=0.0)
@@ -69,23 +69,23 @@ def draw_classes(
         below += (edge[None, :] <= thresholds).to(tl.int32)
         edge += tl.load(first + c * cells, mask=inside, other=0.0)
     if STRATIFIED:
-        for dealt in range(1, MEMBERS):  # Fisher and Yates' shuffle, of a column in registers
-            last = tl.zeros((BLOCK,), tl.int32) + (MEMBERS - dealt)
-            share = _fraction(_number(state, last + (MEMBERS + 1)))
+        for dealt in range(1, NUM_MAPS):  # Fisher and Yates' shuffle, of a column in registers
+            last = tl.zeros((BLOCK,), tl.int32) + (NUM_MAPS - dealt)
+            share = _fraction(_number(state, last + (NUM_MAPS + 1)))
             other = (share * (last + 1).to(tl.float32)).to(tl.int32)
             is_last, is_other = k == last[None, :], k == other[None, :]
             at_last = tl.sum(tl.where(is_last, below, 0), 0)
             at_other = tl.sum(tl.where(is_other, below, 0), 0)
             below = tl.where(is_other, at_last[None, :], below)
             below = tl.where(is_last, at_other[None, :], below)
-    target = maps + (b * MEMBERS + k) * cells + p[None, :]
-    tl.store(target, below.to(tl.uint8), mask=(k < MEMBERS) & inside[None, :])
+    target = maps + (b * NUM_MAPS + k) * cells + p[None, :]
+    tl.store(target, below.to(tl.uint8), mask=(k < NUM_MAPS) & inside[None, :])
 
 
 def tile_of(num_maps: int) -> dict[str, int]:
     """The constants that K decides."""
     side = padded(num_maps)
-    return {"MEMBERS": num_maps, "PADDED": side, "BLOCK": min(block_beside(side), 128)}
+    return {"NUM_MAPS": num_maps, "PADDED": side, "BLOCK": min(block_beside(side), 128)}
 
 
 def sample_classes_triton(

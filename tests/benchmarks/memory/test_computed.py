@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from benchmarks.memory.computed import computed_peak, footprint, kept_for_backward
-from benchmarks.memory.measured import allocated_peak, measured_tensors
+from benchmarks.memory.measured import measured_tensors
 from rss_agents.networks.build import build_network
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 
@@ -28,16 +28,6 @@ def test_what_is_kept_by_hand(dtype):
         expected += width * (3 * 8 + 8 * CLASSES)
     assert found == expected
     assert not torch.is_autocast_enabled("cuda")
-
-
-def test_the_peak_of_a_function():
-    def two_of_three() -> None:
-        first = torch.zeros(1000)
-        second = first.clone()
-        del first
-        second.clone()
-
-    assert allocated_peak(two_of_three) == 2 * 4000
 
 
 def test_the_ledger_says_what_is_allocated():

@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-from test_train import RESULT_KEYS, run
 
 from rss_agents import train
 from rss_agents.command_line import DataConfig
@@ -16,6 +15,7 @@ from rss_agents.networks.checkpoint import load_checkpoint
 from rss_agents.training.setup import open_run
 from rss_env.errors import InputError
 from rss_env.scenes import load_scenes
+from training_runs import RESULT_KEYS, run
 
 
 @pytest.mark.parametrize("algo", ["sb3-ppo", "sb3-a2c"])

@@ -1,0 +1,24 @@
+"""Runs of a comparison: when one is done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from benchmarks.learning.runs import Run
+
+
+def run(folder: Path, updates: int = 5, extra: tuple[str, ...] = ()) -> Run:
+    return Run("shapes", "psl", 3, updates, folder, None, extra)
+
+
+def test_a_run_is_done_only_with_its_own_arguments(tmp_path):
+    asked = run(tmp_path)
+    asked.folder.mkdir(parents=True)
+    assert not asked.is_done
+    (asked.folder / "result.json").write_text("{}")
+    assert not asked.is_done  # of whatever arguments that was
+    (asked.folder / "arguments.json").write_text(json.dumps(asked.arguments))
+    assert asked.is_done
+    assert not run(tmp_path, extra=("--learning-rate", "0.1")).is_done
+    assert not run(tmp_path, updates=6).is_done
