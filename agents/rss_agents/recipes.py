@@ -74,23 +74,15 @@ def photographs(
 def _at_scale(
     dataset: str, out: Path, algo: Algorithm, root: str | None, **options: Any
 ) -> TrainConfig:
-    """The common part of the recipes at the size of published benchmarks.
+    """The options that recipes at the size of published benchmarks have in common.
 
     Images are varied alike for every algorithm, as is common practice there. For `rss` that means
     no memory of scored maps: at these sizes it would hold a small part of the images only.
     """
-    return TrainConfig(
-        out=out,
-        data=DataConfig(f"RSS/{dataset}-ImageReward-v0", root=root),
-        algo=algo,
-        scales=(32, 16, 8, 4),
-        pretrained=True,
-        zoom=(0.5, 2.0),
-        colour_jitter=0.3,
-        eval_every=2000,
-        device="cuda",
-        **options,
-    )
+    common: dict[str, Any] = {"scales": (32, 16, 8, 4), "pretrained": True, "zoom": (0.5, 2.0)}
+    common |= {"colour_jitter": 0.3, "eval_every": 2000, "device": "cuda"}
+    data = DataConfig(f"RSS/{dataset}-ImageReward-v0", root=root)
+    return TrainConfig(out=out, data=data, algo=algo, **common, **options)
 
 
 def voc(out: Path, algo: Algorithm = "rss", root: str | None = None) -> TrainConfig:
@@ -101,19 +93,9 @@ def voc(out: Path, algo: Algorithm = "rss", root: str | None = None) -> TrainCon
         algo: `rss`, `psl`, or any other.
         root: Where the data set lies; None for `$RSS_DATA_ROOT/VOC`.
     """
-    return _at_scale(
-        "VOC",
-        out,
-        algo,
-        root,
-        split="train_aug",
-        image_size=(512, 512),
-        network="deeplabv3plus/resnet50@4",
-        updates=40_000,
-        num_images=16,
-        learning_rate=3e-4,
-        weight_decay=1e-2,
-    )
+    network: dict[str, Any] = {"network": "deeplabv3plus/resnet50@4", "image_size": (512, 512)}
+    schedule = {"updates": 40_000, "num_images": 16, "learning_rate": 3e-4, "weight_decay": 1e-2}
+    return _at_scale("VOC", out, algo, root, split="train_aug", **network, **schedule)
 
 
 def pascal_context(out: Path, algo: Algorithm = "rss", root: str | None = None) -> TrainConfig:
@@ -121,18 +103,9 @@ def pascal_context(out: Path, algo: Algorithm = "rss", root: str | None = None) 
 
     Arguments are those of `voc`.
     """
-    return _at_scale(
-        "PascalContext",
-        out,
-        algo,
-        root,
-        image_size=(512, 512),
-        network="upernet/tu-convnext_tiny@4",
-        updates=80_000,
-        num_images=16,
-        learning_rate=1e-4,
-        weight_decay=5e-2,
-    )
+    network: dict[str, Any] = {"network": "upernet/tu-convnext_tiny@4", "image_size": (512, 512)}
+    schedule = {"updates": 80_000, "num_images": 16, "learning_rate": 1e-4, "weight_decay": 5e-2}
+    return _at_scale("PascalContext", out, algo, root, **network, **schedule)
 
 
 def cityscapes(out: Path, algo: Algorithm = "rss", root: str | None = None) -> TrainConfig:
@@ -140,18 +113,9 @@ def cityscapes(out: Path, algo: Algorithm = "rss", root: str | None = None) -> T
 
     Arguments are those of `voc`.
     """
-    return _at_scale(
-        "Cityscapes",
-        out,
-        algo,
-        root,
-        image_size=(512, 1024),
-        network="deeplabv3plus/resnet101@4",
-        updates=80_000,
-        num_images=8,
-        learning_rate=3e-4,
-        weight_decay=1e-2,
-    )
+    network: dict[str, Any] = {"network": "deeplabv3plus/resnet101@4", "image_size": (512, 1024)}
+    schedule = {"updates": 80_000, "num_images": 8, "learning_rate": 3e-4, "weight_decay": 1e-2}
+    return _at_scale("Cityscapes", out, algo, root, **network, **schedule)
 
 
 RECIPES: dict[str, Callable[..., TrainConfig]] = {

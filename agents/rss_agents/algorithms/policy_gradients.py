@@ -45,11 +45,7 @@ class BaselineConfig:
     """reinforce: of the running mean of the score that is its baseline, per batch."""
 
     def check(self) -> None:
-        """Refuse values that make no sense.
-
-        Raises:
-            InputError: Naming the field, its value and the valid range.
-        """
+        """Refuse values that make no sense, with an `InputError`."""
         if self.entropy is not None and not 0 <= self.entropy < float("inf"):
             raise InputError(f"baseline entropy must be at least 0, got {self.entropy}")
         check_value(

@@ -62,11 +62,7 @@ class RSSConfig:
         return self.entropy ** (1 - progress) * self.final_entropy**progress
 
     def check(self) -> None:
-        """Refuse values that make no policy.
-
-        Raises:
-            InputError: Naming the field, its value and the valid range.
-        """
+        """Refuse values that make no policy, with an `InputError`."""
         if self.temperature is not None and not 0 < self.temperature < float("inf"):
             raise InputError(f"temperature must be positive, got {self.temperature}")
         for name in ("exploration", "final_exploration"):

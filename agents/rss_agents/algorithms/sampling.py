@@ -25,11 +25,7 @@ class VariedMapsConfig:
     """Most regions along a side."""
 
     def check(self) -> None:
-        """Refuse values that draw no maps.
-
-        Raises:
-            InputError: Naming the field, its value and the valid range.
-        """
+        """Refuse values that draw no maps, with an `InputError`."""
         if not 0 < self.weakest <= self.strongest < float("inf"):
             raise InputError(
                 "varied_maps weakest and strongest must be positive and in order, got "

@@ -29,11 +29,7 @@ class SB3Config:
     """Share of the training in which the learning rate rises."""
 
     def check(self) -> None:
-        """Refuse values that make no sense.
-
-        Raises:
-            InputError: Naming the field, its value and the valid range.
-        """
+        """Refuse values that make no sense, with an `InputError`."""
         check_value(0 <= self.entropy < float("inf"), "sb3 entropy", "at least 0", self.entropy)
         check_value(self.epochs >= 1, "sb3 epochs", "at least 1", self.epochs)
         check_value(0 < self.warm_up < 1, "sb3 warm_up", "between 0 and 1", self.warm_up)

@@ -34,11 +34,7 @@ class SupervisedConfig:
     """wsss-cam: of the soft maximum over pixels."""
 
     def check(self) -> None:
-        """Refuse values that make no loss.
-
-        Raises:
-            InputError: Naming the field, its value and the valid range.
-        """
+        """Refuse values that make no loss, with an `InputError`."""
         check_value(
             0 < self.tag_sharpness < float("inf"), "tag_sharpness", "positive", self.tag_sharpness
         )

@@ -47,11 +47,7 @@ class MetricModelConfig:
     """Decay, per batch, of the running mean that decisions for the metric rest on."""
 
     def check(self) -> None:
-        """Refuse values that make no model.
-
-        Raises:
-            InputError: Naming the field, its value and the valid range.
-        """
+        """Refuse values that make no model, with an `InputError`."""
         for name in ("unexplained", "common_error", "presence_share"):
             check_value(
                 0 < getattr(self, name) < float("inf"),
