@@ -73,7 +73,7 @@ class EnvironmentConfig(TaskConfig):
     array: str = "numpy"
     """numpy or torch: what comes back."""
     device: str | torch.device = "cpu"
-    """Where tensors live."""
+    """Device of the tensors."""
     validate_actions: bool = True
     """Check the range of actions."""
     render_mode: str | None = None

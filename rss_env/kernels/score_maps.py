@@ -179,7 +179,7 @@ def action_counts(
         loop, cells = _loop_for(table, num_classes), as_array(table)
         loop.on_arrays(batch, maps, offset, cells, images, flips, columns[s], counts, s)
         offset += cells.shape[1]
-    return counts if isinstance(actions, np.ndarray) else as_tensor(counts)
+    return alike(actions, counts)
 
 
 def _empty_counts(maps, table, index, mirrored, columns, num_classes, **_) -> torch.Tensor:

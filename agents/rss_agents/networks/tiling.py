@@ -36,7 +36,7 @@ class TileConfig:
     """With --tiles: share of a window's side that the next window shows again."""
 
     def check(self) -> None:
-        """Refuse values that make no windows, and those that would have no effect, with an `InputError`."""
+        """Refuse values that make no windows or have no effect, with an `InputError`."""
         if not _SMALLEST <= self.scale <= _LARGEST:  # (false for NaN)
             raise InputError(f"scale must be in {_SMALLEST}..{_LARGEST:g}, got {self.scale}")
         if not 0 <= self.overlap <= _MOST_OVERLAP:

@@ -109,7 +109,7 @@ class TrainConfig(TaskConfig):
         return Path(self.scorer.removeprefix(_RATINGS))
 
     def check(self) -> None:
-        """Refuse numbers that make no training, and folders that cannot take its results, with an `InputError`."""
+        """Refuse numbers that make no training and folders it cannot use, with an `InputError`."""
         parse_environment_id(self.data.env)
         for name in ("updates", "num_images", "group_size", "eval_every"):
             check_value(getattr(self, name) >= 1, f"{name}", "at least 1", getattr(self, name))
