@@ -39,16 +39,6 @@ def check_choice(what: str, value: str, valid: Iterable[str]) -> str:
 
 
 def check_value(is_valid: bool, name: str, valid: str, value: object) -> None:
-    """Refuse a number out of its range.
-
-    Args:
-        is_valid: Whether it is in range.
-        name: Of the number, as the message should give it.
-        valid: The range, to be read behind "must be".
-        value: The number.
-
-    Raises:
-        InputError: If it is not valid.
-    """
+    """Refuse a number with an `InputError`: `name` must be `valid`, got `value`."""
     if not is_valid:
         raise InputError(f"{name} must be {valid}, got {value}")

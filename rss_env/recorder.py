@@ -15,7 +15,7 @@ import torch
 from gymnasium.vector import VectorEnv, VectorWrapper
 from PIL import Image
 
-from rss_env.errors import InputError
+from rss_env.errors import InputError, check_value
 from rss_env.rendering import ByteArray, enlarged, panel_grid
 
 FILM_SUFFIXES = (".png", ".gif", ".mp4")
@@ -35,10 +35,8 @@ class Film:
             max_moments: Most moments kept, at least 2.
             frames_per_second: Of the film.
         """
-        if max_moments < 2:
-            raise InputError(f"max_moments must be at least 2, got {max_moments}")
-        if not frames_per_second > 0:
-            raise InputError(f"frames_per_second must be positive, got {frames_per_second}")
+        check_value(max_moments >= 2, "max_moments", "at least 2", max_moments)
+        check_value(frames_per_second > 0, "frames_per_second", "positive", frames_per_second)
         self._max_moments, self._fps = max_moments, frames_per_second
         self._moments: list[list[ByteArray]] = []
         self._added, self._every = 0, 1

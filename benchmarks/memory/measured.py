@@ -85,9 +85,7 @@ def learner_peak(config: TrainConfig, classes: int, stride: int) -> int:
             agent=config.agent,
             baseline=config.baseline,
             supervised=config.supervised,
-            num_images=config.num_images,
             seed=0,
-            augmentation=env.augmentation,
         )
         learner.loss()[0].backward()
         return allocated_peak(lambda: learner.loss()[0].backward())

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from rss_env.arguments import check_whole_number
 from rss_env.datasets.base import SegmentationDataset, voc_palette
 from rss_env.datasets.decoding import ByteArray
-from rss_env.errors import InputError, check_choice
+from rss_env.errors import InputError, check_choice, check_value
 
 CLASS_NAMES = ("background", "disc", "square", "triangle", "cross", "ring")
 NATIVE_SIZE = (64, 64)
@@ -100,8 +100,7 @@ class Shapes(SegmentationDataset):
         self, index: int, image_size: tuple[int, int] | None = None
     ) -> tuple[ByteArray, ByteArray]:
         """Generate one scene at any size (64 x 64 if None); see `SegmentationDataset.read`."""
-        if not 0 <= index < self._count:
-            raise InputError(f"scene index must be 0..{self._count - 1}, got {index}")
+        check_value(0 <= index < self._count, "scene index", f"0..{self._count - 1}", index)
         height, width = image_size or NATIVE_SIZE
         random = np.random.default_rng([self._scene_seed, self._stream, index])
         y, x = np.meshgrid(

@@ -73,7 +73,7 @@ def action_rewards(
     *,
     backend: str = "auto",
 ) -> Array:
-    """Reward every cell of K flat actions of S scales; see `cell_rewards`.
+    """Reward every cell of K flat actions of S scales.
 
     Takes tensors and gives a tensor, or takes arrays and gives an array.
 
@@ -87,7 +87,7 @@ def action_rewards(
         backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
-        (G, K, Q) float32.
+        (G, K, Q) float32; see `cell_rewards`.
     """
     if choose(backend, actions, COMPILED) != "numba":
         rewards = each_scale(
@@ -121,16 +121,7 @@ def cell_rewards(
     *,
     backend: str = "auto",
 ) -> torch.Tensor:
-    """Reward every cell of K maps of one scale.
-
-    Args:
-        maps: (G, K, P) uint8, the class of each cell.
-        table: (M, P) or (M, P, C + 1) from `label_table`.
-        index: (G,) int64, the image each group of K maps belongs to.
-        mirrored: (G,) bool, whether that image is flipped horizontally.
-        columns: Cells in a row of the grid; divides P.
-        class_weights: (C,) float32, what a right pixel of each class is worth.
-        backend: `auto`, `reference`, `numba` or `triton`.
+    """Reward every cell of K maps (G, K, P) of one scale; see `action_rewards`.
 
     Returns:
         (G, K, P) float32: weight of the chosen class times the share of the cell's valid pixels

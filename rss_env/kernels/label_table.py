@@ -124,15 +124,7 @@ def each_scale(
 ) -> list[torch.Tensor]:
     """Call a kernel of one scale, such as `class_counts`, on each scale of flat actions.
 
-    Args:
-        kernel: Takes (maps, table, index, mirrored, columns, last).
-        actions: (G, K, Q) uint8, the maps of all scales in a row.
-        tables: Of each scale; their cells sum up to Q.
-        index: (G,) int64, which images.
-        mirrored: (G,) bool, which of them are flipped horizontally.
-        columns: Of each scale, cells in a row of the grid.
-        last: The kernel's last argument.
-        backend: The kernel's.
+    Arguments are those of `action_counts`, with the kernel's own last one.
     """
     parts = as_tensor(actions).split([table.shape[1] for table in tables], -1)
     images, flips = as_tensor(index), as_tensor(mirrored)

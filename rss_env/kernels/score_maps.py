@@ -151,7 +151,7 @@ def action_counts(
     *,
     backend: str = "auto",
 ) -> Array:
-    """Count what K flat actions get right on each of S scales; see `class_counts`.
+    """Count what K flat actions get right on each of S scales.
 
     Takes tensors and gives a tensor, or takes arrays and gives an array.
 
@@ -165,7 +165,7 @@ def action_counts(
         backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
-        (G, K, S, 2, C) int32, pixels: true positives, then predicted.
+        (G, K, S, 2, C) int32, pixels: true positives, then predicted; see `class_counts`.
     """
     if choose(backend, actions, COMPILED) != "numba":
         counts = each_scale(
@@ -197,16 +197,7 @@ def class_counts(
     *,
     backend: str = "auto",
 ) -> torch.Tensor:
-    """Count what K maps of one scale get right, against a table of labels.
-
-    Args:
-        maps: (G, K, P) uint8, the class of each cell.
-        table: (M, P) or (M, P, C + 1) from `label_table`.
-        index: (G,) int64, the image each group of K maps belongs to.
-        mirrored: (G,) bool, whether that image is flipped horizontally.
-        columns: Cells in a row of the grid; divides P.
-        num_classes: C.
-        backend: `auto`, `reference`, `numba` or `triton`.
+    """Count what K maps (G, K, P) of one scale get right; see `action_counts`.
 
     Returns:
         (G, K, 2, C) int32, pixels: true positives, then predicted. Void pixels are left out.

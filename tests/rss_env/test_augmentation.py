@@ -189,7 +189,7 @@ def test_the_label_of_the_references_is_that_of_the_environment():
     network = build_network("tiny-unet", 6, (16, 24))
     settings: dict[str, Any] = {
         "agent": RSSConfig(), "baseline": BaselineConfig(), "supervised": SupervisedConfig(),
-        "num_images": 2, "seed": 9, "augmentation": env.augmentation,
+        "seed": 9,
     }  # fmt: skip
     psl: Any = build_learner("psl", network, env, lambda: env._scenes, **settings)
     rss: Any = build_learner("rss", network, env, lambda: env._scenes, **settings)

@@ -250,14 +250,7 @@ class CellCrossEntropy(Objective):
         super().__init__(env, *arguments)
         self.memory = self._shares = ShareMemory(env.geometry, env.num_images, device=env.device)
 
-    def remember(
-        self,
-        keys: ImageKeys | None,
-        maps: torch.Tensor,
-        scores: torch.Tensor,
-        policy: torch.Tensor,
-        progress: float,
-    ) -> torch.Tensor:
+    def remember(self, keys: ImageKeys | None, maps: Any, scores: Any, *_: Any, **__: Any) -> Any:
         """Shares (B, C, cells) of the classes, and -1 where they are not known."""
         assert keys is not None
         return self._shares.add(keys.keys, maps, self.geometry.mirror(scores, keys.mirrored))

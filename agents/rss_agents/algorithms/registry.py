@@ -21,7 +21,6 @@ from rss_agents.algorithms.supervised import (
 )
 from rss_agents.distributed import world_size
 from rss_agents.networks.segmentation_network import SegmentationNetwork
-from rss_env.augmentation import Augmentation
 from rss_env.errors import InputError
 from rss_env.scenes import Scenes
 from rss_env.vector_env import RSSVectorEnv
@@ -56,23 +55,19 @@ def build_learner(
     agent: RSSConfig,
     baseline: BaselineConfig,
     supervised: SupervisedConfig,
-    num_images: int,
     seed: int,
-    augmentation: Augmentation,
 ) -> Learner:
     """Bind a network to what the algorithm learns from.
 
     Args:
         algo: Its name.
         network: What learns.
-        env: Scores of maps.
-        open_training: Opens the images with labels; called by the labelled references alone.
+        env: Scores of maps; the references with labels take images as it does, B at a time.
+        open_training: Opens the images with labels; called by these references alone.
         agent: Configures `rss`.
         baseline: Configures the plain policy gradients.
         supervised: Configures the references with labels.
-        num_images: B, of this process.
         seed: Of the images and of the maps drawn.
-        augmentation: How the labelled references vary images.
 
     Raises:
         InputError: If the environment or a configuration does not fit.
@@ -99,4 +94,5 @@ def build_learner(
     elif algo == "wsss-cam":
         supervised.check()
         bind = partial(ImageTagLearner, sharpness=supervised.tag_sharpness)
-    return bind(network, open_training(), num_images, seed, augmentation=augmentation)
+    num_images = env.num_envs // env.group_size
+    return bind(network, open_training(), num_images, seed, augmentation=env.augmentation)

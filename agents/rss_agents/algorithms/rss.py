@@ -1,22 +1,19 @@
 """The agent that learns from scores: our reading of RSS, with PSR, PSD and SyncAN switchable.
 
-K action maps a_k of an image are drawn at each of several scales, and each gets a score R_k. PSR
-(progressive scale rewards): every scale has a score and a loss of its own, so that a coarse grid,
-whose score says much about each of its few cells, teaches first. PSD (pair-wise spatial
-difference): only differences R_k - R_j count, and they concern only the cells where two maps
-differ. SyncAN (synchronised advantage normalisation): differences are in units of their deviation
-over the batch.
+K action maps a_k of an image are drawn at each of several scales, and each gets a score R_k. Every
+scale has a loss of its own (PSR, progressive scale rewards): the score of a coarse grid says much
+about each of its few cells. Only differences R_k - R_j count, and they concern only the cells where
+two maps differ (PSD, pair-wise spatial difference). Where they are normalised, it is by their
+deviation over the whole batch (SyncAN, synchronised advantage normalisation).
 
-How it differs from its relatives, with p the policy and l a cell's logit of the class drawn:
-
-- REINFORCE: d/dt (R_k - b) log p(a_k), with b a running mean: each cell is paid for the whole map.
-- RLOO: the same with b the mean of the other K - 1 scores; GRPO: further divided by the group's
-  deviation. Plain PSD in the policy gradient is RLOO, up to the share of cells that differ.
-- Here, by default, no gradient of log p at all, but regression: scores are predicted from beliefs
-  about the labels, f(a_k) = the metric's formula on expected counts, and r' W r is minimised, with
-  r = f - R, and W the inverse covariance of the predictions' errors within a group. The residual
-  r_k in place of R_k takes away what the other cells add, which is most of a score's variance.
-- The linear model has f(a_k) = mean over cells of l, for scores of unknown formula (REBEL).
+REINFORCE follows (R_k - b) d log p(a_k) with a running mean b, RLOO with b the mean of the other
+K - 1 scores, GRPO divides that by the group's deviation: each cell is paid for the whole map, and
+what is learned of a class shrinks with its own probability. Here, by default, scores are regressed
+on predictions from beliefs about the labels: f(a_k) is the metric's formula on expected counts, and
+r' W r is minimised, with r = f - R and W the inverse covariance of a group's errors under these
+beliefs. The residual in place of the score takes away what all other cells add. For scores of
+unknown formula f(a_k) is the mean of the cells' logits (REBEL with a uniform reference), and the
+policy gradient is there to compare with: under it plain PSD is RLOO.
 """
 
 from __future__ import annotations

@@ -181,21 +181,15 @@ def open_sb3_run(config: TrainConfig) -> SB3Run:
     description = None
     if config.sb3.policy == "maps":
         policy = MapActorCriticPolicy
-        policy_kwargs = {
-            "network": config.network,
-            "pretrained": config.pretrained,
-            "scales": geometry.scales,
-        }
+        policy_kwargs = {"network": config.network, "pretrained": config.pretrained}
+        policy_kwargs["scales"] = geometry.scales
         description = NetworkDescription.of(
             config.network, geometry.image_size, env.env.class_names, env.env.palette
         )
     common = {"seed": config.seed % 2**32, "device": device, "policy_kwargs": policy_kwargs}
-    learning: dict[str, Any] = {
-        "group_size": config.group_size,
-        "peak": config.learning_rate,
-        "entropy": config.sb3.entropy,
-        "warm_up": config.sb3.warm_up,
-    }
+    schedule = {"peak": config.learning_rate, "warm_up": config.sb3.warm_up}
+    learning: dict[str, Any] = {"group_size": config.group_size, **schedule}
+    learning["entropy"] = config.sb3.entropy
     model: OnPolicyAlgorithm
     if config.algo == "sb3-ppo":
         ppo = ppo_arguments(num_envs, epochs=config.sb3.epochs, **learning)

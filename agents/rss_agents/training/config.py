@@ -121,10 +121,10 @@ class TrainConfig(TaskConfig):
                 "finite and at least 0",
                 getattr(self, name),
             )
-        if self.clip_gradient is not None and not self.clip_gradient > 0:
-            raise InputError(f"clip_gradient must be positive, got {self.clip_gradient}")
-        if self.save_every is not None and self.save_every < 1:
-            raise InputError(f"save_every must be at least 1, got {self.save_every}")
+        if (clip := self.clip_gradient) is not None:
+            check_value(clip > 0, "clip_gradient", "positive", clip)
+        if (often := self.save_every) is not None:
+            check_value(often >= 1, "save_every", "at least 1", often)
         check_value(self.keep_states >= 2, "keep_states", "at least 2", self.keep_states)
         if self.ratings is not None and (world_size() > 1 or self.algo in SB3_ALGORITHMS):
             raise InputError(

@@ -41,13 +41,8 @@ def _mean_metrics(metrics: Mapping[str, torch.Tensor | float]) -> dict[str, floa
 
 
 @contextmanager
-def stopped_in_order(config: TrainConfig, last_saved: Callable[[], int | None]) -> Iterator[None]:
-    """Raise a `TrainingError` for what a run may meet on its way: no memory, no disk, no numbers.
-
-    Args:
-        config: Of the run.
-        last_saved: Of which update there is a training state, if there is one.
-    """
+def _training_errors(config: TrainConfig, last_saved: Callable[[], int | None]) -> Iterator[None]:
+    """Raise a `TrainingError` where a run meets no memory, no disk or no numbers."""
     try:
         yield
     except (NotFiniteError, OSError, MemoryError, RuntimeError) as error:
@@ -91,14 +86,8 @@ class TrainingLoop:
         self._run.distribute()
         self._folder: RunFolder | None = None
         if self._run.validation is not None:
-            self._folder = RunFolder(
-                config,
-                self._run.network,
-                self._run.description,
-                self._run.validation,
-                self._run.queries_per_update * world_size(),
-                saved=None if shared is None else shared["folder"],
-            )
+            saved = None if shared is None else shared["folder"]
+            self._folder = RunFolder(config, self._run, self._run.validation, saved)
 
     def _resume(self) -> dict[str, Any]:
         """Go on from a state; the first process's part of it."""
@@ -138,14 +127,7 @@ class TrainingLoop:
             self._run.save(self.config.out)
 
     def _check(self, loss: torch.Tensor | float, norm: torch.Tensor | float) -> None:
-        check_finite(
-            float(loss),
-            float(norm),
-            update=self.update + 1,
-            network=self._run.network,
-            last_batch=self._run.last_batch,
-            folder=self.config.out,
-        )
+        check_finite(float(loss), float(norm), self.update + 1, self._run, self.config.out)
 
     def _learn(self) -> None:
         """One update, with what is due after it."""
@@ -179,7 +161,7 @@ class TrainingLoop:
             TrainingError: If it could not go on.
         """
         config, folder, stopped, is_between_updates = self.config, self._folder, None, True
-        with stopped_in_order(config, self._states.last):
+        with _training_errors(config, self._states.last):
             with stop_signal() as stop_asked_for:
                 if config.asks_a_person and self.update == 0:
                     self.save()  # what is waited for may be given long after

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from torch import nn
 
 from rss_agents.distributed import rank
 from rss_agents.files import write_tensors
+from rss_agents.training.setup import Run
 
 REPRODUCTION = "not-finite.safetensors"
 
@@ -19,32 +18,17 @@ class NotFiniteError(RuntimeError):
     """A loss or a gradient is infinite or not a number."""
 
 
-def check_finite(
-    loss: float,
-    gradient_norm: float,
-    *,
-    update: int,
-    network: nn.Module,
-    last_batch: Callable[[], Mapping[str, torch.Tensor]],
-    folder: Path,
-) -> None:
+def check_finite(loss: float, gradient_norm: float, update: int, run: Run, folder: Path) -> None:
     """Stop at a loss or a gradient that is no number.
 
-    Args:
-        loss: Of the update.
-        gradient_norm: Of all parameters.
-        update: Its number, from 1.
-        network: What learns; its parameters are written down too.
-        last_batch: Says what the loss was of, if it is asked: `index`, the numbers of the images,
-            and more.
-        folder: Where `not-finite.safetensors` is written for reproduction.
+    What it takes to see why is written to `not-finite.safetensors`: the batch and the network.
 
     Raises:
         NotFiniteError: If one is not finite, naming the update and the images.
     """
     if math.isfinite(loss) and math.isfinite(gradient_norm):
         return
-    batch = last_batch()
+    batch, network = run.last_batch(), run.network
     bad = [name for name, value in batch.items() if value.is_floating_point() and not _all(value)]
     bad += [name for name, value in network.named_parameters() if not _all(value)]
     path = folder / (REPRODUCTION if rank() == 0 else f"rank{rank()}-{REPRODUCTION}")

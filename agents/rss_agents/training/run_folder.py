@@ -15,9 +15,9 @@ from tqdm import tqdm
 from rss_agents.algorithms.sb3_config import SB3_FILE
 from rss_agents.distributed import world_size
 from rss_agents.files import write_json
-from rss_agents.networks.checkpoint import BEST_NAME, FILE_NAME, NetworkDescription, save_checkpoint
+from rss_agents.networks.checkpoint import BEST_NAME, FILE_NAME, save_checkpoint
 from rss_agents.networks.evaluation import evaluate
-from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork
+from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.logging import (
     OVERLAY_NAME,
@@ -27,6 +27,7 @@ from rss_agents.training.logging import (
     versions,
 )
 from rss_agents.training.numerics import REPRODUCTION
+from rss_agents.training.setup import Run
 from rss_agents.training.states import RunStates
 from rss_env.scenes import Scenes
 
@@ -39,28 +40,24 @@ class RunFolder:
     def __init__(
         self,
         config: TrainConfig,
-        network: Predictor,
-        description: NetworkDescription | None,
+        run: Run,
         validation: Scenes,
-        queries_per_update: int,
-        *,
         saved: Mapping[str, Any] | None = None,
     ):
         """Make the folder and write the configuration into it, or go on with one.
 
         Args:
-            config: Of the run.
-            network: Its `predict` gives the classes of images; it is measured.
-            description: Of the network, for checkpoints; None for none, if it is not one of ours.
+            config: Its options.
+            run: Its network is measured, and saved if there is a description of it.
             validation: Images to validate on, with or without labels.
-            queries_per_update: Scores asked for in one update.
             saved: What `get_state` gave, to go on from there; None to start.
 
         Raises:
             InputError: If the metrics so far cannot be continued.
         """
-        self._config, self._network, self._description = config, network, description
-        self._validation, self._queries = validation, queries_per_update
+        self._config, self._validation = config, validation
+        self._network, self._description = run.network, run.description
+        self._queries = run.queries_per_update * world_size()
         folder, position = config.out, None
         self._validated: dict[str, float] = {}
         self._best, self._before = 0.0, 0.0

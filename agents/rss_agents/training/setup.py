@@ -281,9 +281,7 @@ def open_run(config: TrainConfig) -> GradientRun:
         agent=config.agent,
         baseline=config.baseline,
         supervised=config.supervised,
-        num_images=own_images(config.num_images),
         seed=config.seed,
-        augmentation=env.augmentation,
     )
     optimizer = torch.optim.AdamW(
         network.parameters(), config.learning_rate, weight_decay=config.weight_decay
