@@ -32,7 +32,11 @@ def believing() -> list[Operation]:
     _, hits, others = expected_scores(right, predicted, labelled, "miou", _MODEL.presence_share)
     starts = torch.rand(_IMAGES, len(_SCALES))
     drawn = systematic_sample(
-        torch.rand(_IMAGES, offsets[-1]), starts, offsets, _MODEL.covariance_cells
+        torch.rand(_IMAGES, offsets[-1]),
+        starts,
+        offsets,
+        _MODEL.covariance_cells,
+        _MODEL.uniform_share,
     )
     places = sample_offsets(offsets, _MODEL.covariance_cells)
     covariance = label_covariance(beliefs, maps, hits, others, places, *drawn)

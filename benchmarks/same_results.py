@@ -13,6 +13,7 @@ later loads from its cache: run each checkout once before.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import subprocess
@@ -199,10 +200,9 @@ def _work(out: Path) -> None:
     import torch
 
     torch.set_num_threads(1)
-    try:
-        from rss_agents.train import main
-    except ImportError:  # before the package had that name
-        from agents.train import main  # type: ignore[import-not-found,no-redef]
+    is_there = Path("agents/rss_agents").is_dir()  # before, the package was named agents
+    main: Any = importlib.import_module("rss_agents.train" if is_there else "agents.train").main
+    assert Path(main.__code__.co_filename).is_relative_to(Path.cwd()), main.__code__.co_filename
     found: dict[str, Any] = {}
     for name, options in ENVIRONMENTS.items():
         found[f"env {name}"] = {"steps": _of_environment(options, single=False)}
@@ -217,7 +217,7 @@ def _work(out: Path) -> None:
 
 
 def differences(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """A line for each run that is missing or whose digests differ, and one for each new metric."""
+    """Lines that name runs that are missing, and metrics that differ, are lost or are new."""
     lines = []
     for name, then in before.items():
         now = after.get(name)

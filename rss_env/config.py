@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode
 
 from rss_env.arguments import check_autoreset_mode, check_device, check_flag, check_whole_number
 from rss_env.errors import InputError, check_choice
+from rss_env.rewards import METRICS
 
 ARRAYS = ("numpy", "torch")
 RENDER_MODES = ("rgb_array",)
@@ -105,6 +106,7 @@ class EnvironmentConfig(TaskConfig):
         for name in ("horizontal_flip", "validate_actions", "class_balanced", "class_scores"):
             check_flag(name, getattr(self, name))
         check_choice("array", self.array, ARRAYS)
+        check_choice("metric", self.metric, METRICS)
         if self.render_mode is not None:
             check_choice("render_mode", self.render_mode, RENDER_MODES)
         check_autoreset_mode(self.autoreset_mode)

@@ -16,11 +16,12 @@ import torch
 
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.arrays import Array, alike, as_tensor, to_device
-from rss_env.errors import InputError, check_choice
+from rss_env.config import EnvironmentConfig
+from rss_env.errors import InputError
 from rss_env.feedback import Feedback, Scorer, call_scorer
 from rss_env.kernels.cell_rewards import action_rewards
 from rss_env.kernels.score_maps import action_counts, metric_scores, weighted_means
-from rss_env.rewards import METRICS, class_scores, metrics_of_classes
+from rss_env.rewards import class_scores, metrics_of_classes
 from rss_env.scenes import SceneBatch, Scenes
 
 LEVELS = ("PixelReward", "ImageReward")
@@ -82,26 +83,21 @@ class Judge:
         self,
         scenes: Scenes,
         geometry: ActionMapGeometry,
-        *,
-        pixel_level: bool,
-        metric: str,
+        config: EnvironmentConfig,
         feedback: Feedback,
         scorer: Scorer | None,
-        scale_weights: Sequence[float] | None,
-        class_balanced: bool,
-        shows_classes: bool,
-        numpy: bool,
     ):
-        """Check the settings and build what scoring needs.
+        """Check what the arguments `config` say of scores, and build what scoring needs.
 
         Raises:
             InputError: If settings are unknown or contradict each other.
         """
-        self._pixel_level = pixel_level
-        self._metric = check_choice("metric", metric, METRICS)
+        pixel_level, metric = config.level == "PixelReward", config.metric
+        self._pixel_level, self._metric = pixel_level, metric
         self._scenes, self._geometry, self._feedback = scenes, geometry, feedback
-        self._scorer, self._numpy, self._shows_classes = scorer, numpy, shows_classes
-        weights = check_weights(scale_weights, len(geometry.scales))
+        self._scorer, self._numpy = scorer, config.array == "numpy"
+        self._shows_classes = config.class_scores
+        weights = check_weights(config.scale_weights, len(geometry.scales))
         device = scenes.images.device
         self._scale_weights: Any = weights if device.type == "cpu" else to_device(weights, device)
         self._columns = [columns for _, columns in geometry.grids]
@@ -109,18 +105,18 @@ class Judge:
         if scorer is not None and pixel_level:
             raise InputError("a scorer gives one score per map; use it with the ImageReward level")
         of_classes = metrics_of_classes()
-        if class_balanced and not pixel_level:
+        if config.class_balanced and not pixel_level:
             raise InputError(
                 "class_balanced is for the PixelReward level; valid metrics at the image level "
                 f"that count classes alike: {', '.join(of_classes)}"
             )
-        if shows_classes and (pixel_level or scorer is not None or metric not in of_classes):
+        if config.class_scores and (pixel_level or scorer is not None or metric not in of_classes):
             raise InputError(
                 "class_scores needs the ImageReward level, labels, and a metric that is a mean "
                 f"over classes ({', '.join(of_classes)})"
             )
         weights = np.ones(scenes.num_classes)
-        if class_balanced:
+        if config.class_balanced:
             # Inverse frequency over the data set, so that a right pixel is worth 1 on average.
             frequencies = scenes.class_frequencies()
             occurring = max(int((frequencies > 0).sum()), 1)

@@ -101,18 +101,7 @@ class SegmentationTask:
         )
         self._scenes = load_scenes(data, size, self.device)
         self.class_names, self.palette = data.class_names, data.palette
-        self._judge = Judge(
-            self._scenes,
-            self.geometry,
-            pixel_level=self.pixel_level,
-            metric=config.metric,
-            feedback=self.feedback,
-            scorer=scorer,
-            scale_weights=config.scale_weights,
-            class_balanced=config.class_balanced,
-            shows_classes=config.class_scores,
-            numpy=self._numpy,
-        )
+        self._judge = Judge(self._scenes, self.geometry, config, self.feedback, scorer)
         if scorer is None and config.zoom is None:  # windows are judged by tables of their own
             for scale in self.geometry.scales:
                 self._scenes.label_table(scale)  # now, rather than in the first step

@@ -54,6 +54,7 @@ class Objective(ABC):
         memory: Of images seen before; None for none.
         temperature: Of the policy's softmax.
         stratified: Whether the maps of a group share out a cell's classes among them.
+        needs_likelihoods: Whether it asks how likely remembered maps were when they were drawn.
         num_varied: Maps of a group that differ in whole regions.
         serves_metric: Whether decisions are to serve the metric that is scored.
     """

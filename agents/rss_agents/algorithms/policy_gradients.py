@@ -32,8 +32,8 @@ class BaselineConfig:
     """The hyper-parameters of the plain policy gradients (reinforce, rloo, grpo, ppo)."""
 
     entropy: float | None = None
-    """Coefficient of a cell's entropy; None: each method's own. reinforce and rloo: in reward per
-    cell; grpo and ppo: in deviations of the score."""
+    """Coefficient of a cell's entropy. reinforce and rloo: in reward per cell, None: 0.5; grpo and
+    ppo: in deviations of the score, None: 0.05."""
     exploration: float = 0.0
     """Share of uniformly random classes."""
     epochs: int = 4
@@ -42,7 +42,7 @@ class BaselineConfig:
     """ppo, grpo: how far a cell's probability may move from the one it was drawn with, as a ratio
     less one."""
     decay: float = 0.9
-    """reinforce: of the running mean of the score that is its baseline, per batch."""
+    """reinforce: decay, per batch, of the running mean of the score that is its baseline."""
 
     def check(self) -> None:
         """Refuse values that make no sense, with an `InputError`."""

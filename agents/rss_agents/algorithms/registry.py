@@ -42,7 +42,7 @@ Algorithm = Literal[
 
 
 def acts_at_one_scale(algo: Algorithm, agent: RSSConfig) -> bool:
-    """Decide whether the algorithm's maps are of the finest scale alone."""
+    """Tell whether the algorithm's maps are of the finest scale alone."""
     return algo in METHODS or (algo == "rss" and not agent.psr)
 
 
@@ -92,7 +92,6 @@ def build_learner(
     elif algo == "psl-multiscale":
         bind = partial(MultiScaleLearner, geometry=env.geometry)
     elif algo == "wsss-cam":
-        supervised.check()
         bind = partial(ImageTagLearner, sharpness=supervised.tag_sharpness)
     num_images = env.num_envs // env.group_size
     return bind(network, open_training(), num_images, seed, augmentation=env.augmentation)

@@ -61,8 +61,8 @@ class RSSLearner(Learner):
         self.network, self.decide = network, network.decide
         self.env, self.config = env, config
         self.generator = torch.Generator(env.device).manual_seed(seed)
-        objective = choose_objective(env, config)
-        self.objective = objective(env, config, network.stride, self.generator)
+        kind = choose_objective(env, config)
+        self.objective = kind(env, config, network.stride, self.generator)
         self._last: dict[str, torch.Tensor] = {}
         self.observations, _ = env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
         self.queries_per_update = env.num_envs * len(env.geometry.scales)
@@ -97,7 +97,7 @@ class RSSLearner(Learner):
         # Remember them, beside earlier ones of the same images.
         scored = objective.remember(keys, maps, scores, policy, progress)
 
-        # Learn: the loss; and how much of each class there is, for decisions that serve the metric.
+        # Learn: how much of each class there is, for decisions that serve the metric; and the loss.
         if objective.serves_metric:
             self.decide.observe(
                 beliefs.pixels.detach(),

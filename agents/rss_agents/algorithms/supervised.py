@@ -31,7 +31,7 @@ class SupervisedConfig:
     """The hyper-parameters of the references with labels."""
 
     tag_sharpness: float = 5.0
-    """wsss-cam: of the soft maximum over pixels."""
+    """wsss-cam: sharpness of the soft maximum over pixels."""
 
     def check(self) -> None:
         """Refuse values that make no loss, with an `InputError`."""

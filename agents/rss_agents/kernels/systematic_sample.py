@@ -12,8 +12,6 @@ import torch
 from rss_env.arrays import layout
 from rss_env.kernels.dispatch import BatchLoop, choose, traceable
 
-# Share of the draws that goes to all cells alike, so that no cell stands for very many.
-_ALIKE = 0.1
 _TINY = 1e-20  # importance that is none
 
 
@@ -23,7 +21,11 @@ def sample_offsets(offsets: Sequence[int], most: int) -> tuple[int, ...]:
 
 
 def systematic_sample_reference(
-    importance: torch.Tensor, starts: torch.Tensor, offsets: Sequence[int], most: int
+    importance: torch.Tensor,
+    starts: torch.Tensor,
+    offsets: Sequence[int],
+    most: int,
+    uniform_share: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The sample by searching for steps among running sums, one scale after another."""
     images, device = len(importance), importance.device
@@ -36,7 +38,7 @@ def systematic_sample_reference(
             continue
         own = importance[:, start:stop].double()
         total = own.cumsum(1)[:, -1:].clamp(min=_TINY)
-        probability = (1 - _ALIKE) * own / total + _ALIKE / size
+        probability = (1 - uniform_share) * own / total + uniform_share / size
         places = probability.cumsum(1)
         steps = torch.arange(most, device=device) + starts[:, s, None].double()
         drawn = torch.searchsorted(places, steps * (places[:, -1:] / most)).clamp(max=size - 1)
@@ -52,6 +54,7 @@ def _sample(
     offsets,  # (S + 1,) int64
     sampled,  # (S + 1,) int64, offsets in the sample
     most,
+    uniform_share,
     cells,  # (B, M) int64; written
     counts,  # (B, M) floating point; written
 ):
@@ -71,20 +74,20 @@ def _sample(
             places = np.empty(size)
             place = 0.0
             for q in range(size):
-                place += (1 - _ALIKE) * own[q] / total + _ALIKE / size
+                place += (1 - uniform_share) * own[q] / total + uniform_share / size
                 places[q] = place
             drawn = 0
             for i in range(most):
                 step = (i + np.float64(starts[b, s])) * (place / most)
                 while drawn < size - 1 and places[drawn] < step:
                     drawn += 1
-                probability = (1 - _ALIKE) * own[drawn] / total + _ALIKE / size
+                probability = (1 - uniform_share) * own[drawn] / total + uniform_share / size
                 cells[b, first + i] = start + drawn
                 counts[b, first + i] = place / (most * probability)
 
 
 def _empty_sample(
-    importance, starts, offsets: Sequence[int], most: int, **_
+    importance, starts, offsets: Sequence[int], most: int, *_, **__
 ) -> tuple[torch.Tensor, torch.Tensor]:
     counts = importance.new_empty(len(importance), sample_offsets(offsets, most)[-1])
     return torch.empty_like(counts, dtype=torch.int64), counts
@@ -96,13 +99,14 @@ def systematic_sample(
     starts: torch.Tensor,
     offsets: Sequence[int],
     most: int,
+    uniform_share: float,
     *,
     backend: str = "auto",
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Draw cells so that sums over those drawn are, on average, sums over all.
 
     A scale of at most so many cells is taken whole. Of others cells are drawn in proportion to
-    their importance, and a tenth of them alike, at equal steps from a random start; each counts by
+    their importance, and a share of them alike, at equal steps from a random start; each counts by
     the inverse of its probability.
 
     Args:
@@ -110,6 +114,8 @@ def systematic_sample(
         starts: (B, S) floating point, random numbers in [0, 1).
         offsets: Where each scale starts, and where the last ends; S + 1 in all.
         most: Cells drawn of a scale.
+        uniform_share: Share of the draws that goes to all cells alike, so that no cell stands for
+            very many.
         backend: `auto`, `reference` or `numba`.
 
     Returns:
@@ -120,8 +126,9 @@ def systematic_sample(
     """
     importance = importance.detach()
     if choose(backend, importance) == "reference":
-        return systematic_sample_reference(importance, starts, offsets, most)
+        return systematic_sample_reference(importance, starts, offsets, most, uniform_share)
     cells, counts = _empty_sample(importance, starts, offsets, most)
     sampled = layout(sample_offsets(offsets, most))
-    _sample(len(importance), importance, starts, layout(offsets), sampled, most, cells, counts)
+    scales = layout(offsets)
+    _sample(len(cells), importance, starts, scales, sampled, most, uniform_share, cells, counts)
     return cells, counts

@@ -66,9 +66,9 @@ def metric_regression(
         scored.maps,
         prediction,
         geometry,
-        sample=sample_cells(importance, geometry.offsets, model.covariance_cells, generator),
+        sample=sample_cells(importance, geometry.offsets, generator, model),
         rows=rows,
-        regions=model.regions if in_regions else None,
+        regions=model if in_regions else None,
     )
     # Every scale of every image is a problem of its own: (S * B, ...).
     covariance = covariance.transpose(0, 1).flatten(0, 1)

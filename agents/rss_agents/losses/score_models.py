@@ -40,6 +40,10 @@ class MetricModelConfig:
     """Cells of a scale that covariances are taken of, at most; drawn anew each time."""
     regions: int = 4
     """Varied maps: regions along a side whose labels err together, where the grid allows."""
+    region_error: float = 1.0
+    """Varied maps: deviation of the error that logits of a region, or image, have in common."""
+    uniform_share: float = 0.1
+    """Share of the cells for covariances that is drawn from all alike, the others by importance."""
     presence_share: float = 0.005
     """A class not in the map counts as far as the label may have it: with the probability share /
     (share + this), where share is its expected share of the image."""
@@ -48,23 +52,14 @@ class MetricModelConfig:
 
     def check(self) -> None:
         """Refuse values that make no model, with an `InputError`."""
-        for name in ("unexplained", "common_error", "presence_share"):
-            check_value(
-                0 < getattr(self, name) < float("inf"),
-                f"metric_model {name}",
-                "positive",
-                getattr(self, name),
-            )
-        for name in ("covariance_cells", "regions"):
-            check_value(
-                getattr(self, name) >= 1, f"metric_model {name}", "at least 1", getattr(self, name)
-            )
-        check_value(
-            0 <= self.decision_memory < 1,
-            "metric_model decision_memory",
-            "in 0..1 (below 1)",
-            self.decision_memory,
-        )
+        for name, value in vars(self).items():
+            called = f"metric_model {name}"
+            if name in ("covariance_cells", "regions"):
+                check_value(value >= 1, called, "at least 1", value)
+            elif name in ("decision_memory", "uniform_share"):
+                check_value(0 <= value < 1, called, "in 0..1 (below 1)", value)
+            else:
+                check_value(0 < value < float("inf"), called, "positive", value)
 
 
 @dataclass(frozen=True)
@@ -83,19 +78,23 @@ class CellSample:
 
 
 def sample_cells(
-    importance: torch.Tensor, offsets: Sequence[int], most: int, generator: torch.Generator
+    importance: torch.Tensor,
+    offsets: Sequence[int],
+    generator: torch.Generator,
+    model: MetricModelConfig,
 ) -> CellSample:
     """Draw cells so that sums over those drawn are, on average, sums over all.
 
     Args:
         importance: (B, cells), not negative.
         offsets: Where each scale starts, and where the last ends; S + 1 in all.
-        most: Cells drawn of a scale; smaller scales are taken whole.
         generator: Random state, on the same device and alike on all ranks.
+        model: How many cells are drawn of a scale, at most, and how.
     """
     shape = (len(importance) * world_size(), len(offsets) - 1)
     starts = own_rows(torch.rand(shape, generator=generator, device=importance.device))
-    cells, counts = systematic_sample(importance, starts, offsets, most)
+    most = model.covariance_cells
+    cells, counts = systematic_sample(importance, starts, offsets, most, model.uniform_share)
     return CellSample(cells, counts, sample_offsets(offsets, most))
 
 
@@ -124,8 +123,8 @@ def class_values(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Gain and cost of one more pixel of a class under a metric: the gain only if it is right.
 
-    The metric is the sum over classes, each weighted by its chance to be in an image, on pixels
-    whose labels follow probabilities and whose predictions follow them too.
+    The metric is the sum over classes, each weighted by its probability to be in
+    an image, on pixels whose labels follow probabilities and whose predictions follow them too.
 
     Args:
         right: (C,) mean over pixels of the squared probability of each class.
@@ -208,14 +207,13 @@ def metric_covariance(
     *,
     sample: CellSample | None = None,
     rows: torch.Tensor | None = None,
-    regions: int | None = None,
+    regions: MetricModelConfig | None = None,
 ) -> torch.Tensor:
     """Covariance of the scores of maps at each scale, if labels follow the probabilities.
 
     To first order in the counts, with the cells of the label independent of one another, or also
-    with the logits of the whole image and of regions of it erring by 1 (standard deviation)
-    together. Without that, what is believed of the scores of maps that differ in whole regions is
-    far too certain.
+    with the logits of the whole image and of regions of it erring together. Without that, scores of
+    maps that differ in whole regions are believed far too certainly.
 
     Args:
         probabilities: (B, C, cells), summing to 1 over C.
@@ -224,8 +222,7 @@ def metric_covariance(
         geometry: Of the maps.
         sample: Cells that stand for all; None: all of them.
         rows: (B, N) int64 of the table; None without one.
-        regions: Along a side, where the grid allows: parts in which logits err together. None:
-            logits do not err.
+        regions: Says of how many regions the logits err together, and how far. None: they do not.
 
     Returns:
         (B, S, N, N), without gradient.
@@ -235,17 +232,20 @@ def metric_covariance(
     if sample is None:
         covariance = label_covariance(probabilities, maps, hits, others, offsets, rows=rows)
     else:
-        drawn = (sample.offsets, sample.cells, sample.counts)
-        covariance = label_covariance(probabilities, maps, hits, others, *drawn, rows=rows)
+        offsets, cells, counts = sample.offsets, sample.cells, sample.counts
+        covariance = label_covariance(
+            probabilities, maps, hits, others, offsets, cells, counts, rows=rows
+        )
     if regions is None:
         return covariance
     own_maps = geometry.split(gather_maps(maps, rows))
     parts = (geometry.split(probabilities), own_maps, geometry.grids)
     for s, (rates, own, grid) in enumerate(zip(*parts, strict=True)):
-        for side in (1, regions):
+        for side in (1, regions.regions):
             sides = (math.gcd(side, grid[0]), math.gcd(side, grid[1]))
             hit, everywhere = hits[:, :, s], others[:, :, s]
             slopes = _region_slopes(rates, own, hit, everywhere, grid, sides)
+            slopes = slopes * regions.region_error
             covariance[:, s] += slopes @ slopes.mT
     return covariance
 

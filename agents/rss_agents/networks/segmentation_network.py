@@ -114,7 +114,7 @@ class SegmentationNetwork(Predictor):
 
     @torch.no_grad()
     def predict(self, images: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:
-        """The class of each pixel, in evaluation mode.
+        """The class of each pixel; the network has to be in evaluation mode.
 
         Args:
             images: (B, H, W, 3) uint8.

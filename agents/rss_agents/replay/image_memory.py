@@ -46,15 +46,10 @@ class ImageMemory:
         max_bytes: int,
         spare: int = 1,
     ):
-        """Begin with no image.
+        """Begin with no image of size (H, W).
 
-        Args:
-            image_size: (H, W).
-            num_images: How many there are to remember.
-            bytes_per_image: Size of what is remembered of one.
-            device: Where everything lies.
-            max_bytes: Bound on all of it, but for the spare places.
-            spare: Places of what is forgotten.
+        What is remembered of `num_images` images is bound by `max_bytes`, but for `spare` places
+        of what is forgotten.
         """
         self.capacity = max(1, min(num_images, max_bytes // bytes_per_image))
         self._spare = spare

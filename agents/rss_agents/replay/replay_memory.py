@@ -29,18 +29,10 @@ class ReplayMemory(ImageMemory):
         device: torch.device | str = "cpu",
         max_bytes: int = 2**30,
     ):
-        """Lay out the memory.
+        """Lay out the memory: `groups` (V) groups of `group_size` (K) maps, beside the newest one.
 
-        Args:
-            geometry: Of the maps.
-            num_images: How many images there are to remember.
-            group_size: K.
-            groups: V, groups kept per image, beside the newest one.
-            batch_size: Most images of a batch, B.
-            with_likelihoods: Whether maps come with the probabilities they were drawn with; kept
-                as float16.
-            device: Where it lies.
-            max_bytes: Bound on the memory.
+        Likelihoods, the probabilities that maps were drawn with, are kept as float16. A batch has
+        at most `batch_size` images; all is bound by `max_bytes`.
         """
         cells, scales, classes = geometry.num_cells, len(geometry.scales), geometry.num_classes
         size = cells * (3 if with_likelihoods else 1) + 4 * scales * (1 + classes)

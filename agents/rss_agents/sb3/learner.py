@@ -108,7 +108,7 @@ class SB3Run(Run):
             if name.startswith("train/")
         }
         if check is not None:
-            check(metrics.get("loss", 0.0), 0.0)
+            check(metrics.get("loss", 0.0), None)  # after the step: SB3 takes it by itself
         return {"score": float(model.rollout_buffer.rewards.mean()), **metrics}
 
     def get_state(self) -> dict[str, Any]:
@@ -160,7 +160,6 @@ def open_sb3_run(config: TrainConfig) -> SB3Run:
         InputError: If anything in the configuration is invalid; nothing has been written.
     """
     config.check()
-    config.sb3.check()
     if world_size() > 1:
         raise InputError(f"{config.algo} trains in one process, got {world_size()}")
     device = check_device(config.device)
@@ -181,15 +180,21 @@ def open_sb3_run(config: TrainConfig) -> SB3Run:
     description = None
     if config.sb3.policy == "maps":
         policy = MapActorCriticPolicy
-        policy_kwargs = {"network": config.network, "pretrained": config.pretrained}
-        policy_kwargs["scales"] = geometry.scales
+        policy_kwargs = {
+            "network": config.network,
+            "pretrained": config.pretrained,
+            "scales": geometry.scales,
+        }
         description = NetworkDescription.of(
             config.network, geometry.image_size, env.env.class_names, env.env.palette
         )
     common = {"seed": config.seed % 2**32, "device": device, "policy_kwargs": policy_kwargs}
-    schedule = {"peak": config.learning_rate, "warm_up": config.sb3.warm_up}
-    learning: dict[str, Any] = {"group_size": config.group_size, **schedule}
-    learning["entropy"] = config.sb3.entropy
+    learning: dict[str, Any] = {
+        "group_size": config.group_size,
+        "peak": config.learning_rate,
+        "entropy": config.sb3.entropy,
+        "warm_up": config.sb3.warm_up,
+    }
     model: OnPolicyAlgorithm
     if config.algo == "sb3-ppo":
         ppo = ppo_arguments(num_envs, epochs=config.sb3.epochs, **learning)

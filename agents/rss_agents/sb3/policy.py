@@ -82,7 +82,7 @@ class MapActorCriticPolicy(ActorCriticPolicy):
             observation_space: Images, (3, H, W) uint8 as SB3 turns them.
             action_space: MultiDiscrete, one number of classes for all cells.
             lr_schedule: Learning rate by the share of training that is left.
-            network: Name for `rss_agents.networks.segmentation_network.build_network`.
+            network: Name for `rss_agents.networks.build.build_network`.
             pretrained: Whether its encoder starts from ImageNet weights.
             scales: Cell sizes of the environment; None for the default of the image size.
             log_probability: `sum`, of all cells, as SB3 has it: the ratios of `PPO` are then

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -18,20 +19,21 @@ from rss_agents.distributed import world_size
 from rss_agents.networks.segmentation_network import Precision
 from rss_agents.ratings.store import FOLDER_NAME as RATINGS_FOLDER
 from rss_env.config import TaskConfig
-from rss_env.errors import InputError, check_value
+from rss_env.errors import InputError, check_choice, check_value
 from rss_env.registration import parse_environment_id
+from rss_env.rewards import METRICS
 
 _PERSON, _RATINGS = "person", "ratings:"
 
 
 def is_code(scorer: str) -> bool:
-    """Decide whether a scorer is a function of a module, rather than somebody's ratings."""
+    """Tell whether a scorer is a function of a module, rather than somebody's ratings."""
     return scorer != _PERSON and not scorer.startswith(_RATINGS)
 
 
 @dataclass
-class TrainConfig(TaskConfig):
-    """Train a segmentation network from scores of its output."""
+class RunConfig:
+    """The options that a command line shows first: what is trained on what, and where it goes."""
 
     out: Path
     """Folder for the results; must be new unless --overwrite."""
@@ -40,7 +42,13 @@ class TrainConfig(TaskConfig):
     """From scores: rss, or plain reinforce, rloo, grpo, ppo, or Stable-Baselines3's sb3-ppo and
     sb3-a2c. From labels, for comparison: psl (cross-entropy), psl-metric, psl-dice,
     psl-multiscale; from image tags: wsss-cam."""
-    agent: tyro.conf.OmitArgPrefixes[RSSConfig] = field(default_factory=RSSConfig)
+
+
+@dataclass
+class TrainConfig(TaskConfig, RunConfig):
+    """Train a segmentation network from scores of its output."""
+
+    agent: Annotated[RSSConfig, tyro.conf.arg(name="")] = field(default_factory=RSSConfig)
     baseline: BaselineConfig = field(default_factory=BaselineConfig)
     supervised: SupervisedConfig = field(default_factory=SupervisedConfig)
     sb3: SB3Config = field(default_factory=SB3Config)
@@ -70,6 +78,8 @@ class TrainConfig(TaskConfig):
     classes."""
     learning_rate: float = 3e-3
     """Peak of the one-cycle schedule."""
+    warm_up: float = 0.3
+    """Share of the training in which the learning rate rises to its peak."""
     weight_decay: float = 1e-3
     """Weight decay of AdamW."""
     eval_every: int = 100
@@ -96,7 +106,7 @@ class TrainConfig(TaskConfig):
 
     @property
     def asks_a_person(self) -> bool:
-        """Decide whether somebody is asked for ratings."""
+        """Tell whether somebody is asked for ratings."""
         return self.scorer == _PERSON
 
     @property
@@ -111,16 +121,16 @@ class TrainConfig(TaskConfig):
     def check(self) -> None:
         """Refuse numbers that make no training and folders it cannot use, with an `InputError`."""
         parse_environment_id(self.data.env)
+        check_choice("metric", self.metric, METRICS)
+        for part in (self.agent, self.baseline, self.supervised, self.sb3):
+            part.check()
         for name in ("updates", "num_images", "group_size", "eval_every"):
-            check_value(getattr(self, name) >= 1, f"{name}", "at least 1", getattr(self, name))
+            check_value(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         check_value(0 <= self.seed < 2**62, "seed", "in 0..2**62 - 1", self.seed)
         for name in ("learning_rate", "weight_decay"):
-            check_value(
-                0 <= getattr(self, name) < float("inf"),
-                f"{name}",
-                "finite and at least 0",
-                getattr(self, name),
-            )
+            value = getattr(self, name)
+            check_value(0 <= value < float("inf"), name, "finite and at least 0", value)
+        check_value(0 < self.warm_up < 1, "warm_up", "between 0 and 1", self.warm_up)
         if (clip := self.clip_gradient) is not None:
             check_value(clip > 0, "clip_gradient", "positive", clip)
         if (often := self.save_every) is not None:

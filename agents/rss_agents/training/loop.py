@@ -32,12 +32,11 @@ def _mean_metrics(metrics: Mapping[str, torch.Tensor | float]) -> dict[str, floa
 
     Plain numbers are the same on all of them.
     """
-    parts = {name: v for name, v in metrics.items() if isinstance(v, torch.Tensor)}
-    means: list[float] = []
-    if parts:
-        values = torch.stack([value.detach().float() for value in parts.values()])
-        means = mean_over_ranks(values).tolist()
-    return {**metrics, **dict(zip(parts, means, strict=True))}  # pyright: ignore[reportReturnType]
+    tensors = {name: v.detach().float() for name, v in metrics.items() if torch.is_tensor(v)}
+    if tensors:
+        means = mean_over_ranks(torch.stack(list(tensors.values()))).tolist()
+        metrics = {**metrics, **dict(zip(tensors, means, strict=True))}
+    return {name: float(value) for name, value in metrics.items()}
 
 
 @contextmanager
@@ -68,10 +67,6 @@ class TrainingLoop:
 
     def __init__(self, config: TrainConfig, open_run: Callable[[TrainConfig], Run]):
         """Open what a training needs, and bring it to where it was stopped if it is resumed.
-
-        Args:
-            config: The options.
-            open_run: Opens what is trained.
 
         Raises:
             InputError: If anything in the configuration is invalid, or cannot be resumed; nothing
@@ -126,8 +121,9 @@ class TrainingLoop:
             self._folder.save()
             self._run.save(self.config.out)
 
-    def _check(self, loss: torch.Tensor | float, norm: torch.Tensor | float) -> None:
-        check_finite(float(loss), float(norm), self.update + 1, self._run, self.config.out)
+    def _check(self, loss: torch.Tensor | float, norm: torch.Tensor | None) -> None:
+        known = None if norm is None else float(norm)
+        check_finite(float(loss), known, self.update + 1, self._run, self.config.out)
 
     def _learn(self) -> None:
         """One update, with what is due after it."""
@@ -139,7 +135,8 @@ class TrainingLoop:
         validates = done % config.eval_every == 0 or done == config.updates
         is_logged = validates or done % max(1, config.eval_every // 10) == 0
         if is_logged and not on_cpu:
-            self._check(metrics.get("loss", 0.0), metrics.get("gradient_norm", 0.0))
+            norm = metrics.get("gradient_norm")
+            self._check(metrics.get("loss", 0.0), norm if isinstance(norm, torch.Tensor) else None)
         self.update = done
         if self._folder is not None:
             self._folder.count()

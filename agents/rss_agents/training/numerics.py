@@ -9,7 +9,7 @@ import torch
 
 from rss_agents.distributed import rank
 from rss_agents.files import write_tensors
-from rss_agents.training.setup import Run
+from rss_agents.training.setup import Run, values_of
 
 REPRODUCTION = "not-finite.safetensors"
 
@@ -18,15 +18,17 @@ class NotFiniteError(RuntimeError):
     """A loss or a gradient is infinite or not a number."""
 
 
-def check_finite(loss: float, gradient_norm: float, update: int, run: Run, folder: Path) -> None:
-    """Stop at a loss or a gradient that is no number.
+def check_finite(
+    loss: float, gradient_norm: float | None, update: int, run: Run, folder: Path
+) -> None:
+    """Stop at a loss, or a gradient if its norm is known, that is no number.
 
     What it takes to see why is written to `not-finite.safetensors`: the batch and the network.
 
     Raises:
         NotFiniteError: If one is not finite, naming the update and the images.
     """
-    if math.isfinite(loss) and math.isfinite(gradient_norm):
+    if math.isfinite(loss) and math.isfinite(gradient_norm or 0.0):
         return
     batch, network = run.last_batch(), run.network
     bad = [name for name, value in batch.items() if value.is_floating_point() and not _all(value)]
@@ -34,14 +36,13 @@ def check_finite(loss: float, gradient_norm: float, update: int, run: Run, folde
     path = folder / (REPRODUCTION if rank() == 0 else f"rank{rank()}-{REPRODUCTION}")
     folder.mkdir(parents=True, exist_ok=True)  # on another machine it may not be there
     tensors = {f"batch.{name}": value for name, value in batch.items()}
-    tensors |= {f"network.{name}": value for name, value in network.state_dict().items()}
+    tensors |= {f"network.{name}": value for name, value in values_of(network).items()}
     write_tensors(path, tensors, {"update": str(update), "loss": str(loss)})
     where = f", first in {', '.join(bad[:5])}" if bad else ""
     images = f"images {batch['index'].tolist()}; " if "index" in batch else ""
-    raise NotFiniteError(
-        f"update {update}: loss {loss}, gradient norm {gradient_norm}{where}; {images}batch and "
-        f"network are in {path}"
-    )
+    norm = "" if gradient_norm is None else f", gradient norm {gradient_norm}"
+    written = "batch and network are" if batch else "the network is"
+    raise NotFiniteError(f"update {update}: loss {loss}{norm}{where}; {images}{written} in {path}")
 
 
 def _all(values: torch.Tensor) -> bool:

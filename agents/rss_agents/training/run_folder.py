@@ -46,11 +46,8 @@ class RunFolder:
     ):
         """Make the folder and write the configuration into it, or go on with one.
 
-        Args:
-            config: Its options.
-            run: Its network is measured, and saved if there is a description of it.
-            validation: Images to validate on, with or without labels.
-            saved: What `get_state` gave, to go on from there; None to start.
+        The network of `run` is measured on the validation images if they have labels, and saved if
+        there is a description of it. `saved` is a state of `get_state` to go on from.
 
         Raises:
             InputError: If the metrics so far cannot be continued.

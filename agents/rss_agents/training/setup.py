@@ -30,7 +30,7 @@ from rss_env.scenes import Scenes, load_scenes
 from rss_env.vector_env import RSSVectorEnv
 
 Metrics = dict[str, torch.Tensor | float]
-Check = Callable[[torch.Tensor | float, torch.Tensor | float], None]
+Check = Callable[[torch.Tensor | float, torch.Tensor | None], None]
 _DEFAULT_VAL_SPLIT = {"Folder": None}  # every other data set calls it "val"
 
 
@@ -251,7 +251,6 @@ def open_run(config: TrainConfig) -> GradientRun:
         InputError: If anything in the configuration is invalid; nothing has been written.
     """
     config.check()
-    config.agent.check()
     device = check_device(config.device)
     env = _make_env(config)
     geometry = env.geometry
@@ -288,7 +287,10 @@ def open_run(config: TrainConfig) -> GradientRun:
     )
     # Two steps more than needed: the cycle has to be longer than its two phases.
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, config.learning_rate, total_steps=config.updates + 2
+        optimizer,
+        config.learning_rate,
+        total_steps=config.updates + 2,
+        pct_start=config.warm_up,
     )
     if rank() > 0:  # what a network draws, such as dropout, is to differ from rank to rank
         torch.manual_seed(config.seed + rank())

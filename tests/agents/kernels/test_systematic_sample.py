@@ -27,7 +27,7 @@ def test_faces_agree(name, certain, dtype):
     importance[torch.rand(importance.shape, generator=generator) < certain] = 0
     starts = torch.rand(images, len(offsets) - 1, generator=generator)
     (cells, counts), found = (
-        systematic_sample(importance, starts, offsets, most, backend=i)
+        systematic_sample(importance, starts, offsets, most, 0.1, backend=i)
         for i in ("reference", "numba")
     )
     assert cells.shape == (images, sample_offsets(offsets, most)[-1])
@@ -43,7 +43,7 @@ def test_sums_over_a_sample_are_right_on_average(backend):
     number = 20_000
     starts = ((torch.arange(number) + 0.5) / number).double()[:, None]
     cells, counts = systematic_sample(
-        importance.expand(number, -1), starts, (0, 7), 3, backend=backend
+        importance.expand(number, -1), starts, (0, 7), 3, 0.1, backend=backend
     )
     totals = torch.zeros(7, dtype=torch.float64).index_add(0, cells.flatten(), counts.flatten())
     torch.testing.assert_close(

@@ -9,6 +9,7 @@ import torch
 
 from beliefs import covariance_of, predict, predicted_scores
 from rss_agents.losses.score_models import (
+    MetricModelConfig,
     cell_uncertainty,
     class_values,
     sample_cells,
@@ -45,6 +46,10 @@ def test_metric_prediction_has_a_finite_gradient(metric):
     predicted_scores(logits.softmax(1), maps, metric).sum().backward()
     assert logits.grad is not None
     assert logits.grad.isfinite().all()
+
+
+def most(cells):
+    return MetricModelConfig(covariance_cells=cells)
 
 
 def test_values_under_miou_by_hand():
@@ -100,7 +105,7 @@ def test_a_sample_of_the_cells_stands_for_all_of_them(certain):
                 probabilities,
                 maps,
                 "miou",
-                sample_cells(importance, (0, 1024), 256, generator),
+                sample_cells(importance, (0, 1024), generator, most(256)),
             )
             for _ in range(200)
         ]
@@ -112,7 +117,12 @@ def test_a_sample_of_the_cells_stands_for_all_of_them(certain):
 
 def test_uncertain_cells_are_drawn_most_and_small_scales_whole():
     importance = torch.cat([torch.ones(2, 9), torch.zeros(2, 90), 4 * torch.ones(2, 10)], 1)
-    sample = sample_cells(importance, (0, 9, 109), 40, torch.Generator().manual_seed(0))
+    sample = sample_cells(
+        importance,
+        (0, 9, 109),
+        torch.Generator().manual_seed(0),
+        most(40),
+    )
     assert sample.offsets == (0, 9, 49)
     assert sample.cells.shape == sample.counts.shape == (2, 49)
     assert sample.cells[:, :9].tolist() == [list(range(9))] * 2
@@ -128,6 +138,11 @@ def test_uncertain_cells_are_drawn_most_and_small_scales_whole():
 
 
 def test_cells_of_no_importance_at_all_are_drawn_alike():
-    sample = sample_cells(torch.zeros(1, 100), (0, 100), 20, torch.Generator().manual_seed(0))
+    sample = sample_cells(
+        torch.zeros(1, 100),
+        (0, 100),
+        torch.Generator().manual_seed(0),
+        most(20),
+    )
     torch.testing.assert_close(sample.counts, torch.full((1, 20), 5.0))
     assert sample.cells[0].diff().tolist() == [5] * 19

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from safetensors import safe_open
 
 from rss_agents import train
 from rss_agents.command_line import DataConfig
@@ -73,3 +74,22 @@ def test_without_sb3_it_is_asked_for(tmp_path):
         "Stable-Baselines3 is not installed; get it with: pip install 'rss-env[sb3]'" in done.stderr
     )
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("policy", ["maps", "cnn"])
+def test_a_loss_that_is_no_number_stops_a_run_of_sb3(tmp_path, monkeypatch, capsys, policy):
+    monkeypatch.setattr("stable_baselines3.PPO.train", _lose)
+    size = ("--image-size", "40", "--scales", "8", "--sb3.policy", policy)
+    with pytest.raises(SystemExit) as stop:
+        run(tmp_path / "run", "--algo", "sb3-ppo", *size)
+    assert stop.value.code == 1
+    error = capsys.readouterr().err
+    assert "update 1: loss nan; the network is in" in error
+    assert "gradient norm" not in error
+    assert "no training state has been saved yet" in error
+    with safe_open(tmp_path / "run" / "not-finite.safetensors", "pt") as file:
+        assert all(name.startswith("network.") for name in file.keys())  # noqa: SIM118
+
+
+def _lose(model) -> None:
+    model.logger.record("train/loss", float("nan"))

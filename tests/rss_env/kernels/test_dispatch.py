@@ -40,7 +40,7 @@ BELIEFS, OWN = belief_problem(2, 4, 9, 3)
 PROBABILITIES, KEYS = sampling_problem(2, 5, 7)
 SAMPLED = (torch.tensor([[0, 1, 3, 5, 8]] * 2), torch.rand(2, 5))
 PAIRS = {
-    systematic_sample: (torch.rand(2, 9), torch.rand(2, 2), (0, 2, 9), 3),
+    systematic_sample: (torch.rand(2, 9), torch.rand(2, 2), (0, 2, 9), 3, 0.1),
 }
 CALLS = {
     **{f"class_counts, {n}": (class_counts, (*given, 5), {}) for n, given in LOOKUPS.items()},
