@@ -148,6 +148,6 @@ class BatchLoop:
         arrays = [as_array(a) if isinstance(a, torch.Tensor) else a for a in arguments]
         self.on_arrays(batch, *arrays)
 
-    def on_arrays(self, batch: int, *arguments: np.ndarray | float) -> None:
+    def on_arrays(self, batch: int, *arguments: Any) -> None:
         """Run over a batch of what needs no conversion: C-contiguous arrays and numbers."""
         (self.serial if batch == 1 or _forked else self.parallel)(*arguments)

@@ -111,14 +111,14 @@ def gather_images(
     Returns:
         (G * repeats, H, W, ...) uint8.
     """
-    if not isinstance(images, np.ndarray) or choose(backend, images, COMPILED) != "numba":
+    if not isinstance(images, np.ndarray) or backend not in ("auto", "numba"):
         batch = _gather_tensors(
             as_tensor(images), as_tensor(index), as_tensor(mirrored), repeats, backend=backend
         )
         return alike(images, batch)
-    # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
     if len(index) == repeats == 1 and into is None and not mirrored[0]:
         return images[index[0] : index[0] + 1].copy()  # sooner done than a loop is called
+    # NumPy asks the system for large pages, which a batch of new memory is filled much faster in.
     batch = np.empty((len(index) * repeats, *images.shape[1:]), np.uint8) if into is None else into
     source, written = as_array(images), batch
     if batch.ndim == 3:

@@ -137,10 +137,6 @@ def _count_cells(
             counts[g, k, scale, 1, c] = total >> 32
 
 
-def _loop_for(table: np.ndarray | torch.Tensor, num_classes: int) -> BatchLoop:
-    return _count_pixels if table.ndim == 2 and num_classes <= _FEW_CLASSES else _count_cells
-
-
 def action_counts(
     actions: Array,
     tables: Sequence[Array],
@@ -167,19 +163,23 @@ def action_counts(
     Returns:
         (G, K, S, 2, C) int32, pixels: true positives, then predicted; see `class_counts`.
     """
-    if choose(backend, actions, COMPILED) != "numba":
-        counts = each_scale(
-            class_counts, actions, tables, index, mirrored, columns, num_classes, backend
-        )
-        return alike(actions, torch.stack(counts, 2))
-    maps, images, flips, offset = as_array(actions), as_array(index), as_array(mirrored), 0
-    counts = np.empty((*maps.shape[:2], len(tables), 2, num_classes), np.int32)
-    batch = maps.shape[0] * maps.shape[1]
+    if isinstance(actions, torch.Tensor) or backend not in ("auto", "numba"):
+        if choose(backend, actions, COMPILED) != "numba":
+            parts = each_scale(
+                class_counts, actions, tables, index, mirrored, columns, num_classes, backend
+            )
+            return alike(actions, torch.stack(parts, 2))
+        maps, images, flips = as_array(actions), as_array(index), as_array(mirrored)
+        arrays = [as_array(table) for table in tables]
+        return alike(actions, action_counts(maps, arrays, images, flips, columns, num_classes))
+    # Arrays are taken as they are: a single environment would notice every conversion.
+    counts = np.empty((*actions.shape[:2], len(tables), 2, num_classes), np.int32)
+    batch, offset = actions.shape[0] * actions.shape[1], 0
     for s, table in enumerate(tables):
-        loop, cells = _loop_for(table, num_classes), as_array(table)
-        loop.on_arrays(batch, maps, offset, cells, images, flips, columns[s], counts, s)
-        offset += cells.shape[1]
-    return alike(actions, counts)
+        loop = _count_pixels if table.ndim == 2 and num_classes <= _FEW_CLASSES else _count_cells
+        loop.on_arrays(batch, actions, offset, table, index, mirrored, columns[s], counts, s)
+        offset += table.shape[1]
+    return counts  # pyright: ignore[reportReturnType]
 
 
 def _empty_counts(maps, table, index, mirrored, columns, num_classes, **_) -> torch.Tensor:
@@ -305,14 +305,9 @@ def metric_scores(
         return alike(counts, scores), alike(counts, means)
     scores = np.empty(counts.shape[:3], np.float32)
     means = np.empty(counts.shape[:2], np.float32)
-    _score(
-        means.size,
-        METRICS[metric].coefficients,
-        counts,
-        class_pixels,
-        index,
-        weights,
-        scores,
-        means,
-    )
+    row, batch = METRICS[metric].coefficients, means.size
+    if isinstance(counts, np.ndarray):  # as they are, likewise
+        _score.on_arrays(batch, row, counts, class_pixels, index, weights, scores, means)
+    else:
+        _score(batch, row, counts, class_pixels, index, weights, scores, means)
     return alike(counts, scores), alike(counts, means)
