@@ -132,8 +132,8 @@ def build_network(
         body = build_own(name, num_classes)
     else:
         body = _build_smp(name, num_classes, pretrained)
-    statistics = (LITE0_MEAN, LITE0_STD) if encoder == LITE0 else (IMAGENET_MEAN, IMAGENET_STD)
-    network = SegmentationNetwork(body, num_classes, *statistics, stride or 1).to(device)
+    mean, std = (LITE0_MEAN, LITE0_STD) if encoder == LITE0 else (IMAGENET_MEAN, IMAGENET_STD)
+    network = SegmentationNetwork(body, num_classes, mean, std, stride or 1).to(device)
     if network.mean.device.type == "cuda":  # (on a CPU the images' layout is enough)
         network = network.to(memory_format=torch.channels_last)
     _try(network, name, num_classes, height, width)
