@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from rss_env.errors import ActionError, DatasetError, InputError
 from rss_env.registration import environment_ids, register_environments
+from rss_env.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from rss_env.action_maps import ActionMapGeometry
     from rss_env.feedback import Scorer
     from rss_env.single_env import RSSEnv
     from rss_env.vector_env import RSSVectorEnv
-
-__version__ = "0.1.0"
 
 _HOME = {
     "ActionMapGeometry": "rss_env.action_maps",

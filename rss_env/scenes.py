@@ -12,11 +12,11 @@ import weakref
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Generic
 
 import numpy as np
 import numpy.typing as npt
+import PIL
 import torch
 from tqdm import tqdm
 
@@ -29,6 +29,7 @@ from rss_env.errors import InputError
 from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.label_table import count_dtype, label_table
 from rss_env.scene_stream import SceneBatch
+from rss_env.version import __version__
 
 _PROGRESS_BAR_FROM = 2000  # samples; smaller sets load in a moment
 
@@ -100,7 +101,7 @@ class Scenes:
         if not isinstance(dataset, FileDataset):
             return compute()
         name = f"{type(dataset).__name__}-{name}"
-        content = (dataset.identity, version("rss-env"), version("pillow"))
+        content = (dataset.identity, __version__, PIL.__version__)
         numpy_dtype = torch.empty(0, dtype=dtype).numpy().dtype
         place = (name, dataset.samples)
         return cached_array(name, place, content, compute, shape=shape, dtype=numpy_dtype)

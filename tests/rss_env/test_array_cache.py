@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import warnings
 from concurrent.futures import ProcessPoolExecutor
@@ -205,3 +206,12 @@ def test_sizes_do_not_share_a_file(cache, folder):
     assert load(folder, (16, 32)).images.shape != load(folder, (32, 16)).images.shape
     assert load(folder, (16, 32)).images.shape == (4, 16, 32, 3)
     assert len(arrays(cache)) == 2
+
+
+def test_a_checkout_that_is_not_installed_has_a_cache_too(cache, folder, monkeypatch):
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    assert len(load(folder)) > 0
+    assert arrays(cache)
