@@ -249,12 +249,13 @@ class CellCrossEntropy(Objective):
     def __init__(self, env: RSSVectorEnv, *arguments: Any):
         """See `Objective`; the memory is of shares."""
         super().__init__(env, *arguments)
-        self.memory = self._shares = ShareMemory(env.geometry, env.num_images, device=env.device)
+        self.memory = ShareMemory(env.geometry, env.num_images, device=env.device)
 
     def remember(self, keys: ImageKeys | None, maps: Any, scores: Any, *_: Any, **__: Any) -> Any:
         """Shares (B, C, cells) of the classes, and -1 where they are not known."""
         assert keys is not None
-        return self._shares.add(keys.keys, maps, self.geometry.mirror(scores, keys.mirrored))
+        assert isinstance(self.memory, ShareMemory)
+        return self.memory.add(keys.keys, maps, self.geometry.mirror(scores, keys.mirrored))
 
     def loss(self, beliefs: Beliefs, scored: torch.Tensor, progress: float) -> torch.Tensor:
         """See `losses.cross_entropy`; the mean over scales."""

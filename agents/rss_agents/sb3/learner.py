@@ -92,9 +92,7 @@ class SB3Run(Run):
         model.set_logger(Logger(folder=None, output_formats=[]))
         self._steps, self._callback = model._setup_learn(updates * env.num_envs, None)
 
-    def update(
-        self, progress: float, check: Check | None = None
-    ) -> dict[str, torch.Tensor | float]:
+    def update(self, progress: float, check: Check | None = None) -> Metrics:
         """See `Run.update`; as `OnPolicyAlgorithm.learn` does, once."""
         model = self._model
         model.collect_rollouts(
