@@ -26,7 +26,8 @@ import numpy as np
 import tyro
 from rliable import library, metrics
 
-from benchmarks.learning.report import draw_curves, machine
+from benchmarks.learning.evidence import TUNED, check_seeds, settled_seeds
+from benchmarks.learning.report import commits, draw_curves, machine, write_settings
 from benchmarks.learning.runs import Run, run_missing
 from benchmarks.learning.suites import SUITES
 from benchmarks.learning.untrained import untrained_rows
@@ -60,8 +61,10 @@ class LeaderboardConfig:
     """Data set; see benchmarks.learning --list."""
     algos: tuple[str, ...] = tuple(QUERIES_PER_UPDATE)
     """Rows."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Of the runs."""
+    seeds: tuple[int, ...] = ()
+    """Of the runs; by default as many from 100 on as make a result, or, to tune, 0 to 2."""
+    tuning: bool = False
+    """Try something on any seeds: the page says that it is no result."""
     queries: int = 64_000
     """Score queries of each run at equal queries."""
     seconds: float = 40.0
@@ -101,7 +104,9 @@ def updates_for_seconds(results: Sequence[Mapping[str, Any]], seconds: float) ->
     return max(1, round(seconds / each))
 
 
-def _run(config: LeaderboardConfig, updates: Mapping[str, int]) -> dict[str, list[Run]]:
+def _run(
+    config: LeaderboardConfig, seeds: Sequence[int], updates: Mapping[str, int]
+) -> dict[str, list[Run]]:
     """Train each row for so many updates with every seed, where that is not done.
 
     Raises:
@@ -118,7 +123,7 @@ def _run(config: LeaderboardConfig, updates: Mapping[str, int]) -> dict[str, lis
                 config.data_root,
                 ("--eval-every", str(max(1, count // _CURVE_POINTS)), *config.extra),
             )
-            for seed in config.seeds
+            for seed in seeds
         ]
         for algo, count in updates.items()
     }
@@ -136,11 +141,10 @@ def read_submission(folder: Path) -> list[dict[str, Any]]:
     """The results of a submitted row.
 
     Raises:
-        InputError: If there are fewer than three seeds, or a result lacks what the table shows.
+        InputError: If its seeds make no result, or a result lacks what the table shows.
     """
-    files = sorted(folder.glob("seed*/result.json"))
-    if len(files) < 3:
-        raise InputError(f"{folder} has {len(files)} of at least 3 seed*/result.json")
+    files = sorted(folder.glob("seed[0-9]*/result.json"))
+    check_seeds(str(folder), [int(file.parent.name[4:]) for file in files])
     results = [json.loads(file.read_text()) for file in files]
     for file, result in zip(files, results, strict=True):
         missing = {"score_queries", "seconds", "miou", "pixel_accuracy"} - result.keys()
@@ -238,10 +242,10 @@ def draw_board(path: Path, boards: Mapping[str, Results], floor: float) -> None:
 
 
 def _write_csv(path: Path, boards: Mapping[str, Results]) -> None:
-    columns = ("updates", "score_queries", "seconds", "miou", "pixel_accuracy")
+    columns = ("updates", "score_queries", "seconds", "miou", "image_miou", "pixel_accuracy")
     with path.open("w", newline="") as file:
         writer = csv.writer(file)
-        writer.writerow(("budget", "algorithm", "seed", *columns))
+        writer.writerow(("budget", "algo", "seed", *columns))
         for budget, results in boards.items():
             for name, found in results.items():
                 for number, result in enumerate(found):
@@ -259,14 +263,18 @@ def compete(config: LeaderboardConfig) -> None:
     check_choice("suite", config.suite, SUITES)
     for algo in config.algos:
         check_choice("algos", algo, QUERIES_PER_UPDATE)
+    seeds = settled_seeds(config.suite, config.algos, config.seeds, config.out, config.tuning)
     suite = SUITES[config.suite]
     data, size = suite.data(config.data_root), (suite.image_size, suite.image_size)
     training, validation = (load_scenes(data.open(split), size) for split in (None, "val"))
     submitted = add_submissions(config.submissions, config.queries, config.seconds)
-    first = _run(config, {algo: updates_for_queries(algo, config.queries) for algo in config.algos})
+    first = _run(
+        config, seeds, {algo: updates_for_queries(algo, config.queries) for algo in config.algos}
+    )
     at_queries = _results(first)
     second = _run(
         config,
+        seeds,
         {algo: updates_for_seconds(found, config.seconds) for algo, found in at_queries.items()},
     )
     budgets = (f"{config.queries:,} score queries", f"about {config.seconds:g} seconds")
@@ -277,14 +285,17 @@ def compete(config: LeaderboardConfig) -> None:
     command = shlex.join([Path(sys.executable).name, "-m", "benchmarks.leaderboard", *sys.argv[1:]])
     text = (
         f"# Leaderboard: {config.suite}, {size[0]} pixels, seeds "
-        f"{' '.join(map(str, config.seeds))}\n\n    {command}\n\n"
-        f"{time.strftime('%Y-%m-%d')}, {machine()}\n"
+        f"{' '.join(map(str, seeds))}\n\n    {command}\n\n"
+        f"{time.strftime('%Y-%m-%d')}, commit {commits(first | second)}, {machine()}\n"
+        f"All options of every row: {config.suite}-settings.json; updates, by budget, in the CSV.\n"
+        f"{TUNED if config.tuning else ''}"
     )
     for budget, results in boards.items():
         text += f"\n## At {budget}\n\n{table(results, untrained)}\n"
     config.out.mkdir(parents=True, exist_ok=True)
     stem = config.suite
     _write_csv(config.out / f"{stem}.csv", boards)
+    write_settings(config.out / f"{stem}-settings.json", first)
     draw_board(config.out / f"{stem}-board.png", boards, untrained["majority"].miou)
     draw_curves(config.out / f"{stem}-curves.png", first, f"{config.suite}, at {budgets[0]}")
     (config.out / f"{stem}.md").write_text(text)

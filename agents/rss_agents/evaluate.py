@@ -66,9 +66,7 @@ def evaluate_checkpoint(config: EvalConfig) -> dict[str, Any]:
         "env": config.data.env,
         "split": config.split,
         "images": len(dataset),
-        "miou": metrics.miou,
-        "pixel_accuracy": metrics.pixel_accuracy,
-        "class_iou": dict(zip(dataset.class_names, metrics.class_iou, strict=True)),
+        **metrics.report(dataset.class_names),
     }
 
 

@@ -1,6 +1,7 @@
 """Compare ways to learn on one data set.
 
-    python -m benchmarks.learning --suite shapes --algos headline --seeds 0 1 2 --jobs 2
+    python -m benchmarks.learning --suite shapes --algos psl rss --jobs 2
+    python -m benchmarks.learning --suite shapes --algos rss --tuning --seeds 0 1 2 --jobs 2
 
 Runs what has no result yet (a comparison that was interrupted goes on), and writes a tidy CSV, a
 table, curves and a grid of predictions.
@@ -17,7 +18,17 @@ from pathlib import Path
 import tyro
 
 from benchmarks.learning.bootstrap import image_counts, paired_ratio_interval
-from benchmarks.learning.report import draw_curves, draw_grid, machine, table, write_csv
+from benchmarks.learning.evidence import TUNED, settled_seeds
+from benchmarks.learning.report import (
+    class_table,
+    commits,
+    draw_curves,
+    draw_grid,
+    machine,
+    table,
+    write_csv,
+    write_settings,
+)
 from benchmarks.learning.runs import Run, run_missing
 from benchmarks.learning.suites import GROUPS, SUITES, VARIANTS, expand
 from benchmarks.learning.untrained import untrained_rows
@@ -36,8 +47,10 @@ class LearningConfig:
     """shapes, horses, coco128, camvid; horses-pretrained, camvid-pretrained."""
     algos: tuple[str, ...] = ("headline",)
     """Ways to learn, or groups of them; --list shows both."""
-    seeds: tuple[int, ...] = (0, 1, 2)
-    """Of the runs."""
+    seeds: tuple[int, ...] = ()
+    """Of the runs; by default as many from 100 on as make a result, or, to tune, 0 to 2."""
+    tuning: bool = False
+    """Try something on any seeds: the page says that it is no result."""
     updates: int = 600
     """Number of updates of each run."""
     jobs: int = 1
@@ -77,6 +90,7 @@ def _open(config: LearningConfig) -> tuple[Scenes, Scenes]:
 def _report(config: LearningConfig, runs: dict[str, list[Run]], scenes: Scenes, text: str) -> None:
     config.out.mkdir(parents=True, exist_ok=True)
     stem = config.name or config.suite
+    write_settings(config.out / f"{stem}-settings.json", runs)
     write_csv(config.out / f"{stem}.csv", [run for seeds in runs.values() for run in seeds])
     draw_curves(config.out / f"{stem}-curves.png", runs, f"{config.suite}, {scenes.image_size}")
     columns = draw_grid(config.out / f"{stem}-predictions.png", runs, scenes)
@@ -99,20 +113,22 @@ def compare(config: LearningConfig) -> None:
     """Run what is missing and write the report.
 
     Raises:
-        InputError: If a name is unknown, data is missing, or a run failed; the runs that did not
-            fail are kept.
+        InputError: If a name is unknown, the seeds make no result, data is missing, or a run
+            failed; the runs that did not fail are kept.
     """
     if config.list:
         _print_choices()
         return
     check_choice("suite", config.suite, SUITES)
+    algos = expand(config.algos)
+    seeds = settled_seeds(config.suite, algos, config.seeds, config.out, config.tuning)
     training, validation = _open(config)
     runs = {
         name: [
             Run(config.suite, name, s, config.updates, config.runs, config.data_root, config.extra)
-            for s in config.seeds
+            for s in seeds
         ]
-        for name in expand(config.algos)
+        for name in algos
     }
     failures = run_missing([run for seeds in runs.values() for run in seeds], config.jobs)
     if failures:
@@ -123,8 +139,10 @@ def compare(config: LearningConfig) -> None:
     command = shlex.join([Path(sys.executable).name, "-m", "benchmarks.learning", *sys.argv[1:]])
     text = (
         f"# {config.suite}: {config.updates} updates, {validation.image_size[0]} pixels, "
-        f"seeds {' '.join(map(str, config.seeds))}\n\n"
-        f"    {command}\n\n{time.strftime('%Y-%m-%d')}, {machine()}\n\n{table(runs, untrained)}"
+        f"seeds {' '.join(map(str, seeds))}\n\n"
+        f"    {command}\n\n{time.strftime('%Y-%m-%d')}, commit {commits(runs)}, {machine()}\n"
+        f"All options of every row: {config.name or config.suite}-settings.json.\n\n"
+        f"{TUNED if config.tuning else ''}{table(runs, untrained)}\n\n{class_table(runs)}"
     )
     if {"rss", "psl"} <= runs.keys():
         text += _interval(runs, validation)

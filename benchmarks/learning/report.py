@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import platform
 import statistics
@@ -20,7 +21,7 @@ from rss_agents.training.logging import versions
 from rss_env.rendering import colourise, enlarged, panel_grid
 from rss_env.scenes import SceneBatch, Scenes
 
-_MEASURED = ("update", "score_queries", "miou", "pixel_accuracy")
+_MEASURED = ("update", "score_queries", "miou", "image_miou", "pixel_accuracy")
 _GRID_ROWS = 5
 
 RunsByAlgorithm = Mapping[str, Sequence[Run]]  # of one suite, one run a seed
@@ -43,34 +44,72 @@ def _spread(values: Sequence[float]) -> str:
 
 
 def table(runs: RunsByAlgorithm, untrained: Mapping[str, SplitMetrics]) -> str:
-    """A Markdown table: mean and standard deviation over the seeds, and the ratio to `psl`."""
+    """A Markdown table: by seed, mean, standard deviation, the worst run, and ratios to `psl`.
+
+    Both ratios are to the mean of `psl`: of the mean, and of the worst run.
+    """
     results = {name: [run.result() for run in seeds] for name, seeds in runs.items()}
     lines = [
-        "| algorithm | mIoU by seed | mIoU | of psl | pixel accuracy | score queries | seconds |",
-        "|---|---|---|---|---|---|---|",
+        "| algorithm | mIoU by seed | mIoU | worst | of psl | worst of psl | mIoU of images "
+        "| pixel accuracy | classes counted | score queries | seconds |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     ceiling = (
         statistics.mean(result["miou"] for result in results["psl"]) if "psl" in results else None
     )
 
     def ratio(miou: float) -> str:
-        return "" if ceiling is None else f"{miou / ceiling:.2f}"
+        return "" if ceiling is None else f"{miou / ceiling:.3f}"
 
     for name, found in results.items():
         mious = [result["miou"] for result in found]
-        lines.append(
-            f"| {name} | {' '.join(f'{m:.3f}' for m in mious)} | {_spread(mious)} "
-            f"| {ratio(statistics.mean(mious))} "
-            f"| {_spread([result['pixel_accuracy'] for result in found])} "
-            f"| {found[0]['score_queries']:,} "
-            f"| {statistics.mean(result['seconds'] for result in found):.0f} |"
+        counted = sorted({result["classes_counted"] for result in found})
+        cells = (
+            name,
+            " ".join(f"{miou:.3f}" for miou in mious),
+            _spread(mious),
+            f"{min(mious):.3f}",
+            ratio(statistics.mean(mious)),
+            ratio(min(mious)),
+            _spread([result["image_miou"] for result in found]),
+            _spread([result["pixel_accuracy"] for result in found]),
+            " to ".join(dict.fromkeys(map(str, (counted[0], counted[-1])))),
+            f"{found[0]['score_queries']:,}",
+            f"{statistics.mean(result['seconds'] for result in found):.0f}",
         )
+        lines.append(f"| {' | '.join(cells)} |")
     for name, metrics in untrained.items():
         lines.append(
-            f"| {name} | | {metrics.miou:.3f} | {ratio(metrics.miou)} "
-            f"| {metrics.pixel_accuracy:.3f} | | |"
+            f"| {name} | | {metrics.miou:.3f} | | {ratio(metrics.miou)} | "
+            f"| {metrics.image_miou:.3f} | {metrics.pixel_accuracy:.3f} "
+            f"| {metrics.classes_counted} | | |"
         )
     return "\n".join(lines)
+
+
+def class_table(runs: RunsByAlgorithm) -> str:
+    """A Markdown table of the IoU of each class, the mean over the seeds that count it."""
+    results = {name: [run.result()["class_iou"] for run in seeds] for name, seeds in runs.items()}
+    lines = [f"| class | {' | '.join(results)} |", f"|---|{'---|' * len(results)}"]
+    for class_name in next(iter(results.values()))[0]:
+        cells = []
+        for found in results.values():
+            values = [by_class[class_name] for by_class in found]
+            counted = [value for value in values if value is not None]
+            cells.append(f"{statistics.mean(counted):.3f}" if counted else "")
+        lines.append(f"| {class_name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def write_settings(path: Path, runs: RunsByAlgorithm) -> None:
+    """All options of every algorithm, as JSON."""
+    settings = {name: seeds[0].settings() for name, seeds in runs.items()}
+    path.write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def commits(runs: RunsByAlgorithm) -> str:
+    """The commits of the code that was run, one if it was one."""
+    return ", ".join(dict.fromkeys(run.commit for seeds in runs.values() for run in seeds))
 
 
 def machine() -> str:

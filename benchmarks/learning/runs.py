@@ -14,8 +14,11 @@ from typing import Any
 
 from tqdm import tqdm
 
+from benchmarks.learning.evidence import commit
 from benchmarks.learning.suites import SUITES, VARIANTS
 from rss_agents.command_line import DataConfig
+
+_RECORD = "run.json"  # the arguments and the commit of a run that has ended
 
 
 @dataclass(frozen=True)
@@ -66,12 +69,27 @@ class Run:
     @property
     def is_done(self) -> bool:
         """Whether its result is there, of these very arguments."""
-        recorded = self.folder / "arguments.json"
-        return (
-            (self.folder / "result.json").exists()
-            and recorded.exists()
-            and json.loads(recorded.read_text()) == self.arguments
+        return (self.folder / "result.json").exists() and (
+            self._recorded().get("arguments") == self.arguments
         )
+
+    @property
+    def commit(self) -> str:
+        """Of the code that was run."""
+        return self._recorded()["commit"]
+
+    def record(self) -> None:
+        """Note that it ran, and with what; `is_done` from then on."""
+        content = {"arguments": self.arguments, "commit": commit()}
+        (self.folder / _RECORD).write_text(json.dumps(content))
+
+    def forget(self) -> None:
+        """Make it one that has to be run."""
+        (self.folder / _RECORD).unlink(missing_ok=True)
+
+    def _recorded(self) -> dict[str, Any]:
+        path = self.folder / _RECORD
+        return json.loads(path.read_text()) if path.exists() else {}
 
     def rows(self) -> list[dict[str, Any]]:
         """What was measured after every validation."""
@@ -82,11 +100,16 @@ class Run:
         """The content of its `result.json`."""
         return json.loads((self.folder / "result.json").read_text())
 
+    def settings(self) -> dict[str, Any]:
+        """All options of `rss-train`, but the seed and the folder."""
+        options = json.loads((self.folder / "config.json").read_text())
+        return {name: value for name, value in options.items() if name not in ("seed", "out")}
+
 
 def _train(run: Run, threads: int) -> str | None:
     """Train in a process of its own; the last line it said if it failed."""
     run.folder.mkdir(parents=True, exist_ok=True)
-    (run.folder / "arguments.json").unlink(missing_ok=True)
+    run.forget()
     command = [sys.executable, "-m", "rss_agents.train", *run.arguments]
     command += ["--out", str(run.folder), "--overwrite"]
     limits = {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
@@ -94,7 +117,7 @@ def _train(run: Run, threads: int) -> str | None:
         code = subprocess.run(command, stdout=log, stderr=log, env=os.environ | limits).returncode
     if code:
         return (run.folder / "log.txt").read_text().strip().splitlines()[-1]
-    (run.folder / "arguments.json").write_text(json.dumps(run.arguments))
+    run.record()
     return None
 
 

@@ -20,7 +20,7 @@ def _metrics_of(maps: torch.Tensor, scenes: Scenes) -> SplitMetrics:
     assert scenes.labels is not None
     assert scenes.class_pixels is not None
     right, predicted = count_maps(maps.to(torch.uint8), scenes.labels, scenes.num_classes)
-    return metrics_from_counts(right.sum(0), predicted.sum(0), scenes.class_pixels.sum(0))
+    return metrics_from_counts(right, predicted, scenes.class_pixels.long())
 
 
 def oracle_maps(scenes: Scenes, scale: int) -> torch.Tensor:

@@ -11,12 +11,13 @@ import torch
 from safetensors.torch import load_file
 
 from rss_agents import train
+from rss_agents.networks.evaluation import SplitMetrics
 from rss_agents.training.states import RunStates
 
 TINY = ["--image-size", "16", "--scales", "4", "1", "--num-images", "2", "--group-size", "2"]
 RESULT_KEYS = {
-    "env", "algo", "objective", "seed", "updates", "seconds", "score_queries", "miou",
-    "pixel_accuracy", "versions", "processes",
+    "env", "algo", "objective", "seed", "updates", "seconds", "score_queries", "versions",
+    "processes", *SplitMetrics.NAMES,
 }  # fmt: skip
 
 

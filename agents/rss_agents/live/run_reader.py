@@ -57,7 +57,7 @@ class Validation:
         update: After which update.
         miou: Mean IoU.
         pixel_accuracy: Share of valid pixels that are right.
-        class_iou: IoU by class; None for a class that does not occur.
+        class_iou: IoU by class; None for a class that is neither labelled nor predicted.
     """
 
     update: int

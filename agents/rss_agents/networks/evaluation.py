@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 
@@ -19,33 +20,74 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class SplitMetrics:
-    """Metrics over a split, void left out.
+    """Metrics over a split. Pixels that are void in the label count nowhere.
 
     Attributes:
-        miou: Mean IoU over the classes that occur in the labels, from summed counts.
+        miou: Mean over classes of true positives / (predicted + labelled - true positives), each
+            summed over the split first. A class counts if any pixel of the split is labelled or
+            predicted as it: drawn but never labelled, it counts as 0.
+        image_miou: The same of each image by itself, averaged over the images that have a valid
+            pixel: what is rewarded at a scale of 1.
         pixel_accuracy: Share of valid pixels that are right.
-        class_iou: IoU of each class; None for a class that does not occur.
+        class_iou: IoU of each class; None for a class that is neither labelled nor predicted.
+
+    Source: the PASCAL VOC devkit (Everingham et al., 2010), whose rule mmsegmentation and
+    torchmetrics share; of single images, Wang et al., arXiv 2310.19252.
     """
 
+    NAMES: ClassVar = ("miou", "image_miou", "pixel_accuracy", "classes_counted", "class_iou")
+
     miou: float
+    image_miou: float
     pixel_accuracy: float
     class_iou: tuple[float | None, ...]
+
+    @property
+    def classes_counted(self) -> int:
+        """How many classes the mean IoU is over."""
+        return sum(value is not None for value in self.class_iou)
+
+    def numbers(self) -> dict[str, float]:
+        """The metrics that are single numbers, by name."""
+        return {name: getattr(self, name) for name in self.NAMES if name != "class_iou"}
+
+    def report(self, class_names: Sequence[str]) -> dict[str, Any]:
+        """All metrics by name, as JSON has them."""
+        return {**self.numbers(), "class_iou": dict(zip(class_names, self.class_iou, strict=True))}
 
 
 def metrics_from_counts(
     right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor
 ) -> SplitMetrics:
-    """Metrics of a split from its summed counts, each (C,) integers."""
-    union = (predicted + labelled - right).double()
-    iou = right.double() / union.clamp(min=1)
-    occurs = labelled > 0
-    if not occurs.any():
+    """Metrics of a split from the counts of its images.
+
+    Args:
+        right: (M, C) integers, true positives of M images.
+        predicted: (M, C), predicted pixels, those left out whose label is void.
+        labelled: (M, C), labelled pixels.
+
+    Raises:
+        InputError: If no pixel is valid.
+    """
+    if not labelled.any():
         raise InputError("the split has no valid pixel: nothing can be evaluated")
+    iou, counted = _iou(right.sum(0), predicted.sum(0), labelled.sum(0))
+    image_iou, image_counted = _iou(right, predicted, labelled)
+    image_miou = image_iou.sum(1) / image_counted.sum(1).clamp(min=1)
     return SplitMetrics(
-        float(iou[occurs].mean()),
+        float(iou[counted].mean()),
+        float(image_miou[labelled.any(1)].mean()),
         float(right.sum() / labelled.sum()),
-        tuple(float(v) if o else None for v, o in zip(iou, occurs, strict=True)),
+        tuple(float(v) if c else None for v, c in zip(iou, counted, strict=True)),
     )
+
+
+def _iou(
+    right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """IoU (..., C) float64, and whether the class counts: its union is not empty."""
+    union = (predicted + labelled - right).double()
+    return right.double() / union.clamp(min=1), union > 0
 
 
 def count_maps(
@@ -86,8 +128,7 @@ def count_split(
 
 def evaluate_maps(scenes: Scenes, predict: Callable[[torch.Tensor], torch.Tensor]) -> SplitMetrics:
     """Metrics over all scenes of a function from images (B, H, W, 3) to class maps (B, H, W)."""
-    right, predicted, labelled = count_split(scenes, predict)
-    return metrics_from_counts(right.sum(0), predicted.sum(0), labelled.sum(0))
+    return metrics_from_counts(*count_split(scenes, predict))
 
 
 @torch.no_grad()
@@ -117,7 +158,7 @@ def evaluate_full_resolution(
         device: Where the network lives.
         windows: With `tiles`, images are looked at in windows of that size instead of resized.
     """
-    totals = torch.zeros(3, dataset.num_classes, dtype=torch.int64)
+    counts = []
     for index in range(len(dataset)):
         image, label = dataset.read(index)
         if label is None:
@@ -130,8 +171,8 @@ def evaluate_full_resolution(
         labels = torch.from_numpy(label)[None]
         right, predicted = count_maps(maps, labels, dataset.num_classes)
         labelled = torch.bincount(labels.flatten(), minlength=256)[: dataset.num_classes]
-        totals += torch.stack([right[0], predicted[0], labelled])
-    return metrics_from_counts(*totals.unbind())
+        counts.append(torch.stack([right[0], predicted[0], labelled]))
+    return metrics_from_counts(*torch.stack(counts, 1).unbind())
 
 
 def evaluate_majority_class(training: Scenes, validation: Scenes) -> SplitMetrics:

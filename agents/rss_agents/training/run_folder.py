@@ -16,7 +16,7 @@ from rss_agents.algorithms.sb3_config import SB3_FILE
 from rss_agents.distributed import world_size
 from rss_agents.files import write_json
 from rss_agents.networks.checkpoint import BEST_NAME, FILE_NAME, save_checkpoint
-from rss_agents.networks.evaluation import evaluate
+from rss_agents.networks.evaluation import SplitMetrics, evaluate
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.logging import (
@@ -56,7 +56,7 @@ class RunFolder:
         self._network, self._description = run.network, run.description
         self._queries = run.queries_per_update * world_size()
         folder, position = config.out, None
-        self._validated: dict[str, float] = {}
+        self._validated: dict[str, Any] = {}
         self._best, self._before = 0.0, 0.0
         self._pictures = ValidationPictures(validation)
         if saved is None:
@@ -102,18 +102,18 @@ class RunFolder:
 
     def validate(self, update: int) -> dict[str, float]:
         """After an update: save a checkpoint and pictures, and measure it if there are labels."""
+        numbers: dict[str, float] = {}
         if self._validation.labels is not None:
             found = evaluate(self._network, self._validation)
-            self._validated = {"miou": found.miou, "pixel_accuracy": found.pixel_accuracy}
-            class_iou = dict(zip(self._validation.class_names, found.class_iou, strict=True))
-            content = {"update": update, **self._validated, "class_iou": class_iou}
-            write_json(self._config.out / VALIDATION_NAME, content)
+            numbers = found.numbers()
+            self._validated = found.report(self._validation.class_names)
+            write_json(self._config.out / VALIDATION_NAME, {"update": update, **self._validated})
             if found.miou > self._best:
                 self._best = found.miou
                 self.save(BEST_NAME)
         self.save()
         self._pictures.add(self._network, self._config.out)
-        return self._validated
+        return numbers
 
     def save(self, name: str = FILE_NAME) -> None:
         """Save a checkpoint."""
@@ -156,8 +156,7 @@ class RunFolder:
             "seconds": round(self._seconds, 2),
             "processes": world_size(),
             "score_queries": updates * self._queries,
-            "miou": validated.get("miou"),
-            "pixel_accuracy": validated.get("pixel_accuracy"),
+            **{name: validated.get(name) for name in SplitMetrics.NAMES},
             "versions": versions(),
         }
         write_json(config.out / "result.json", result)

@@ -4,18 +4,48 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torchmetrics.functional.classification import multiclass_jaccard_index
 
 from rss_agents.networks import evaluation
 from rss_env.errors import InputError
+from rss_env.labels import VOID
 
 
 def test_metrics_of_a_split_by_hand():
+    # Image 1 has labels of classes 0 and 2 and is drawn in 0, 1 and 2; image 2 is of class 0 alone;
+    # image 3 is void. Class 3 is neither labelled nor drawn.
     metrics = evaluation.metrics_from_counts(
-        torch.tensor([6, 0, 3, 0]), torch.tensor([8, 2, 4, 0]), torch.tensor([9, 0, 5, 0])
+        torch.tensor([[4, 0, 3, 0], [2, 0, 0, 0], [0, 0, 0, 0]]),
+        torch.tensor([[5, 2, 4, 0], [3, 0, 0, 0], [0, 0, 0, 0]]),
+        torch.tensor([[6, 0, 5, 0], [3, 0, 0, 0], [0, 0, 0, 0]]),
     )
-    assert metrics.class_iou[0] == pytest.approx(6 / 11)
-    assert metrics.class_iou[1] is None  # predicted, but it does not occur
-    assert metrics.miou == pytest.approx((6 / 11 + 3 / 6) / 2)
+    assert metrics.class_iou == pytest.approx((6 / 11, 0, 3 / 6, None))  # drawn, never labelled: 0
+    assert metrics.classes_counted == 3
+    assert metrics.miou == pytest.approx((6 / 11 + 0 + 3 / 6) / 3)
+    assert metrics.image_miou == pytest.approx(((4 / 7 + 0 + 3 / 6) / 3 + 2 / 4) / 2)
     assert metrics.pixel_accuracy == pytest.approx(9 / 14)
+    assert metrics.report("abcd")["class_iou"] == dict(zip("abcd", metrics.class_iou, strict=True))
     with pytest.raises(InputError, match="no valid pixel"):
-        evaluation.metrics_from_counts(*torch.zeros(3, 4, dtype=torch.int64))
+        evaluation.metrics_from_counts(*torch.zeros(3, 2, 4, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("num_images", [1, 5])
+def test_metrics_are_those_of_torchmetrics(num_images):
+    generator = torch.Generator().manual_seed(num_images)
+    labels = torch.randint(0, 4, (num_images, 7, 9), generator=generator).to(torch.uint8)
+    labels[torch.rand(labels.shape, generator=generator) < 0.2] = VOID
+    maps = torch.randint(0, 6, labels.shape, generator=generator).to(torch.uint8)
+    right, predicted = evaluation.count_maps(maps, labels, 7)
+    labelled = torch.stack([(labels == c).sum((1, 2)) for c in range(7)], 1)
+    found = evaluation.metrics_from_counts(right, predicted, labelled)
+
+    def expected(maps: torch.Tensor, labels: torch.Tensor) -> float:
+        drawn, given = maps.long(), labels.long()
+        return float(multiclass_jaccard_index(drawn, given, num_classes=7, ignore_index=VOID))
+
+    assert found.miou == pytest.approx(expected(maps, labels))
+    of_images = [expected(*pair) for pair in zip(maps, labels, strict=True)]
+    assert found.image_miou == pytest.approx(sum(of_images) / num_images)
+    assert found.classes_counted == 6
+    assert found.class_iou[4] == found.class_iou[5] == 0
+    assert found.class_iou[6] is None
