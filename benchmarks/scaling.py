@@ -28,7 +28,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from rss_agents.algorithms.registry import Algorithm
 from rss_agents.algorithms.rss_config import RSSConfig
-from rss_agents.networks.tiny_unet import TinyUNet
+from rss_agents.networks.tiny_unet import DEFAULT_NETWORK, TinyUNet
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.logging import versions
 from rss_agents.training.processes import distribute
@@ -220,7 +220,7 @@ def compute_all() -> None:
         f"{'':28}{'parameters':>12}{'nodes':>7}{'in the node':>14}{'between':>12}"
         f"{'NVLink':>10}{links}"
     )
-    for name in ("tiny-unet", *BIG_NETWORKS):
+    for name in (DEFAULT_NETWORK, *BIG_NETWORKS):
         parameters = count_parameters(name)
         payload = 4.0 * parameters
         for nodes in (1, 64):

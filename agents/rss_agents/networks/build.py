@@ -22,7 +22,7 @@ from rss_agents.networks.segmentation_network import (
     IMAGENET_STD,
     SegmentationNetwork,
 )
-from rss_agents.networks.tiny_unet import TINY_UNETS, TinyUNet
+from rss_agents.networks.tiny_unet import TINY_UNETS
 from rss_env.errors import InputError
 from rss_env.labels import MAX_CLASSES
 
@@ -101,7 +101,7 @@ def build_network(
     """Build a network by name, and check that it takes images of this size.
 
     Args:
-        name: `tiny-unet`, `tiny-unet-group`, or `<architecture>/<encoder>` of
+        name: `tiny-unet-silu`, `tiny-unet`, `tiny-unet-group`, or `<architecture>/<encoder>` of
             segmentation-models-pytorch; with `@stride` behind it, the logits stay at the stride of
             its decoder. Or `module:function`, which is imported and called with C, and gives a
             module from normalised (B, 3, H, W) to logits; with `@stride` if they have one.
@@ -127,7 +127,7 @@ def build_network(
     if pretrained and (name in TINY_UNETS or is_own(name)):
         raise InputError(f"there are no pretrained weights for {name}")
     if name in TINY_UNETS:
-        body: Any = TinyUNet(num_classes, TINY_UNETS[name])
+        body: Any = TINY_UNETS[name](num_classes)
     elif is_own(name):
         body = build_own(name, num_classes)
     else:

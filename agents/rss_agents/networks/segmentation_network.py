@@ -1,10 +1,10 @@
 """Networks: images in, logits for every pixel out.
 
-`tiny-unet` is ours, small enough to train on two CPU cores in a minute or two; `tiny-unet-group` is
-the same with group normalisation. Any network of segmentation-models-pytorch is built by name, as
-`<architecture>/<encoder>`; with `@4` behind it, it acts where its decoder ends, on cells of 4 x 4
-pixels, and is upsampled only to be evaluated. So is a network of one's own, named by the function
-that builds it, `my_package:build_network`.
+`tiny-unet-silu` is ours, small enough to train on two CPU cores in a minute or two; `tiny-unet` is
+the same with ReLU, `tiny-unet-group` with group normalisation as well. Any network of
+segmentation-models-pytorch is built by name, as `<architecture>/<encoder>`; with `@4` behind it, it
+acts where its decoder ends, on cells of 4 x 4 pixels, and is upsampled only to be evaluated. So is
+a network of one's own, named by the function that builds it, `my_package:build_network`.
 """
 
 from __future__ import annotations

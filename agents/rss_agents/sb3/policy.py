@@ -15,7 +15,7 @@ from torch import nn
 from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.networks.build import build_network
 from rss_agents.networks.segmentation_network import upsample
-from rss_agents.networks.tiny_unet import TINY_UNET
+from rss_agents.networks.tiny_unet import DEFAULT_NETWORK
 from rss_agents.sb3.distribution import MapCategoricalDistribution
 from rss_env.action_maps import ActionMapGeometry, default_scales
 from rss_env.errors import InputError, check_choice
@@ -70,7 +70,7 @@ class MapActorCriticPolicy(ActorCriticPolicy):
         action_space: spaces.Space,
         lr_schedule: Schedule,
         *,
-        network: str = TINY_UNET,
+        network: str = DEFAULT_NETWORK,
         pretrained: bool = False,
         scales: Sequence[int] | None = None,
         log_probability: Literal["mean", "sum"] = "mean",

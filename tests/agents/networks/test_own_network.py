@@ -112,7 +112,7 @@ def test_one_named_for_a_checkpoint_of_another_network_is_refused(code, tmp_path
     error = error_of(
         capsys, evaluate.main, "--checkpoint", str(tmp_path / "run"), "--own-network", OWN
     )
-    assert f"holds the network 'tiny-unet', not '{OWN}'" in error
+    assert f"holds the network 'tiny-unet-silu', not '{OWN}'" in error
     assert not code.exists()
 
 
@@ -211,7 +211,16 @@ def test_what_is_wrong_is_told_before_a_run_writes_anything(tmp_path, capsys):
 def test_names_that_are_code():
     for name in ("a:b", "a.b_c:D", "_a1:b@4", "größe:netz"):
         assert is_own(name), name
-    others = ["tiny-unet", "unet/resnet18@4", "unet/tu-hf_hub:someone", "", "a:", ":b", "a:b:c"]
+    others = [
+        "tiny-unet",
+        "tiny-unet-silu",
+        "unet/resnet18@4",
+        "unet/tu-hf_hub:someone",
+        "",
+        "a:",
+        ":b",
+        "a:b:c",
+    ]
     others += ["a/b:c", "a.:b", "a b:c", ".a:b", "a:b.c", "1a:b", "a:b\n", "a-b:c"]
     for name in others:
         assert not is_own(name), name
@@ -281,8 +290,8 @@ def test_a_start_that_does_not_fit_is_refused(code, tmp_path, capsys, folder_dat
     forget(code)
     cases: list[tuple[str, list[str], str]] = [
         ("first", ["--network", "tiny-unet-group"],
-         "its network is 'tiny-unet', here it is 'tiny-unet-group'"),
-        ("own", [], f"its network is '{OWN}', here it is 'tiny-unet'"),
+         "its network is 'tiny-unet-silu', here it is 'tiny-unet-group'"),
+        ("own", [], f"its network is '{OWN}', here it is 'tiny-unet-silu'"),
         ("first", folder, "its class_names is ('background', "),
         ("nowhere", [], "no checkpoint at"),
         ("text.safetensors", [], "is not a checkpoint of rss-train"),

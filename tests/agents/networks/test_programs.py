@@ -21,7 +21,7 @@ from trained_networks import CLASSES, SIZE, trained
 onnx = pytest.importorskip("onnx")
 onnxruntime = pytest.importorskip("onnxruntime")
 pytestmark = pytest.mark.usefixtures("one_thread")
-NETWORKS = ["tiny-unet", "fpn/tu-mobilenetv3_small_050@4"]
+NETWORKS = ["tiny-unet-silu", "tiny-unet", "fpn/tu-mobilenetv3_small_050@4"]
 
 
 def random_images(count: int) -> torch.Tensor:

@@ -34,7 +34,9 @@ def gradients(network: nn.Module) -> tuple[torch.Tensor, torch.Tensor]:
     return logits.detach(), torch.cat(parts)
 
 
-@pytest.mark.parametrize(("name", "mixes"), [("tiny-unet", True), ("tiny-unet-group", False)])
+@pytest.mark.parametrize(
+    ("name", "mixes"), [("tiny-unet-silu", True), ("tiny-unet", True), ("tiny-unet-group", False)]
+)
 def test_group_normalisation_does_not_mix_images(name, mixes):
     torch.manual_seed(0)
     network = build_network(name, 5, (16, 24))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from benchmarks.learning.evidence import commit
 from benchmarks.learning.runs import Run
 
 
@@ -18,7 +18,10 @@ def test_a_run_is_done_only_with_its_own_arguments(tmp_path):
     assert not asked.is_done
     (asked.folder / "result.json").write_text("{}")
     assert not asked.is_done  # of whatever arguments that was
-    (asked.folder / "arguments.json").write_text(json.dumps(asked.arguments))
+    asked.record()
     assert asked.is_done
+    assert asked.commit == commit()
     assert not run(tmp_path, extra=("--learning-rate", "0.1")).is_done
     assert not run(tmp_path, updates=6).is_done
+    asked.forget()
+    assert not asked.is_done
