@@ -9,13 +9,11 @@ from pathlib import Path
 import numpy as np
 from figure_style import IMAGES, LINES, new_figure, save
 
-RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "2026-11-24-uncertain-cells"
-SUITES = {"shapes": "Shapes", "camvid": "CamVid photographs"}
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "2026-11-27-smooth-activation"
+SUITES = {"shapes": "Shapes"}
 NAMES = {
     "rss": "scores (rss)",
     "psl": "labels (psl)",
-    "psl-dice": "labels, soft Dice (psl-dice)",
-    "psl-metric": "labels, decisions for the metric (psl-metric)",
 }
 
 
@@ -30,10 +28,10 @@ def read_curves(suite: str) -> dict[str, dict[int, list[float]]]:
 
 def draw(path: Path) -> None:
     """Write the figure: means over seeds, and bands that span them."""
-    figure, axes = new_figure(1, len(SUITES), (9, 3.9))
+    figure, axes = new_figure(1, len(SUITES), (1 + 4 * len(SUITES), 3.9))
     for axis, (suite, title) in zip(axes[0], SUITES.items(), strict=True):
         curves = read_curves(suite)
-        for (algo, name), line in zip(NAMES.items(), LINES, strict=True):
+        for (algo, name), line in zip(NAMES.items(), LINES, strict=False):
             if algo not in curves:
                 continue
             updates = sorted(curves[algo])
@@ -44,7 +42,7 @@ def draw(path: Path) -> None:
             )
         axis.set(xlabel="updates", title=title, ylim=(0, None))
         axis.grid(alpha=0.3)
-    axes[0, 0].set_ylabel("validation mIoU, 3 seeds")
+    axes[0, 0].set_ylabel("validation mIoU, 8 seeds")
     handles = {
         label: handle
         for axis in axes[0]
