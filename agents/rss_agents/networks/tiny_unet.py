@@ -84,7 +84,7 @@ TINY_UNETS: dict[str, Callable[[int], TinyUNet]] = {
     "tiny-unet-group": partial(TinyUNet, normalisation=_group_normalisation),
 }
 
-# With ReLU three of ten first weights were late to tell outlines apart, learning from labels as well
-# as from scores. SiLU (Elfwing et al., arXiv 1702.03118) closes most of the gap: see the notes of
-# the benchmarks.
+# With ReLU three of ten first weights were late to tell outlines apart, learning from labels as
+# well as from scores. SiLU (Elfwing et al., arXiv 1702.03118) closes most of the gap: see
+# benchmarks/NOTES.md.
 DEFAULT_NETWORK = "tiny-unet-silu"
