@@ -12,10 +12,7 @@ from __future__ import annotations
 
 import csv
 import json
-import shlex
 import statistics
-import sys
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +23,8 @@ import numpy as np
 import tyro
 from rliable import library, metrics
 
-from benchmarks.learning.evidence import TUNED, check_seeds, settled_seeds
-from benchmarks.learning.report import commits, draw_curves, machine, write_settings
+from benchmarks.learning.evidence import check_seeds, settled_seeds
+from benchmarks.learning.report import draw_curves, heading, write_settings
 from benchmarks.learning.runs import Run, run_missing
 from benchmarks.learning.suites import SUITES
 from benchmarks.learning.untrained import untrained_rows
@@ -282,18 +279,18 @@ def compete(config: LeaderboardConfig) -> None:
         zip(budgets, (at_queries | submitted[0], _results(second) | submitted[1]), strict=True)
     )
     untrained = untrained_rows(training, validation, default_scales(size))
-    command = shlex.join([Path(sys.executable).name, "-m", "benchmarks.leaderboard", *sys.argv[1:]])
-    text = (
-        f"# Leaderboard: {config.suite}, {size[0]} pixels, seeds "
-        f"{' '.join(map(str, seeds))}\n\n    {command}\n\n"
-        f"{time.strftime('%Y-%m-%d')}, commit {commits(first | second)}, {machine()}\n"
-        f"All options of every row: {config.suite}-settings.json; updates, by budget, in the CSV.\n"
-        f"{TUNED if config.tuning else ''}"
+    stem = config.suite
+    text = heading(
+        "benchmarks.leaderboard",
+        f"Leaderboard: {config.suite}, {size[0]} pixels",
+        seeds,
+        [run for found in (first, second) for of_algo in found.values() for run in of_algo],
+        f"{stem}-settings.json, but for the updates, which the CSV has",
+        tuning=config.tuning,
     )
     for budget, results in boards.items():
-        text += f"\n## At {budget}\n\n{table(results, untrained)}\n"
+        text += f"## At {budget}\n\n{table(results, untrained)}\n\n"
     config.out.mkdir(parents=True, exist_ok=True)
-    stem = config.suite
     _write_csv(config.out / f"{stem}.csv", boards)
     write_settings(config.out / f"{stem}-settings.json", first)
     draw_board(config.out / f"{stem}-board.png", boards, untrained["majority"].miou)

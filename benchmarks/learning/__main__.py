@@ -9,22 +9,18 @@ table, curves and a grid of predictions.
 
 from __future__ import annotations
 
-import shlex
-import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import tyro
 
 from benchmarks.learning.bootstrap import image_counts, paired_ratio_interval
-from benchmarks.learning.evidence import TUNED, settled_seeds
+from benchmarks.learning.evidence import settled_seeds
 from benchmarks.learning.report import (
     class_table,
-    commits,
     draw_curves,
     draw_grid,
-    machine,
+    heading,
     table,
     write_csv,
     write_settings,
@@ -136,14 +132,15 @@ def compare(config: LearningConfig) -> None:
     untrained: dict[str, SplitMetrics] = untrained_rows(
         training, validation, default_scales(validation.image_size)
     )
-    command = shlex.join([Path(sys.executable).name, "-m", "benchmarks.learning", *sys.argv[1:]])
-    text = (
-        f"# {config.suite}: {config.updates} updates, {validation.image_size[0]} pixels, "
-        f"seeds {' '.join(map(str, seeds))}\n\n"
-        f"    {command}\n\n{time.strftime('%Y-%m-%d')}, commit {commits(runs)}, {machine()}\n"
-        f"All options of every row: {config.name or config.suite}-settings.json.\n\n"
-        f"{TUNED if config.tuning else ''}{table(runs, untrained)}\n\n{class_table(runs)}"
+    text = heading(
+        "benchmarks.learning",
+        f"{config.suite}: {config.updates} updates, {validation.image_size[0]} pixels",
+        seeds,
+        [run for of_algo in runs.values() for run in of_algo],
+        f"{config.name or config.suite}-settings.json",
+        tuning=config.tuning,
     )
+    text += f"{table(runs, untrained)}\n\n{class_table(runs)}"
     if {"rss", "psl"} <= runs.keys():
         text += _interval(runs, validation)
     _report(config, runs, validation, text)

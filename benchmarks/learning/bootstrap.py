@@ -26,8 +26,8 @@ def image_counts(run: Run, scenes: Scenes) -> Counts:
 
 
 def _miou(counts: npt.NDArray[np.int64]) -> float:
-    """Mean IoU of images with counts (3, M, C)."""
-    return metrics_from_counts(*torch.from_numpy(counts).unbind()).miou
+    """Mean IoU from summed counts (3, C)."""
+    return metrics_from_counts(*torch.from_numpy(counts)[:, None].unbind()).miou
 
 
 def paired_ratio_interval(
@@ -49,7 +49,7 @@ def paired_ratio_interval(
 
     def ratio(images: npt.NDArray[np.int64]) -> float:
         means = [
-            np.mean([_miou(counts[:, images]) for counts in seeds])
+            np.mean([_miou(counts[:, images].sum(1)) for counts in seeds])
             for seeds in (numerator, denominator)
         ]
         return float(means[0] / means[1])

@@ -6,7 +6,10 @@ import csv
 import json
 import os
 import platform
+import shlex
 import statistics
+import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import matplotlib as mpl
 import torch
 from PIL import Image
 
+from benchmarks.learning.evidence import TUNED
 from benchmarks.learning.runs import Run
 from rss_agents.networks.checkpoint import FILE_NAME, load_checkpoint
 from rss_agents.networks.evaluation import SplitMetrics
@@ -107,9 +111,32 @@ def write_settings(path: Path, runs: RunsByAlgorithm) -> None:
     path.write_text(json.dumps(settings, indent=1) + "\n")
 
 
-def commits(runs: RunsByAlgorithm) -> str:
-    """The commits of the code that was run, one if it was one."""
-    return ", ".join(dict.fromkeys(run.commit for seeds in runs.values() for run in seeds))
+def heading(
+    module: str,
+    title: str,
+    seeds: Sequence[int],
+    runs: Sequence[Run],
+    settings: str,
+    *,
+    tuning: bool,
+) -> str:
+    """The head of a page: title, seeds, command, date, commits, machine, where the options are.
+
+    Args:
+        module: That was run.
+        title: Of the page.
+        seeds: Of the runs.
+        runs: All runs that the page rests on.
+        settings: Name of the file that `write_settings` wrote.
+        tuning: Whether it is a try, and no result.
+    """
+    command = shlex.join([Path(sys.executable).name, "-m", module, *sys.argv[1:]])
+    commits = ", ".join(dict.fromkeys(run.commit for run in runs))
+    return (
+        f"# {title}, seeds {' '.join(map(str, seeds))}\n\n    {command}\n\n"
+        f"{time.strftime('%Y-%m-%d')}, commit {commits}, {machine()}\n"
+        f"All options of every row: {settings}.\n\n{TUNED if tuning else ''}"
+    )
 
 
 def machine() -> str:

@@ -78,9 +78,9 @@ class Run:
         """Of the code that was run."""
         return self._recorded()["commit"]
 
-    def record(self) -> None:
-        """Note that it ran, and with what; `is_done` from then on."""
-        content = {"arguments": self.arguments, "commit": commit()}
+    def record(self, code: str) -> None:
+        """Note that it ran, with what and at which commit; `is_done` from then on."""
+        content = {"arguments": self.arguments, "commit": code}
         (self.folder / _RECORD).write_text(json.dumps(content))
 
     def forget(self) -> None:
@@ -101,8 +101,10 @@ class Run:
         return json.loads((self.folder / "result.json").read_text())
 
     def settings(self) -> dict[str, Any]:
-        """All options of `rss-train`, but the seed and the folder."""
+        """All options of `rss-train`, but the seed and the folders of this machine."""
         options = json.loads((self.folder / "config.json").read_text())
+        if options.get("data"):
+            options["data"].pop("root")
         return {name: value for name, value in options.items() if name not in ("seed", "out")}
 
 
@@ -110,6 +112,7 @@ def _train(run: Run, threads: int) -> str | None:
     """Train in a process of its own; the last line it said if it failed."""
     run.folder.mkdir(parents=True, exist_ok=True)
     run.forget()
+    code_run = commit()  # before: the code may change while it trains
     command = [sys.executable, "-m", "rss_agents.train", *run.arguments]
     command += ["--out", str(run.folder), "--overwrite"]
     limits = {"OMP_NUM_THREADS": str(threads), "NUMBA_NUM_THREADS": str(threads)}
@@ -117,7 +120,7 @@ def _train(run: Run, threads: int) -> str | None:
         code = subprocess.run(command, stdout=log, stderr=log, env=os.environ | limits).returncode
     if code:
         return (run.folder / "log.txt").read_text().strip().splitlines()[-1]
-    run.record()
+    run.record(code_run)
     return None
 
 

@@ -79,11 +79,9 @@ def train_at_once(runs, jobs):
             miou=miou,
             pixel_accuracy=0.9,
         )
-        run.record()
+        run.record("abc")
         (run.folder / "config.json").write_text(json.dumps({"algo": run.variant}))
-        (run.folder / "metrics.jsonl").write_text(
-            json.dumps(row | {"image_miou": 0.5, "pixel_accuracy": 0.9}) + "\n"
-        )
+        (run.folder / "metrics.jsonl").write_text(json.dumps(row) + "\n")
     return []
 
 

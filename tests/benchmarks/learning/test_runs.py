@@ -18,7 +18,7 @@ def test_a_run_is_done_only_with_its_own_arguments(tmp_path):
     assert not asked.is_done
     (asked.folder / "result.json").write_text("{}")
     assert not asked.is_done  # of whatever arguments that was
-    asked.record()
+    asked.record(commit())
     assert asked.is_done
     assert asked.commit == commit()
     assert not run(tmp_path, extra=("--learning-rate", "0.1")).is_done
