@@ -102,9 +102,9 @@ def updates_for_seconds(results: Sequence[Mapping[str, Any]], seconds: float) ->
 
 
 def _run(
-    config: LeaderboardConfig, seeds: Sequence[int], updates: Mapping[str, int]
+    config: LeaderboardConfig, seeds: Mapping[str, Sequence[int]], updates: Mapping[str, int]
 ) -> dict[str, list[Run]]:
-    """Train each row for so many updates with every seed, where that is not done.
+    """Train each row for so many updates with each of its seeds, where that is not done.
 
     Raises:
         InputError: If a run failed; those that did not fail are kept.
@@ -120,11 +120,11 @@ def _run(
                 config.data_root,
                 ("--eval-every", str(max(1, count // _CURVE_POINTS)), *config.extra),
             )
-            for seed in seeds
+            for seed in seeds[algo]
         ]
         for algo, count in updates.items()
     }
-    failures = run_missing([run for seeds in runs.values() for run in seeds], config.jobs)
+    failures = run_missing([run for of_algo in runs.values() for run in of_algo], config.jobs)
     if failures:
         raise InputError("\n".join(failures))
     return runs
@@ -283,7 +283,6 @@ def compete(config: LeaderboardConfig) -> None:
     text = heading(
         "benchmarks.leaderboard",
         f"Leaderboard: {config.suite}, {size[0]} pixels",
-        seeds,
         [run for found in (first, second) for of_algo in found.values() for run in of_algo],
         f"{stem}-settings.json, but for the updates, which the CSV has",
         tuning=config.tuning,

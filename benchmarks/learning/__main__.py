@@ -40,7 +40,7 @@ class LearningConfig:
     """Compare ways to learn on one data set: a CSV, a table, curves and a grid of predictions."""
 
     suite: str = "shapes"
-    """shapes, horses, coco128, camvid; horses-pretrained, camvid-pretrained."""
+    """shapes, horses, coco128, camvid, camvid-11; horses-pretrained, camvid-pretrained."""
     algos: tuple[str, ...] = ("headline",)
     """Ways to learn, or groups of them; --list shows both."""
     seeds: tuple[int, ...] = ()
@@ -122,11 +122,11 @@ def compare(config: LearningConfig) -> None:
     runs = {
         name: [
             Run(config.suite, name, s, config.updates, config.runs, config.data_root, config.extra)
-            for s in seeds
+            for s in of_algo
         ]
-        for name in algos
+        for name, of_algo in seeds.items()
     }
-    failures = run_missing([run for seeds in runs.values() for run in seeds], config.jobs)
+    failures = run_missing([run for of_algo in runs.values() for run in of_algo], config.jobs)
     if failures:
         raise InputError("\n".join(failures))
     untrained: dict[str, SplitMetrics] = untrained_rows(
@@ -135,7 +135,6 @@ def compare(config: LearningConfig) -> None:
     text = heading(
         "benchmarks.learning",
         f"{config.suite}: {config.updates} updates, {validation.image_size[0]} pixels",
-        seeds,
         [run for of_algo in runs.values() for run in of_algo],
         f"{config.name or config.suite}-settings.json",
         tuning=config.tuning,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from rss_env.errors import InputError
@@ -28,10 +28,9 @@ def seeds_needed(suite: str, algo: str) -> int:
     return 8 if suite in MOST_WATCHED and algo in ("rss", "psl") else SEEDS_ELSEWHERE
 
 
-def result_seeds(suite: str, algos: Iterable[str]) -> tuple[int, ...]:
-    """Seeds that make a result of all these ways to learn."""
-    count = max((seeds_needed(suite, algo) for algo in algos), default=0)
-    return tuple(range(FIRST_RESULT_SEED, FIRST_RESULT_SEED + count))
+def result_seeds(suite: str, algo: str) -> tuple[int, ...]:
+    """Seeds that make a result of a way to learn."""
+    return tuple(range(FIRST_RESULT_SEED, FIRST_RESULT_SEED + seeds_needed(suite, algo)))
 
 
 def check_seeds(name: str, seeds: Sequence[int], needed: int = SEEDS_ELSEWHERE) -> None:
@@ -59,8 +58,8 @@ def check_seeds(name: str, seeds: Sequence[int], needed: int = SEEDS_ELSEWHERE) 
 
 def settled_seeds(
     suite: str, algos: Sequence[str], seeds: Sequence[int], out: Path, tuning: bool
-) -> Sequence[int]:
-    """The seeds of a comparison, checked before anything runs.
+) -> dict[str, Sequence[int]]:
+    """The seeds of each way to learn of a comparison, checked before anything runs.
 
     Args:
         suite: Name of the data.
@@ -78,10 +77,10 @@ def settled_seeds(
             raise InputError(
                 f"--out {out}: a tuning is no result; valid: a folder outside {RESULTS}"
             )
-        return seeds or _TUNING_SEEDS
+        return dict.fromkeys(algos, seeds or _TUNING_SEEDS)
     for algo in algos if seeds else ():
         check_seeds(f"{suite} {algo}", seeds, seeds_needed(suite, algo))
-    return seeds or result_seeds(suite, algos)
+    return {algo: seeds or result_seeds(suite, algo) for algo in algos}
 
 
 def check_results(path: Path) -> None:

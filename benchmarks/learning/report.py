@@ -10,7 +10,7 @@ import shlex
 import statistics
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -50,7 +50,7 @@ def _spread(values: Sequence[float]) -> str:
 def table(runs: RunsByAlgorithm, untrained: Mapping[str, SplitMetrics]) -> str:
     """A Markdown table: by seed, mean, standard deviation, the worst run, and ratios to `psl`.
 
-    Both ratios are to the mean of `psl`: of the mean, and of the worst run.
+    Both ratios are to the mean of `psl` on the seeds of the row: of the mean, and of the worst run.
     """
     results = {name: [run.result() for run in seeds] for name, seeds in runs.items()}
     lines = [
@@ -58,23 +58,23 @@ def table(runs: RunsByAlgorithm, untrained: Mapping[str, SplitMetrics]) -> str:
         "| pixel accuracy | classes counted | score queries | seconds |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
-    ceiling = (
-        statistics.mean(result["miou"] for result in results["psl"]) if "psl" in results else None
-    )
+    by_labels = {run.seed: run.result()["miou"] for run in runs.get("psl", ())}
 
-    def ratio(miou: float) -> str:
-        return "" if ceiling is None else f"{miou / ceiling:.3f}"
+    def ratio(miou: float, seeds: Iterable[int] = by_labels) -> str:
+        beside = [by_labels[seed] for seed in seeds if seed in by_labels]
+        return f"{miou / statistics.mean(beside):.3f}" if beside else ""
 
     for name, found in results.items():
         mious = [result["miou"] for result in found]
+        seeds = [run.seed for run in runs[name]]
         counted = sorted({result["classes_counted"] for result in found})
         cells = (
             name,
             " ".join(f"{miou:.3f}" for miou in mious),
             _spread(mious),
             f"{min(mious):.3f}",
-            ratio(statistics.mean(mious)),
-            ratio(min(mious)),
+            ratio(statistics.mean(mious), seeds),
+            ratio(min(mious), seeds),
             _spread([result["image_miou"] for result in found]),
             _spread([result["pixel_accuracy"] for result in found]),
             " to ".join(dict.fromkeys(map(str, (counted[0], counted[-1])))),
@@ -114,7 +114,6 @@ def write_settings(path: Path, runs: RunsByAlgorithm) -> None:
 def heading(
     module: str,
     title: str,
-    seeds: Sequence[int],
     runs: Sequence[Run],
     settings: str,
     *,
@@ -125,12 +124,12 @@ def heading(
     Args:
         module: That was run.
         title: Of the page.
-        seeds: Of the runs.
         runs: All runs that the page rests on.
         settings: Name of the file that `write_settings` wrote.
         tuning: Whether it is a try, and no result.
     """
     command = shlex.join([Path(sys.executable).name, "-m", module, *sys.argv[1:]])
+    seeds = sorted({run.seed for run in runs})
     commits = ", ".join(dict.fromkeys(run.commit for run in runs))
     return (
         f"# {title}, seeds {' '.join(map(str, seeds))}\n\n    {command}\n\n"

@@ -48,6 +48,7 @@ _FROM_SCRATCH = {
     "horses": Suite("VOC", "weizmann-horses-voc"),
     "coco128": Suite("VOC", "coco128-voc21"),
     "camvid": Suite("Cityscapes", "camvid-cityscapes"),
+    "camvid-11": Suite("Folder", "camvid-360"),  # no class without a label in the network's head
 }
 _PRETRAINED = ("--network", f"unet/{LITE0}", "--pretrained")
 

@@ -38,7 +38,7 @@ def test_seeds_that_make_no_result_are_refused(tmp_path, suite, algo, seeds, com
 @pytest.mark.parametrize("suite", ["shapes", "camvid", "horses"])
 @pytest.mark.parametrize("algo", ["rss", "grpo"])
 def test_the_seeds_of_a_result_make_one(suite, algo):
-    seeds = evidence.result_seeds(suite, [algo])
+    seeds = evidence.result_seeds(suite, algo)
     assert min(seeds) == 100
     assert len(seeds) == (8 if algo == "rss" and suite != "horses" else 5)
 
