@@ -263,7 +263,8 @@ def compete(config: LeaderboardConfig) -> None:
     seeds = settled_seeds(config.suite, config.algos, config.seeds, config.out, config.tuning)
     suite = SUITES[config.suite]
     data, size = suite.data(config.data_root), (suite.image_size, suite.image_size)
-    training, validation = (load_scenes(data.open(split), size) for split in (None, "val"))
+    splits = suite.splits(config.data_root)
+    training, validation = (load_scenes(data.open(split), size) for split in splits)
     submitted = add_submissions(config.submissions, config.queries, config.seconds)
     first = _run(
         config, seeds, {algo: updates_for_queries(algo, config.queries) for algo in config.algos}

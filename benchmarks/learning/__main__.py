@@ -80,7 +80,10 @@ def _open(config: LearningConfig) -> tuple[Scenes, Scenes]:
     """The training and the validation scenes."""
     suite = SUITES[config.suite]
     data, size = suite.data(config.data_root), (suite.image_size, suite.image_size)
-    return load_scenes(data.open(None), size), load_scenes(data.open("val"), size)
+    training, validation = (
+        load_scenes(data.open(split), size) for split in suite.splits(config.data_root)
+    )
+    return training, validation
 
 
 def _report(config: LearningConfig, runs: dict[str, list[Run]], scenes: Scenes, text: str) -> None:

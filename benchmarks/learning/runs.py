@@ -18,6 +18,7 @@ from benchmarks.learning.evidence import commit
 from benchmarks.learning.suites import SUITES, VARIANTS
 from rss_agents.command_line import DataConfig
 
+_FILES, _SPLITS = ("root", "images", "labels", "classes"), ("split", "val_split")
 _RECORD = "run.json"  # the arguments and the commit of a run that has ended
 
 
@@ -55,11 +56,13 @@ class Run:
     @property
     def arguments(self) -> list[str]:
         """The arguments of `rss-train`, without the output folder."""
-        data = self.data
-        root = [] if data.root is None else ["--root", data.root]
-        suite = SUITES[self.suite]
+        suite, data = SUITES[self.suite], self.data
+        files = [part for name, value in data.options.items() for part in (f"--{name}", value)]
+        training, validation = suite.splits(self.data_root)
+        if training is not None:
+            files += ["--split", training, "--val-split", validation]
         return [
-            *("--env", data.env, *root, "--image-size", str(suite.image_size)),
+            *("--env", data.env, *files, "--image-size", str(suite.image_size)),
             *suite.arguments,
             *VARIANTS[self.variant].arguments,
             *("--seed", str(self.seed), "--updates", str(self.updates)),
@@ -103,8 +106,10 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """All options of `rss-train`, but the seed and the folders of this machine."""
         options = json.loads((self.folder / "config.json").read_text())
-        if options.get("data"):
-            options["data"].pop("root")
+        for part, names in ((options, _SPLITS), (options.get("data") or {}, _FILES)):
+            for name in names:
+                if part.get(name) is not None:
+                    part[name] = Path(part[name]).name
         return {name: value for name, value in options.items() if name not in ("seed", "out")}
 
 

@@ -35,12 +35,33 @@ class Suite:
             InputError: If the suite needs files and no data root is known.
         """
         env = f"RSS/{self.dataset}-{level}Reward-v0"
-        if self.folder is None:
+        place = self._place(data_root)
+        if place is None:
             return DataConfig(env)
+        if self.dataset != "Folder":
+            return DataConfig(env, root=str(place))
+        images, labels, classes = (str(place / n) for n in ("images", "labels", "classes.txt"))
+        return DataConfig(env, images=images, labels=labels, classes=classes)
+
+    def splits(self, data_root: Path | None) -> tuple[str | None, str]:
+        """The training and the validation split, as `rss-train` takes them.
+
+        Raises:
+            InputError: If the suite needs files and no data root is known.
+        """
+        place = self._place(data_root)
+        if place is None or self.dataset != "Folder":
+            return None, "val"
+        return str(place / "train.txt"), str(place / "val.txt")
+
+    def _place(self, data_root: Path | None) -> Path | None:
+        """The folder of its files; None if it has none."""
+        if self.folder is None:
+            return None
         root = data_root or os.environ.get("RSS_DATA_ROOT")
         if root is None:
             raise InputError(f"{self.folder} is needed: give --data-root, or set RSS_DATA_ROOT")
-        return DataConfig(env, root=str(Path(root) / self.folder))
+        return Path(root) / self.folder
 
 
 _FROM_SCRATCH = {
