@@ -51,6 +51,8 @@ def load_function(what: str, name: str) -> Callable[..., Any]:
     module, _, attribute = name.partition(":")
     try:
         function = getattr(importlib.import_module(module), attribute)
+    except InputError:
+        raise
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"{what} {name!r} is not 'module:function': {error}") from None
     if not callable(function):

@@ -27,6 +27,8 @@ class TaskConfig:
 
     split: str | None = None
     """Split of the data set: a name or a list file; None: its training split."""
+    exclude: str | None = None
+    """List file, as a split's, of images of the split to leave out."""
     image_size: tuple[int, ...] | None = None
     """One side, or height and width, in pixels; None: the data set's default."""
     scales: tuple[int, ...] | None = None

@@ -85,7 +85,8 @@ class SegmentationTask:
         self.feedback = Feedback.parse(config.feedback, self.group_size)
         self.pixel_level = check_choice("level", config.level, LEVELS) == "PixelReward"
 
-        data = open_dataset(config.dataset, split=config.split, **config.dataset_options)
+        options = config.dataset_options
+        data = open_dataset(config.dataset, config.exclude, split=config.split, **options)
         size = config.image_size
         size = check_image_size(default_image_size(config.dataset) if size is None else size)
         scales = default_scales(size) if config.scales is None else config.scales
@@ -128,6 +129,10 @@ class SegmentationTask:
     def image_index(self) -> torch.Tensor:
         """Numbers of the current images in the data set, of each group: (N / K,) int64."""
         return as_tensor(self._batch.index)
+
+    def images_of(self, index: torch.Tensor) -> torch.Tensor:
+        """The images of the data set with numbers (B,) int64, unvaried: (B, H, W, 3) uint8."""
+        return self._scenes.images[index]
 
     def content_digest(self) -> str:
         """See `Scenes.content_digest`."""

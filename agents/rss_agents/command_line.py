@@ -59,13 +59,13 @@ class DataConfig(FilesConfig):
         """
         return parse_environment_id(self.env)[0]
 
-    def open(self, split: str | None) -> SegmentationDataset:
-        """Open one split of the data.
+    def open(self, split: str | None, exclude: str | None = None) -> SegmentationDataset:
+        """Open one split of the data, without the images of a list file if one is given.
 
         Raises:
             InputError: If the id is unknown or the data cannot be used.
         """
-        return open_dataset(self.dataset_name, split=split, **self.options)
+        return open_dataset(self.dataset_name, exclude, split=split, **self.options)
 
 
 def run_command(

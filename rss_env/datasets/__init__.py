@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from rss_env.datasets.base import SegmentationDataset
+from rss_env.datasets.base import FileDataset, SegmentationDataset, is_list_file
 from rss_env.datasets.cityscapes import Cityscapes
 from rss_env.datasets.folder import Folder
 from rss_env.datasets.pascal_context import PascalContext
@@ -58,15 +58,28 @@ def resolve_dataset(
     return dataset, arguments
 
 
-def open_dataset(name: str, **options: Any) -> SegmentationDataset:
+def open_dataset(name: str, exclude: str | None = None, **options: Any) -> SegmentationDataset:
     """Open a data set by name.
 
     Args:
         name: A key of `DATASETS`.
+        exclude: List file, as a split's, of images to leave out.
         **options: Its own arguments (`root`, `split`, ...); None means its default.
 
     Raises:
-        InputError: If the name or an option is unknown, or the data cannot be used.
+        InputError: If the name or an option is unknown, the data cannot be used, or nothing is left
+            of it.
     """
     dataset, arguments = resolve_dataset(name, options)
-    return dataset(**arguments)
+    opened = dataset(**arguments)
+    if exclude is None:
+        return opened
+    if not isinstance(opened, FileDataset) or not is_list_file(exclude):
+        raise InputError(
+            f"exclude must be a list file (.txt) of images of a data set of files, got {exclude!r} "
+            f"for {name}"
+        )
+    listed = {key: value for key, value in arguments.items() if key != "labels"}
+    left_out = dataset(**listed | {"split": exclude})
+    assert isinstance(left_out, FileDataset)
+    return opened.without(left_out, exclude)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
@@ -147,18 +148,42 @@ class FileDataset(SegmentationDataset):
                 on_fault(f"{where} names the missing file {path}")
         samples = list(zip(images, labels or images, strict=True))
         samples = [pair for pair in samples if absent.isdisjoint(pair)]
-        self.images = [image for image, _ in samples]
-        self.labels = None if labels is None else [label for _, label in samples]
         self.class_names, self.palette = tuple(class_names), palette
         self.label_rule = label_rule
+        self._list(samples, has_labels=labels is not None)
+
+    def _list(self, samples: Sequence[tuple[Path, Path]], *, has_labels: bool) -> None:
+        """Note the samples, and what they are known by."""
+        self.images = [image for image, _ in samples]
+        self.labels = [label for _, label in samples] if has_labels else None
         self.samples = (
             tuple(map(os.path.abspath, self.images)),
             None if self.labels is None else tuple(map(os.path.abspath, self.labels)),
             self.class_names,
-            label_rule.table.tobytes(),
+            self.label_rule.table.tobytes(),
         )
         stats = [os.stat(path) for path in (*self.images, *(self.labels or ()))]
         self.identity = (self.samples, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
+
+    def without(self, others: FileDataset, where: str) -> FileDataset:
+        """The same data set without the images of another.
+
+        Args:
+            others: Holds the images to leave out.
+            where: What they are listed in, for messages.
+
+        Raises:
+            DatasetError: If none of them is an image of this, or none is left.
+        """
+        names = {os.path.abspath(image) for image in others.images}
+        pairs = zip(self.images, self.labels or self.images, strict=True)
+        kept = [pair for pair in pairs if os.path.abspath(pair[0]) not in names]
+        if not 0 < len(kept) < len(self):
+            which = "every image" if not kept else "no image"
+            raise DatasetError(f"{where} names {which} of the {len(self)} it is to be left out of")
+        rest = copy.copy(self)
+        rest._list(kept, has_labels=self.has_labels)
+        return rest
 
     @property
     def has_labels(self) -> bool:

@@ -11,7 +11,7 @@ from conftest import random_labels, write_sample
 from PIL import Image
 
 from rss_env.datasets import DATASETS, default_image_size, open_dataset
-from rss_env.datasets.base import voc_palette
+from rss_env.datasets.base import FileDataset, voc_palette
 from rss_env.errors import DatasetError, InputError
 from rss_env.registration import DATASET_NAMES
 
@@ -252,10 +252,8 @@ def test_loaders_report_every_fault_only_to_the_checker(voc_root):
 
 def test_data_read_in_another_way_are_other_data(pascal_context_root):
     options: dict[str, Any] = {"root": str(pascal_context_root)}
-    identities = {
-        open_dataset("PascalContext", **options, **more).identity
-        for more in ({}, {"classes": 60}, {"class_order": "alphabetical"})
-    }
+    ways: list[dict[str, Any]] = [{}, {"classes": 60}, {"class_order": "alphabetical"}]
+    identities = {open_dataset("PascalContext", **options, **more).identity for more in ways}
     assert len(identities) == 3
 
 
@@ -355,3 +353,41 @@ def test_folder_faults(folder_data, tmp_path):
     Image.new("RGB", (4, 4)).save(few / "photo 2.png")
     with pytest.raises(DatasetError, match="share the name 'photo 2'"):
         open_dataset("Folder", **{**folder_data, "images": str(few)})
+
+
+def test_images_of_a_list_are_left_out(tmp_path, voc_root, cityscapes_root):
+    (tmp_path / "out.txt").write_text("2007_000001\n2007_000004\n")
+    options: dict[str, Any] = {"root": str(voc_root), "split": "train"}
+    whole = open_dataset("VOC", **options)
+    rest = open_dataset("VOC", str(tmp_path / "out.txt"), **options)
+    assert isinstance(whole, FileDataset)
+    assert isinstance(rest, FileDataset)
+    assert [path.stem for path in rest.images] == [f"2007_{i:06d}" for i in (0, 2, 3)]
+    assert [path.stem for path in rest.labels or ()] == [path.stem for path in rest.images]
+    assert len(whole) == 4
+    assert rest.identity != whole.identity
+    for read, told in zip(rest.read(1), whole.read(2), strict=True):
+        assert (np.asarray(read) == np.asarray(told)).all()
+    (tmp_path / "out.txt").write_text("train/aachen/aachen_000001_000019\n")
+    rest = open_dataset("Cityscapes", str(tmp_path / "out.txt"), root=str(cityscapes_root))
+    assert len(rest) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ("2007_000005", "names no image of the 4 it is to be left out of"),
+        ("2007_000000\n2007_000001\n2007_000002\n2007_000003", "names every image of the 4"),
+        ("2007_999999", r"names [12] missing file"),
+    ],
+)
+def test_lists_that_leave_out_nothing_or_all_are_refused(names, message, tmp_path, voc_root):
+    (tmp_path / "out.txt").write_text(names)
+    with pytest.raises(DatasetError, match=message):
+        open_dataset("VOC", str(tmp_path / "out.txt"), root=str(voc_root), split="train")
+
+
+def test_only_files_can_be_left_out(tmp_path):
+    for name in ("train", str(tmp_path / "out.txt")):
+        with pytest.raises(InputError, match=r"exclude must be a list file \(.txt\) of images"):
+            open_dataset("Shapes", name)
