@@ -14,6 +14,7 @@ from benchmarks.leaderboard import LeaderboardConfig
 from rss_agents import data
 from rss_agents.evaluate import EvalConfig
 from rss_agents.export import ExportConfig
+from rss_agents.judge import JudgeConfig
 from rss_agents.live.rate import RateConfig
 from rss_agents.live.watch import WatchConfig
 from rss_agents.predict import PredictConfig
@@ -44,6 +45,7 @@ def test_commands_are_understood():
         "rss-eval": EvalConfig,
         "rss-predict": PredictConfig,
         "rss-data": data.Command,
+        "rss-judge": JudgeConfig,
         "rss-recipe": recipe_commands(),
         "rss-export": ExportConfig,
         "rss-watch": WatchConfig,

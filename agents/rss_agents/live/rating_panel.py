@@ -1,7 +1,8 @@
-"""The part of the page where somebody gives stars to maps."""
+"""The part of the page where somebody gives stars to maps, or says which of two is better."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ _SIDE = 256  # pixels that a picture is shown with, at least about
 
 
 class RatingPanel:
-    """Shows what is asked, one image and its maps at a time, and appends the stars given."""
+    """Shows what is asked, one image and its maps at a time, and appends what is answered."""
 
     def __init__(self, folder: Path):
         """Lay out the panel of a folder of questions and ratings, and keep it up to date."""
@@ -49,7 +50,9 @@ class RatingPanel:
 
     def _say(self) -> None:
         count, images = self._book.count, len({g for g, _ in self._unrated})
-        asked = f"How good is each map? {images} image(s) to rate"
+        pairs = self._question is not None and self._question.pairs
+        question = "Which map is better?" if pairs else "How good is each map?"
+        asked = f"{question} {images} image(s) to rate"
         waits = "Nothing is asked at the moment"
         self._stands.text = f"{asked if images else waits}; {count} ratings so far"
 
@@ -59,13 +62,16 @@ class RatingPanel:
         if self._question is not None:
             self._unrated = unrated(self._question.keys(), self._book.scores())
         self._asked = [(g, k) for g, k in self._unrated if g == self._unrated[0][0]]
+        if self._question is not None and self._question.pairs:
+            self._asked = self._asked[:2]  # neighbours: the two are answered together
         self._stars.clear()
         self._show()
 
     def _show(self) -> None:
         self._maps.clear()
         self._legend.clear()
-        self._next.visible = bool(self._asked)
+        pairs = self._question is not None and self._question.pairs
+        self._next.visible = bool(self._asked) and not pairs
         if self._question is None or not self._asked:
             return
         self._name_classes(self._question, [self._question.action_maps[at] for at in self._asked])
@@ -76,12 +82,22 @@ class RatingPanel:
             for number, at in enumerate(self._asked, 1):
                 with ui.column().props(f'data-testid="map-{number}"'):
                     self._show_map(self._question, at, number)
+            if pairs:
+                with ui.column():
+                    self._answer_button("Alike", "alike", {})
+                    image = self._asked[0][0]
+                    enough = ui.button("Good enough", on_click=lambda: self._end_image(image))
+                    enough.props('flat data-testid="good-enough"')
+                    enough.tooltip("Ask no more about this image")
         self._next.set_enabled(False)
 
     def _show_map(self, question: Question, at: tuple[int, int], number: int) -> None:
         image, action_map = question.images[at[0]], question.action_maps[at]
         self._picture(overlay(image, action_map, question.palette), f"map {number}, on the image")
         self._picture(colourise(action_map, question.palette), f"map {number}")
+        if question.pairs:
+            self._answer_button("This one", f"better-{number}", {at: 1})
+            return
 
         def give(stars: int) -> None:
             self._stars[at] = stars
@@ -101,6 +117,21 @@ class RatingPanel:
                 on_change=lambda event: give(int(event.value)) if event.value else None,
             )
 
+    def _answer_button(self, words: str, name: str, better: dict[tuple[int, int], int]) -> None:
+        """A button that answers which of two maps is better; neither, if there is no star."""
+
+        def answer() -> None:
+            self._stars = dict.fromkeys(self._asked, 0) | better
+            self._confirm()
+
+        ui.button(words, on_click=answer).props(f'data-testid="{name}"')
+
+    def _end_image(self, image: int) -> None:
+        """Append that an image's maps are good enough, and show the next."""
+        question = self._question
+        if question is not None:
+            self._write(lambda: self._book.add_good_enough(question, image))
+
     def _picture(self, pixels: ByteArray, words: str) -> None:
         picture = ui.image(Image.fromarray(enlarged(pixels, _SIDE))).classes("w-64")
         picture.props(f'no-transition alt="{words}"')
@@ -117,10 +148,14 @@ class RatingPanel:
 
     def _confirm(self) -> None:
         """Append the stars of this image, and show the next."""
-        if self._question is None or len(self._stars) < len(self._asked):
-            return
+        question, stars = self._question, self._stars
+        if question is not None and len(stars) == len(self._asked):
+            self._write(lambda: self._book.add(question, stars))
+
+    def _write(self, add: Callable[[], object]) -> None:
+        """Append an answer, and show the next question."""
         try:
-            self._book.add(self._question, self._stars)
+            add()
             self._problem.text = ""
         except OSError as error:
             self._problem.text = f"the ratings could not be written: {error}"

@@ -40,9 +40,12 @@ ByteArray = npt.NDArray[np.uint8]
 class Rating:
     """Stars for one map: a line of `ratings.jsonl`.
 
+    Of two maps that were compared, the better one has one star of one, and the other none.
+
     Attributes:
         image: Digest of the image's pixels.
-        action_map: Digest of the map's cells, painted onto the pixels.
+        action_map: Digest of the map's cells, painted onto the pixels; empty in a line that says
+            of the image that its maps are good enough, and no more are to be compared.
         stars: 0..out_of.
         out_of: Most stars there are.
         question: Name of the question, whose file holds image and map.
@@ -72,7 +75,7 @@ _RATING = TypeAdapter(Rating)
 
 @dataclass(frozen=True)
 class Question:
-    """Maps to be rated.
+    """Maps to be rated, or compared.
 
     Attributes:
         images: (G, H, W, 3) uint8.
@@ -80,6 +83,7 @@ class Question:
         stars: Most stars that can be given.
         class_names: Of the classes, C; may be empty.
         palette: (C, 3) uint8, their colours.
+        pairs: Whether neighbouring maps along K are compared, instead of given stars.
     """
 
     images: ByteArray
@@ -87,6 +91,7 @@ class Question:
     stars: int
     class_names: tuple[str, ...]
     palette: ByteArray
+    pairs: bool = False
 
     @cached_property
     def name(self) -> str:
@@ -145,7 +150,7 @@ class RatingBook:
     @property
     def count(self) -> int:
         """Number of different maps that have been rated."""
-        return len(self.scores())
+        return sum(action_map != "" for _, action_map in self.scores())
 
     def _read_line(self, line: bytes, number: int) -> Rating | None:
         """A rating; None if the line was torn by a power cut and was never confirmed."""
@@ -179,6 +184,22 @@ class RatingBook:
             if not 0 <= number <= question.stars:
                 raise InputError(f"stars must be in 0..{question.stars}, got {number}")
             ratings.append(Rating(*keys[g][k], number, question.stars, question.name, now))
+        self._append(ratings)
+        return ratings
+
+    def add_good_enough(self, question: Question, g: int) -> Rating:
+        """Append that image g of a question needs no more comparisons; see `Rating.action_map`.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        now = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        rating = Rating(question.keys()[g][0][0], "", 1, 1, question.name, now)
+        self._append([rating])
+        return rating
+
+    def _append(self, ratings: Sequence[Rating]) -> None:
+        """Write lines, and return when they are on the disk."""
         text = "".join(json.dumps(asdict(rating)) + "\n" for rating in ratings)
         with self.path.open("ab+") as file:
             if file.tell():
@@ -187,7 +208,6 @@ class RatingBook:
             file.write(text.encode())
             file.flush()
             os.fsync(file.fileno())
-        return ratings
 
     def ask(self, question: Question) -> None:
         """Open a question; the one that was open before is closed.
@@ -205,6 +225,7 @@ class RatingBook:
             "stars": question.stars,
             "class_names": question.class_names,
             "palette": question.palette.tolist(),
+            "pairs": question.pairs,
         }
         path = questions / f"{question.name}.safetensors"
         if not path.exists():
@@ -233,6 +254,11 @@ class RatingBook:
             raise InputError(f"{path} does not say what is asked: {error}") from None
         return name
 
+    def question_names(self) -> list[str]:
+        """Names of all questions that were asked, in order of their names."""
+        files = (self.folder / _QUESTIONS_NAME).glob("*.safetensors")
+        return sorted(file.stem for file in files if _QUESTION.fullmatch(file.stem))
+
     def read_question(self, name: str) -> Question:
         """Read a question.
 
@@ -246,7 +272,8 @@ class RatingBook:
                 images, action_maps = file.get_tensor("images"), file.get_tensor("action_maps")
             palette = np.array(about["palette"], np.uint8).reshape(-1, 3)
             names = tuple(str(name) for name in about["class_names"])
-            question = Question(images, action_maps, int(about["stars"]), names, palette)
+            pairs = bool(about.get("pairs", False))  # before, there were none
+            question = Question(images, action_maps, int(about["stars"]), names, palette, pairs)
         except (SafetensorError, KeyError, TypeError, ValueError, OSError, OverflowError) as error:
             raise InputError(f"{path} is no question: {str(error)[:200]}") from None
         shape = (*images.shape[:1], *action_maps.shape[1:2], *images.shape[1:3])
@@ -258,6 +285,7 @@ class RatingBook:
             or (action_maps.size and action_maps.max() >= len(palette))
             or (names and len(names) != len(palette))
             or not 1 <= question.stars <= 100
+            or (question.pairs and (action_maps.shape[1] % 2 or question.stars != 1))
         ):
             raise InputError(f"{path} is no question: its maps do not fit its images")
         return question
@@ -266,7 +294,10 @@ class RatingBook:
 def unrated(
     keys: Sequence[Sequence[tuple[str, str]]], scores: Mapping[tuple[str, str], float]
 ) -> list[tuple[int, int]]:
-    """The maps (g, k) that have no score yet."""
+    """The maps (g, k) that have no score yet, of images that are not good enough already."""
     return [
-        (g, k) for g, group in enumerate(keys) for k, key in enumerate(group) if key not in scores
+        (g, k)
+        for g, group in enumerate(keys)
+        for k, key in enumerate(group)
+        if key not in scores and (key[0], "") not in scores
     ]

@@ -219,3 +219,29 @@ def test_other_names_of_this_machine_are_refused(tmp_path, programs):
     url = address(programs("rss_agents.live.watch", str(tmp_path), "--port", "0", "--no-browser"))
     wait_for(url)
     assert status_of(url, "somewhere.example") == 400
+
+
+@needs_browser
+def test_two_maps_are_compared_and_an_image_is_good_enough(tmp_path, programs, page):
+    out = tmp_path / "run"
+    options = ("--image-size", "16", "--scales", "8", "--num-images", "3", "--group-size", "2")
+    rating = programs(
+        *("rss_agents.live.rate", *options, "--feedback", "ranking", "--updates", "2"),
+        *("--eval-every", "1", "--out", str(out), "--port", "0", "--no-browser"),
+    )
+    show(page, rating)
+    file = out / "ratings" / "ratings.jsonl"
+    stands = "document.querySelector('[data-testid=ratings]').innerText"
+    page.wait_for_selector('[data-testid="better-2"]')
+    assert page.get_by_test_id("ratings").inner_text().startswith("Which map is better? 3 image(s)")
+    assert not page.get_by_test_id("next").is_visible()
+    page.get_by_test_id("better-2").click()
+    page.wait_for_function(f"() => {stands}.includes('2 image(s)')")
+    page.get_by_test_id("alike").click()
+    page.wait_for_function(f"() => {stands}.includes('1 image(s)')")
+    page.get_by_test_id("good-enough").click()
+    page.wait_for_function(f"() => !{stands}.includes('1 image(s)')")
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["stars"] for row in rows] == [0, 1, 0, 0, 1]
+    assert [row["out_of"] for row in rows] == [1] * 5
+    assert [bool(row["action_map"]) for row in rows] == [True] * 4 + [False]

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from rating_questions import question, rating_lines
+from rss_agents.quality.examples import read_examples
 from rss_agents.ratings.person import PersonScorer, StoppedWaitingError
-from rss_agents.ratings.store import RatingBook, unrated
+from rss_agents.ratings.store import Question, RatingBook, unrated
 from rss_agents.train import main as train
 from rss_env.errors import InputError
 
@@ -54,8 +55,8 @@ def rater(request):
     """Starts one for a folder, and ends it with the test."""
     started: list[Rater] = []
 
-    def start(folder: Path) -> Rater:
-        started.append(Rater(folder))
+    def start(folder: Path, kind: type[Rater] = Rater) -> Rater:
+        started.append(kind(folder))
         started[-1].start()
         return started[-1]
 
@@ -78,6 +79,66 @@ def test_a_person_is_asked_once_for_each_map(tmp_path, rater):
     assert RatingBook(tmp_path).open_question() is None
     with pytest.raises(InputError, match="has no rating of 6 of the 6 maps"):
         again(*(getattr(question(1), name) for name in ("images", "action_maps")))
+
+
+class Chooser(Rater):
+    """Prefers the map with more of the first class; of the second image, any is good enough."""
+
+    def run(self) -> None:
+        while not self.ends.is_set():
+            name = self.book.open_question()
+            asked = None if name is None else self.book.read_question(name)
+            missing = [] if asked is None else unrated(asked.keys(), self.book.scores())
+            if asked is not None and missing:
+                assert asked.pairs
+                if missing[0][0] == 1:
+                    self.book.add_good_enough(asked, 1)
+                    continue
+                (g, first), (_, second) = missing[:2]
+                self.asked.append(2)
+                shares = (asked.action_maps[g] == 0).mean((1, 2))
+                better = shares[first] > shares[second]
+                self.book.add(asked, {(g, first): int(better), (g, second): int(not better)})
+            time.sleep(0.02)
+
+
+def pairs_of(asked: Question, count: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """The images of a question with an even number of maps of each."""
+    maps = np.concatenate([asked.action_maps, 1 - asked.action_maps.clip(0, 1)], 1)
+    return asked.images, np.ascontiguousarray(maps[:, :count])
+
+
+def test_maps_are_compared_in_pairs(tmp_path, rater):
+    chooser = rater(tmp_path, Chooser)
+    images, maps = pairs_of(question())
+    scorer = PersonScorer(tmp_path, pairs=True, poll_seconds=0.01)
+    scores = scorer(images, maps)
+    shares = (maps == 0).mean((2, 3))
+    for k in (0, 2):
+        better = shares[0, k] > shares[0, k + 1]
+        assert scores[0, k : k + 2].tolist() == [float(better), float(not better)]
+    assert scores[1].tolist() == [0.5] * 4
+    assert sum(chooser.asked) == 4
+    assert RatingBook(tmp_path).count == 4
+    other = 1 - maps.clip(0, 1)  # nothing is asked of the image that is good enough
+    assert scorer(images[1:], other[1:]).tolist() == [[0.5] * 4]
+    np.testing.assert_array_equal(
+        PersonScorer(tmp_path, pairs=True, asks=False)(images, maps), scores
+    )
+    with pytest.raises(InputError, match="group_size must be even, got 3"):
+        scorer(images, maps[:, :3])
+    with pytest.raises(InputError, match="has comparisons of maps, which are no scores"):
+        read_examples([tmp_path], None)
+
+
+def test_a_training_from_comparisons(tmp_path, rater, one_thread):
+    chooser = rater(tmp_path / "run/ratings", Chooser)
+    arguments = [*ARGUMENTS[: ARGUMENTS.index("--feedback")], "--feedback", "ranking"]
+    train([*arguments, "--out", str(tmp_path / "run"), "--scorer", "person"])
+    assert sum(chooser.asked) > 0
+    ratings = f"ratings:{tmp_path}/run/ratings"
+    train([*arguments, "--out", str(tmp_path / "again"), "--scorer", ratings])
+    assert weights(tmp_path / "again") == weights(tmp_path / "run")
 
 
 def test_waiting_ends_when_it_is_asked_to(tmp_path):
