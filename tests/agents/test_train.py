@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,11 +16,14 @@ import pytest
 import torch
 from conftest import random_labels, write_sample
 
+from rss_agents.algorithms.labelled_and_scored import LabelledAndScoredLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.networks import evaluation
 from rss_agents.networks.checkpoint import load_checkpoint
+from rss_agents.training.config import TrainConfig
 from rss_agents.training.logging import versions
+from rss_agents.training.setup import open_run
 from rss_env.scenes import load_scenes
 from training_runs import RESULT_KEYS, TINY, run
 
@@ -35,6 +39,7 @@ from training_runs import RESULT_KEYS, TINY, run
         ("--algo", "psl"),
         ("--feedback", "ranking", "--metric", "dice"),
         ("--feedback", "rating:5"),
+        ("--queries", "30"),
         ("--network", "unet/resnet18", "--image-size", "32", "32"),
     ],
 )  # fmt: skip
@@ -46,6 +51,7 @@ def test_a_run_writes_everything(tmp_path, arguments):
     assert result["versions"] == versions()
     scales = 1 if "--no-psr" in arguments else 2
     expected = 0 if "psl" in arguments else 4 * 2 * 2 * scales
+    expected = 24 if "--queries" in arguments else expected
     assert result["score_queries"] == expected
     written = {path.name for path in (tmp_path / "run").iterdir()}
     assert written == {
@@ -89,6 +95,43 @@ def test_training_on_a_folder_and_without_labels(tmp_path, folder_data):
     assert (tmp_path / "scored/overlay.png").exists()
 
 
+def test_images_with_labels_are_learned_from_and_not_scored(tmp_path, folder_data, capsys):
+    """Labels of three images are all there are; the other two are scored."""
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    for i in range(3):
+        shutil.copy(Path(folder_data["labels"]) / f"photo {i}.png", labels)
+    (tmp_path / "known.txt").write_text("photo 0\nphoto 1\nphoto 2\n")
+    data = [
+        "--env", "RSS/Folder-ImageReward-v0", "--images", folder_data["images"],
+        "--classes", folder_data["classes"], "--labels", str(labels),
+        "--val-split", str(tmp_path / "known.txt"), "--labelled", str(tmp_path / "known.txt"),
+    ]  # fmt: skip
+    scorer = ["--scorer", "training_runs:prefer_houses"]
+    result = run(tmp_path / "run", *data, *scorer)
+    assert result["miou"] > 0
+    learner = open_run(TrainConfig(
+        tmp_path / "other", DataConfig(
+            "RSS/Folder-ImageReward-v0", images=folder_data["images"],
+            labels=folder_data["labels"], classes=folder_data["classes"],
+        ),
+        labelled=str(tmp_path / "known.txt"), val_split=str(tmp_path / "known.txt"),
+        image_size=(16,), scales=(4,), num_images=2, group_size=2,
+    )).learner  # fmt: skip
+    assert isinstance(learner, LabelledAndScoredLearner)
+    assert learner._scored.env.num_images == 2
+    assert len(learner._labelled.scenes) == 3
+    with pytest.raises(SystemExit):
+        run(tmp_path / "psl", *data, "--algo", "psl", *scorer)
+    assert "labelled is of --algo rss; got --algo psl" in capsys.readouterr().err
+    every = tmp_path / "every.txt"
+    every.write_text("".join(f"photo {i}\n" for i in range(5)))
+    with pytest.raises(SystemExit):
+        run(tmp_path / "none", *data, *scorer, "--labelled", str(every))
+    assert "names every image of the 5 it is to be left out of" in capsys.readouterr().err
+    assert not (tmp_path / "none").exists()
+
+
 BAD_COMMANDS = {
     "environment": (["--env", "RSS/Shape-ImageReward-v0"], "valid: RSS/Shapes-PixelReward-v0"),
     "root": (["--env", "RSS/VOC-ImageReward-v0", "--root", "nowhere"], "expected layout"),
@@ -112,6 +155,21 @@ BAD_COMMANDS = {
     ),
     "varied linear": (["--varied", "0.5", "--score-model", "linear"], "valid here: 0"),
     "split": (["--val-split", "validation"], "valid: train, val, test"),
+    "queries": (
+        ["--queries", "7"],
+        "queries must be between one batch (images x group size x scales = 8) and what 4 updates "
+        "ask for (32), got 7",
+    ),
+    "queries of labels": (
+        ["--queries", "8", "--algo", "psl"],
+        "queries is of --algo rss; got --algo psl",
+    ),
+    "queries without memory": (
+        ["--queries", "8", "--replay", "0"],
+        "a budget of queries needs a memory of scored maps",
+    ),
+    "labelled": (["--labelled", "some.txt"], "exclude must be a list file (.txt) of images of a"),
+    "scorer timeout": (["--scorer-timeout", "-1"], "scorer_timeout must be positive, got -1"),
     "scorer": (["--scorer", "nothing:here"], "is not 'module:function'"),
 }
 

@@ -17,7 +17,7 @@ from rss_agents.training.states import RunStates
 TINY = ["--image-size", "16", "--scales", "4", "1", "--num-images", "2", "--group-size", "2"]
 RESULT_KEYS = {
     "env", "algo", "objective", "seed", "updates", "seconds", "score_queries", "versions",
-    "processes", *SplitMetrics.NAMES,
+    "processes", "best", *SplitMetrics.NAMES,
 }  # fmt: skip
 
 

@@ -33,8 +33,11 @@ class Learner(ABC):
 
     def losses(
         self, progress: float = 0.0
-    ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
-        """The losses of one update, each to be minimised by a step before the next is asked for."""
+    ) -> Iterator[tuple[torch.Tensor | None, dict[str, torch.Tensor]]]:
+        """The losses of one update, each to be minimised by a step before the next is asked for.
+
+        None where there is nothing to be learned, and no step to be taken.
+        """
         yield self.loss(progress)
 
     @abstractmethod
@@ -51,6 +54,14 @@ class Learner(ABC):
         Raises:
             InputError: If it does not fit.
         """
+
+    def replace_network(self, network: nn.Module) -> None:
+        """Learn through another module of the same parameters, one that averages gradients."""
+        self.network = network
+
+    def queries_before(self, update: int) -> int:
+        """Scores that this process asks for in the first `update` updates."""
+        return update * self.queries_per_update
 
     def last_batch(self) -> dict[str, torch.Tensor]:
         """The batch of the last loss, for a look at what went wrong; nothing by default.

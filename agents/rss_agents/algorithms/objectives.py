@@ -11,7 +11,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,7 @@ from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.kernels.sample_classes import mix_with_uniform
 from rss_agents.losses.advantages import synchronised_deviation
 from rss_agents.losses.cross_entropy import coarsened_cross_entropy
+from rss_agents.losses.metric_mixture import MetricMixture
 from rss_agents.losses.metric_regression import metric_regression
 from rss_agents.losses.policy_gradient import policy_gradient
 from rss_agents.losses.regression import relative_regression
@@ -135,6 +136,19 @@ class Objective(ABC):
     def loss(self, beliefs: Beliefs, scored: Any, progress: float) -> torch.Tensor:
         """The loss, a scalar, of beliefs under what `remember` returned."""
 
+    def numbers(self) -> dict[str, torch.Tensor]:
+        """What is to be logged beside the scores, scalars; nothing by default."""
+        return {}
+
+    def get_state(self) -> dict[str, Any]:
+        """All that was learned from scores beside the network."""
+        return {"memory": None if self.memory is None else self.memory.get_state()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of `get_state`."""
+        if self.memory is not None:
+            self.memory.set_state(state["memory"])
+
     def _softmax(self, logits: torch.Tensor) -> torch.Tensor:
         """Probabilities (B, C, ...) of logits at the policy's temperature."""
         scaled = logits if self.temperature == 1 else logits / self.temperature
@@ -152,10 +166,37 @@ class MetricRegression(Objective):
     def __init__(self, env: RSSVectorEnv, config: RSSConfig, *arguments: Any):
         """See `Objective`; feedback that hides small differences gets varied maps."""
         super().__init__(env, config, *arguments)
-        hides_differences = env.feedback.kind in ("rating", "noisy")
-        varied = 0.5 * hides_differences if config.varied is None else config.varied
-        self.num_varied = round(varied * env.group_size)
         self.serves_metric = config.metric_decisions
+        self.formula: str | MetricMixture = env.formula
+        is_known = env.metric is not None or config.score_model == "metric"
+        if not is_known and env.feedback.kind != "ranking":
+            scales = len(env.geometry.scales)
+            self.formula = MetricMixture(scales, config.mixture, env.device)
+
+    @property
+    def num_varied(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Half of a group where feedback hides small differences, unless another share is asked."""
+        hides_differences = self.env.feedback.kind in ("rating", "noisy")
+        if isinstance(self.formula, MetricMixture):
+            hides_differences |= self.formula.stars is not None
+        varied = 0.5 * hides_differences if self.config.varied is None else self.config.varied
+        return round(varied * self.env.group_size)
+
+    def numbers(self) -> dict[str, torch.Tensor]:
+        """See `Objective.numbers`; the fitted formula, if it is one."""
+        return {} if isinstance(self.formula, str) else self.formula.numbers()
+
+    def get_state(self) -> dict[str, Any]:
+        """See `Objective.get_state`; with the mixture, where the formula is one."""
+        if isinstance(self.formula, str):
+            return super().get_state()
+        return super().get_state() | {"mixture": self.formula.get_state()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `Objective.set_state`."""
+        super().set_state(state)
+        if isinstance(self.formula, MetricMixture):
+            self.formula.set_state(state["mixture"])
 
     def loss(self, beliefs: Beliefs, scored: ScoredMaps, progress: float) -> torch.Tensor:
         """See `losses.metric_regression`."""
@@ -163,7 +204,7 @@ class MetricRegression(Objective):
             beliefs.cells,
             scored,
             self.geometry,
-            self.env.formula,
+            self.formula,
             self.env.feedback,
             self.generator,
             self.config.metric_model,
@@ -272,8 +313,8 @@ def choose_objective(env: RSSVectorEnv, config: RSSConfig) -> type[Objective]:
     """
     if env.pixel_level:
         fits = env.feedback.kind in ("exact", "rating") and not env.class_balanced
-    else:  # a scorer may judge by anything, unless we are told otherwise
-        fits = env.metric is not None or config.score_model == "metric"
+    else:
+        fits = True
     chosen: type[Objective] = LinearRegression
     if config.objective == "policy_gradient":
         chosen = PolicyGradient

@@ -8,6 +8,7 @@ from typing import Literal
 
 from rss_agents.algorithms.base import Learner
 from rss_agents.algorithms.policy_gradients import METHODS, BaselineConfig, BaselineLearner
+from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.algorithms.sb3_config import ALGORITHMS as SB3_ALGORITHMS
@@ -56,6 +57,7 @@ def build_learner(
     baseline: BaselineConfig,
     supervised: SupervisedConfig,
     seed: int,
+    plan: QueryPlan | None = None,
 ) -> Learner:
     """Bind a network to what the algorithm learns from.
 
@@ -68,6 +70,7 @@ def build_learner(
         baseline: Configures the plain policy gradients.
         supervised: Configures the references with labels.
         seed: Of the images and of the maps drawn.
+        plan: Which updates of `rss` ask for scores; None: all of them.
 
     Raises:
         InputError: If the environment or a configuration does not fit.
@@ -75,7 +78,7 @@ def build_learner(
     if algo == "rss" or algo in METHODS:
         network.check_scales(env.geometry.scales)
     if algo == "rss":
-        return RSSLearner(network, env, agent, seed)
+        return RSSLearner(network, env, agent, seed, plan)
     if algo in SB3_ALGORITHMS:
         raise InputError(f"{algo} brings an optimiser of its own: use rss_agents.train.train")
     if algo in METHODS:

@@ -12,24 +12,28 @@ what is learned of a class shrinks with its own probability. Here, by default, s
 on predictions from beliefs about the labels: f(a_k) is the metric's formula on expected counts, and
 r' W r is minimised, with r = f - R and W the inverse covariance of a group's errors under these
 beliefs. The residual in place of the score takes away what all other cells add. For scores of
-unknown formula f(a_k) is the mean of the cells' logits (REBEL with a uniform reference), and the
-policy gradient is there to compare with: under it plain PSD is RLOO.
+unknown formula f(a_k) is a mixture of the metrics, warped and fitted as scores come. To compare
+with there are the mean of the cells' logits for f(a_k) (REBEL with a uniform reference), and the
+policy gradient: under it plain PSD is RLOO.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 
 from rss_agents.algorithms.base import Learner
-from rss_agents.algorithms.objectives import choose_objective
+from rss_agents.algorithms.objectives import Beliefs, choose_objective
+from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.algorithms.sampling import sample_maps, sample_varied_maps
-from rss_agents.distributed import own_seed
+from rss_agents.distributed import mean_over_ranks, own_seed
 from rss_agents.kernels.sample_classes import mix_with_uniform
 from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.replay.replay_memory import ReplayMemory
 from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
 
@@ -42,7 +46,12 @@ class RSSLearner(Learner):
     """
 
     def __init__(
-        self, network: SegmentationNetwork, env: RSSVectorEnv, config: RSSConfig, seed: int
+        self,
+        network: SegmentationNetwork,
+        env: RSSVectorEnv,
+        config: RSSConfig,
+        seed: int,
+        plan: QueryPlan | None = None,
     ):
         """Bind a network to an environment and reset the latter.
 
@@ -51,9 +60,10 @@ class RSSLearner(Learner):
             env: With `array="torch"`, SAME_STEP autoreset and `group_size` K > 1.
             config: The hyper-parameters.
             seed: Of the images and of the maps drawn.
+            plan: Which updates ask for scores; None: all of them.
 
         Raises:
-            InputError: If the environment or the configuration does not fit.
+            InputError: If the environment, the configuration or the plan does not fit.
         """
         config.check()
         if env.group_size < 2:
@@ -63,22 +73,67 @@ class RSSLearner(Learner):
         self.generator = torch.Generator(env.device).manual_seed(seed)
         kind = choose_objective(env, config)
         self.objective = kind(env, config, network.stride, self.generator)
+        self.plan = plan
+        if plan is not None and not isinstance(self.objective.memory, ReplayMemory):
+            raise InputError(
+                "a budget of queries needs a memory of scored maps to learn from in between: give "
+                "--replay, an ImageReward environment, and neither --zoom nor --colour-jitter"
+            )
+        self._seen = torch.zeros(env.num_images, dtype=torch.bool, device=env.device)
         self._last: dict[str, torch.Tensor] = {}
         self.observations, _ = env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
+        self._logged: dict[str, torch.Tensor] = {}
+        self._has_warned, self._has_learned = False, False
         self.queries_per_update = env.num_envs * len(env.geometry.scales)
 
+    def losses(
+        self, progress: float = 0.0
+    ) -> Iterator[tuple[torch.Tensor | None, dict[str, torch.Tensor]]]:
+        """See `Learner.losses`; none where a scorer gives all maps of a batch the same score."""
+        loss, metrics = self.loss(progress)
+        if self.env.metric is None and self._says_nothing:
+            yield None, metrics
+        else:
+            yield loss, metrics
+
+    @property
+    def _says_nothing(self) -> bool:
+        """Whether all scores of the last batch, of all ranks, are the same; said once.
+
+        What is recalled says nothing as long as no batch has said anything.
+        """
+        scores = self._last["scores"]
+        if "maps" in self._last:
+            alike = (scores.max() == scores.min()).double()
+            says_nothing = bool(mean_over_ranks(alike) == 1)
+            self._has_learned |= not says_nothing
+        else:
+            says_nothing = not self._has_learned
+        if says_nothing and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"all {scores.numel()} maps of a batch have the same score, {scores.flatten()[0]:g}"
+                ": nothing can be learned from that, and nothing is",
+                stacklevel=2,
+            )
+        return says_nothing
+
     def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        """Act on one batch, be scored, and return the loss.
+        """Act on one batch, be scored, and return the loss; or learn from what is remembered.
 
         Args:
             progress: Share of the training done, 0..1; exploration falls with it.
 
         Returns:
-            The loss, and tensors to log: `score` (mean reward), and of each scale's scores the
-            mean, the 10th and the 90th percentile.
+            The loss, and tensors to log: `score` (mean reward), of each scale's scores the mean,
+            the 10th and the 90th percentile, and the numbers of a fitted formula. Where nothing is
+            asked, those of the last time.
         """
+        if self.plan is not None and not self.plan.asks(round(progress * self.plan.updates)):
+            return self._recalled_loss(progress), self._logged
         objective, memory = self.objective, self.objective.memory
         images, index = self.observations[:: self.env.group_size], self.env.image_index
+        self._seen[index] = True
 
         # Believe: what the network holds about the labels of images as they are remembered.
         keys = None if memory is None else memory.recognise(images)
@@ -98,15 +153,45 @@ class RSSLearner(Learner):
         scored = objective.remember(keys, maps, scores, policy, progress)
 
         # Learn: how much of each class there is, for decisions that serve the metric; and the loss.
-        if objective.serves_metric:
+        self._note_decisions(beliefs)
+        loss = objective.loss(beliefs, scored, progress)
+        spread = self._spread_of(scores)
+        self._logged = {"score": rewards.mean(), **spread, **objective.numbers()}
+        return loss, self._logged
+
+    def _recalled_loss(self, progress: float) -> torch.Tensor:
+        """The loss of a batch of images that were scored before, with nothing asked."""
+        objective, env = self.objective, self.env
+        assert isinstance(objective.memory, ReplayMemory)
+        count = env.num_envs // env.group_size
+        index = torch.multinomial(
+            self._seen.float(), count, replacement=True, generator=self.generator
+        )
+        images = env.images_of(index)
+        if env.augmentation.horizontal_flip:
+            flip = torch.rand(count, generator=self.generator, device=env.device) < 0.5
+            images = torch.where(flip[:, None, None, None], images.flip(2), images)
+        keys = objective.memory.recognise(images)
+        beliefs = objective.beliefs(self.network(images), keys.mirrored)
+        scored = objective.memory.recall(keys.keys)
+        self._last = {"images": images, "index": index, "scores": scored.scores}
+        self._note_decisions(beliefs)
+        return objective.loss(beliefs, scored, progress)
+
+    def _note_decisions(self, beliefs: Beliefs) -> None:
+        """Note how much of each class there is, for decisions that serve a metric."""
+        if self.objective.serves_metric:
             self.decide.observe(
                 beliefs.pixels.detach(),
                 self.env.formula,
-                objective.temperature,
+                self.objective.temperature,
                 self.config.metric_model,
             )
-        loss = objective.loss(beliefs, scored, progress)
-        return loss, {"score": rewards.mean(), **self._spread_of(scores)}
+
+    def queries_before(self, update: int) -> int:
+        """See `Learner.queries_before`; by the plan, if there is one."""
+        batches = update if self.plan is None else self.plan.batches_before(update)
+        return batches * self.queries_per_update
 
     def _draw(self, policy: torch.Tensor, exploration: float) -> torch.Tensor:
         """K maps (B, K, cells) of a policy (B, C, cells), the varied ones last."""
@@ -153,11 +238,12 @@ class RSSLearner(Learner):
 
     def get_state(self) -> dict[str, Any]:
         """The state of the environment, the generator of maps, and the memory."""
-        memory = self.objective.memory
         return {
             "env": self.env.get_state(),
             "generator": self.generator.get_state(),
-            "memory": None if memory is None else memory.get_state(),
+            "has_learned": self._has_learned,
+            **self.objective.get_state(),
+            **({} if self.plan is None else {"seen": self._seen, "logged": self._logged}),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -165,8 +251,11 @@ class RSSLearner(Learner):
         self.env.set_state(state["env"])
         self.observations = self.env.observe()
         self.generator.set_state(state["generator"])
-        if self.objective.memory is not None:
-            self.objective.memory.set_state(state["memory"])
+        self._has_learned = state.get("has_learned", True)
+        self.objective.set_state(state)
+        if self.plan is not None:
+            self._seen.copy_(state["seen"])
+            self._logged = state["logged"]
 
     def last_batch(self) -> dict[str, torch.Tensor]:
         """The images, their numbers, the maps drawn for them and their scores."""

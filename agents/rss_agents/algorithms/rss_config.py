@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from rss_agents.algorithms.sampling import VariedMapsConfig
+from rss_agents.losses.metric_mixture import MixtureConfig
 from rss_agents.losses.score_models import MetricModelConfig
 from rss_env.errors import InputError, check_value
 
@@ -18,9 +19,9 @@ class RSSConfig:
     """Regression of scores on predicted ones, or the score-function gradient."""
     score_model: Literal["auto", "metric", "linear"] = "auto"
     """Regression: predicts scores of maps. metric: by the formula of --metric, with the network's
-    probabilities for the label; linear: each cell adds its logit. auto: metric, but linear for
-    scorers, which may judge by anything, and for pixel rewards that are noisy, ranked or
-    class-balanced."""
+    probabilities for the label; linear: each cell adds its logit. auto: metric, for scorers with a
+    formula that is fitted to the scores that come; but linear for pixel rewards that are noisy,
+    ranked or class-balanced."""
     psr: bool = True
     """Act and be scored at several scales; otherwise at the finest only."""
     psd: bool = True
@@ -51,6 +52,7 @@ class RSSConfig:
     """Policy gradient: largest weight of a cell of a remembered map, by how much more likely its
     class is now than when it was drawn."""
     metric_model: MetricModelConfig = field(default_factory=MetricModelConfig)
+    mixture: MixtureConfig = field(default_factory=MixtureConfig)
     varied_maps: VariedMapsConfig = field(default_factory=VariedMapsConfig)
 
     def exploration_at(self, progress: float) -> float:
@@ -81,4 +83,5 @@ class RSSConfig:
         check_value(self.replay >= 0, "replay", "at least 0", self.replay)
         check_value(self.most_importance > 0, "most_importance", "positive", self.most_importance)
         self.metric_model.check()
+        self.mixture.check()
         self.varied_maps.check()

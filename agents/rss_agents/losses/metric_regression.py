@@ -7,6 +7,7 @@ import torch
 from rss_agents.distributed import mean_over_ranks
 from rss_agents.kernels.whitened_residuals import whitened_residuals
 from rss_agents.losses.coarse_feedback import scores_from_order, scores_from_ratings
+from rss_agents.losses.metric_mixture import MetricMixture
 from rss_agents.losses.score_models import (
     MetricModelConfig,
     cell_uncertainty,
@@ -25,7 +26,7 @@ def metric_regression(
     beliefs: torch.Tensor,
     scored: ScoredMaps,
     geometry: ActionMapGeometry,
-    metric: str,
+    metric: str | MetricMixture,
     feedback: Feedback,
     generator: torch.Generator,
     model: MetricModelConfig,
@@ -39,7 +40,7 @@ def metric_regression(
         beliefs: (B, C, cells) probabilities, differentiable, of all scales.
         scored: Maps and what the feedback shows of their scores.
         geometry: Of the maps.
-        metric: What is scored; see `rss_env.rewards`.
+        metric: What is scored, see `rss_env.rewards`; or a mixture that is fitted to the scores.
         feedback: What of the score is shown.
         generator: Draws the cells that covariances are taken of.
         model: The hyper-parameters.
@@ -56,7 +57,7 @@ def metric_regression(
         scored.maps,
         scored.predicted.flatten(1, 2),
         geometry.offsets,
-        metric,
+        metric if isinstance(metric, str) else metric.predict,
         rows,
         presence_share=model.presence_share,
     )
@@ -70,20 +71,35 @@ def metric_regression(
         rows=rows,
         regions=model if in_regions else None,
     )
+    scores, group_noise = scored.scores, None
+    stars = feedback.amount if feedback.kind == "rating" else None
+    if isinstance(metric, MetricMixture):
+        assert prediction.candidates is not None
+        newest = slice(0, group_size)
+        group_noise = metric.noise.to(beliefs.dtype).repeat_interleave(len(beliefs))
+        if scored.is_new:
+            metric.observe(
+                prediction.candidates[:, newest], scores[:, 0], covariance[:, :, newest, newest]
+            )
+        stars = metric.stars if stars is None else stars
     # Every scale of every image is a problem of its own: (S * B, ...).
     covariance = covariance.transpose(0, 1).flatten(0, 1)
     variances, within = group_variances(covariance, groups, group_size)
     predicted = prediction.scores.permute(2, 0, 1).flatten(0, 1).unflatten(1, (groups, group_size))
-    scores = scored.scores.permute(3, 0, 1, 2).flatten(0, 1)
+    scores = scores.permute(3, 0, 1, 2).flatten(0, 1)
     valid = scored.valid.repeat(scales, 1)
     weights = (valid / valid.sum(1, keepdim=True)).to(predicted.dtype)
     level = (variances.mean(2) * weights).sum(1)
     unexplained = model.unexplained * (within * weights).sum(1) + _TINY
+    if group_noise is not None:
+        unexplained = unexplained + group_noise
     noise = unexplained[:, None, None].expand_as(predicted)
     offset = torch.full_like(level, torch.inf) if psd else None
-    if feedback.kind == "rating":
+    if stars is not None:
         expected = variances + level[:, None, None] + _TINY
-        scores, error = scores_from_ratings(scores, feedback.amount, predicted, expected)
+        if group_noise is not None:
+            expected = expected + group_noise[:, None, None]
+        scores, error = scores_from_ratings(scores, stars, predicted, expected)
         noise = noise + error
         offset = model.common_error * level if psd else None
     elif feedback.kind == "ranking":

@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Protocol
 
 import torch
 
@@ -150,11 +151,38 @@ class MetricPrediction:
         scores: (B, N, S) in [0, 1], differentiable in the beliefs.
         hit_weights: (B, N, S, C) slopes in the true positives of each class.
         class_weights: (B, N, S, C) slopes in the labelled cells of each class.
+        candidates: (B, N, S, M) what M formulas predict, without gradient, if it is a mixture.
     """
 
     scores: torch.Tensor
     hit_weights: torch.Tensor
     class_weights: torch.Tensor
+    candidates: torch.Tensor | None = None
+
+
+def predict_scores(
+    right: torch.Tensor,
+    predicted: torch.Tensor,
+    labelled: torch.Tensor,
+    metric: str,
+    presence_share: float,
+) -> MetricPrediction:
+    """Predict scores of a metric from expected counts; see `kernels.expected_scores`."""
+    return MetricPrediction(*expected_scores(right, predicted, labelled, metric, presence_share))
+
+
+class Formula(Protocol):
+    """Makes predicted scores of expected counts."""
+
+    def __call__(
+        self,
+        right: torch.Tensor,
+        predicted: torch.Tensor,
+        labelled: torch.Tensor,
+        presence_share: float,
+    ) -> MetricPrediction:
+        """Predict: counts as in `kernels.expected_scores`."""
+        ...
 
 
 def metric_prediction(
@@ -162,12 +190,12 @@ def metric_prediction(
     maps: torch.Tensor,
     predicted: torch.Tensor,
     offsets: Sequence[int],
-    metric: str,
+    metric: str | Formula,
     rows: torch.Tensor | None = None,
     *,
     presence_share: float,
 ) -> MetricPrediction:
-    """Predict the score of each map under a metric, if labels follow the probabilities.
+    """Predict the score of each map under a formula, if labels follow the probabilities.
 
     The ratios are taken of expected counts: exact for labels that are certain, and close to the
     expectation of the ratio for the large counts of a map.
@@ -177,12 +205,15 @@ def metric_prediction(
         maps: (B, N, cells) uint8; or a table (R, cells).
         predicted: (B, N, S, C) cells of each class in the maps.
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
-        metric: `miou`, `dice`, `mean_accuracy` or `pixel_accuracy`; see `rss_env.rewards`.
+        metric: `miou`, `dice`, `mean_accuracy` or `pixel_accuracy`; see `rss_env.rewards`. Or
+            another formula.
         rows: (B, N) int64 of the table; None without one.
         presence_share: As in `expected_scores`.
     """
     right, labelled = expected_and_label_counts(probabilities, maps, offsets, rows)
-    return MetricPrediction(*expected_scores(right, predicted, labelled, metric, presence_share))
+    if isinstance(metric, str):
+        return predict_scores(right, predicted, labelled, metric, presence_share)
+    return metric(right, predicted, labelled, presence_share)
 
 
 def cell_uncertainty(

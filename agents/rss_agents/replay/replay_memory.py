@@ -7,6 +7,8 @@ and their scores.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
 from rss_agents.replay.image_memory import ImageMemory, rank_among_equals
@@ -94,7 +96,36 @@ class ReplayMemory(ImageMemory):
         if new.likelihoods is not None and self._likelihoods is not None:
             remembered = self._likelihoods.flatten(0, 1)[older].to(new.likelihoods.dtype)
             likelihoods = torch.cat([new.likelihoods, remembered], 1)
-        map_index = torch.arange(new.rows.shape[2], device=keys.device)
+        return self._in_slots(slots, valid, likelihoods)
+
+    def recall(self, keys: torch.Tensor) -> ScoredMaps:
+        """Give back what is remembered of a batch of images, and remember nothing new.
+
+        Args:
+            keys: (B,) of `recognise`.
+
+        Returns:
+            The last V + 1 groups of each image, if there are so many, from the newest to the
+            oldest. The maps are the memory's own, until its next exchange.
+        """
+        matches = (keys[:, None] == self._keys[: self.capacity]) & (
+            self._last_seen[: self.capacity] > 0
+        )
+        places, ring = matches.byte().argmax(1), self.groups + 1
+        count = self._count[places] * matches.any(1)
+        age = torch.arange(1, ring + 1, device=keys.device)
+        valid = age <= count[:, None]
+        slots = places[:, None] * ring + (count[:, None] - age) % ring
+        likelihoods = None
+        if self._likelihoods is not None:
+            likelihoods = self._likelihoods.flatten(0, 1)[slots].float()
+        return replace(self._in_slots(slots, valid, likelihoods), is_new=False)
+
+    def _in_slots(
+        self, slots: torch.Tensor, valid: torch.Tensor, likelihoods: torch.Tensor | None
+    ) -> ScoredMaps:
+        """The groups in slots (B, V) of the tables, as far as they are there (B, V)."""
+        map_index = torch.arange(self._maps.shape[2], device=slots.device)
         return ScoredMaps(
             self._maps.flatten(0, 2),
             slots[..., None] * len(map_index) + map_index,

@@ -21,6 +21,7 @@ class ScoredMaps:
         predicted: (B, V, K, S, C) float32, cells of each class in the maps.
         valid: (B, V) bool, whether there is such a group.
         likelihoods: (B, V, K, cells) probabilities that the maps' cells were drawn with, if asked.
+        is_new: Whether nothing was learned yet from the first group of each image.
     """
 
     maps: torch.Tensor
@@ -29,6 +30,7 @@ class ScoredMaps:
     predicted: torch.Tensor
     valid: torch.Tensor
     likelihoods: torch.Tensor | None = None
+    is_new: bool = True
 
     @classmethod
     def new(

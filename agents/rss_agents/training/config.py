@@ -24,12 +24,12 @@ from rss_env.errors import InputError, check_choice, check_value
 from rss_env.registration import parse_environment_id
 from rss_env.rewards import METRICS
 
-_PERSON, _RATINGS = "person", "ratings:"
+_PERSON, _RATINGS, _JUDGE = "person", "ratings:", "judge:"
 
 
 def is_code(scorer: str) -> bool:
     """Tell whether a scorer is a function of a module, rather than somebody's ratings."""
-    return scorer != _PERSON and not scorer.startswith(_RATINGS)
+    return scorer != _PERSON and not scorer.startswith((_RATINGS, _JUDGE))
 
 
 @dataclass
@@ -55,6 +55,9 @@ class TrainConfig(TaskConfig, RunConfig):
     sb3: SB3Config = field(default_factory=SB3Config)
     updates: int = 600
     """Number of updates."""
+    queries: int | None = None
+    """rss: scores that may be asked for in all (images x maps x scales), spread over the updates;
+    those in between learn from remembered scores. None: every update asks."""
     seed: int = 0
     """Seed of the weights, the images and the maps drawn."""
     num_images: int = 16
@@ -63,9 +66,16 @@ class TrainConfig(TaskConfig, RunConfig):
     """Maps scored per image and scale."""
     val_split: str | None = None
     """Validation split: a name or a list file."""
+    labelled: str | None = None
+    """rss: list file of training images with labels to be learned from, and not scored."""
+    labelled_weight: float = 1.0
+    """Weight of their cross-entropy beside the loss of the scores."""
     scorer: str | None = field(default=None, kw_only=True)
     """Scores maps in place of labels: module:function; `person`, who is asked on the page of
-    rss-rate or rss-watch; or ratings:FOLDER, those given in an earlier run."""
+    rss-rate or rss-watch; ratings:FOLDER, those given in an earlier run; or judge:FOLDER, a judge
+    of rss-judge."""
+    scorer_timeout: float = field(default=600.0, kw_only=True)
+    """Seconds that a scorer of module:function may take to score a batch of maps; inf for any."""
     horizontal_flip: bool = field(default=True, kw_only=True)
     """Mirror training images at random."""
     network: str = DEFAULT_NETWORK
@@ -112,9 +122,16 @@ class TrainConfig(TaskConfig, RunConfig):
         return self.scorer == _PERSON
 
     @property
+    def judge(self) -> Path | None:
+        """The folder of the learned judge; None for another scorer, or none."""
+        if self.scorer is None or not self.scorer.startswith(_JUDGE):
+            return None
+        return Path(self.scorer.removeprefix(_JUDGE))
+
+    @property
     def ratings(self) -> Path | None:
         """The folder of the ratings that are learned from; None for another scorer, or none."""
-        if self.scorer is None or is_code(self.scorer):
+        if self.scorer is None or is_code(self.scorer) or self.judge is not None:
             return None
         if self.asks_a_person:
             return self.out / RATINGS_FOLDER
@@ -132,6 +149,14 @@ class TrainConfig(TaskConfig, RunConfig):
         for name in ("learning_rate", "weight_decay"):
             value = getattr(self, name)
             check_value(0 <= value < float("inf"), name, "finite and at least 0", value)
+        for name in ("queries", "labelled"):
+            if getattr(self, name) is not None and self.algo != "rss":
+                raise InputError(f"{name} is of --algo rss; got --algo {self.algo}")
+        weight = self.labelled_weight
+        check_value(0 < weight < float("inf"), "labelled_weight", "positive", weight)
+        if self.labelled is not None and self.exclude is not None:
+            raise InputError("give --labelled or --exclude: images with labels are left out anyway")
+        check_value(self.scorer_timeout > 0, "scorer_timeout", "positive", self.scorer_timeout)
         check_value(0 < self.warm_up < 1, "warm_up", "between 0 and 1", self.warm_up)
         if (clip := self.clip_gradient) is not None:
             check_value(clip > 0, "clip_gradient", "positive", clip)

@@ -12,6 +12,7 @@ import torch
 from rss_agents.distributed import mean_over_ranks, rank, world_size
 from rss_agents.ratings.person import StoppedWaitingError
 from rss_agents.training.config import TrainConfig
+from rss_agents.training.guarded_scorer import ScorerFailedError
 from rss_agents.training.numerics import NotFiniteError, check_finite
 from rss_agents.training.processes import from_first_rank, stop_signal, succeed_together
 from rss_agents.training.resume import identity, refuse_changes, update_to_resume
@@ -41,10 +42,10 @@ def _mean_metrics(metrics: Mapping[str, torch.Tensor | float]) -> dict[str, floa
 
 @contextmanager
 def _training_errors(config: TrainConfig, last_saved: Callable[[], int | None]) -> Iterator[None]:
-    """Raise a `TrainingError` where a run meets no memory, no disk or no numbers."""
+    """Raise a `TrainingError` where a run meets no memory, no disk, no numbers or no scores."""
     try:
         yield
-    except (NotFiniteError, OSError, MemoryError, RuntimeError) as error:
+    except (NotFiniteError, ScorerFailedError, OSError, MemoryError, RuntimeError) as error:
         reason = str(error).split("\n")[0] or type(error).__name__
         if isinstance(error, MemoryError) or any(s in str(error) for s in _SIGNS_OF_NO_MEMORY):
             reason = (
@@ -53,7 +54,7 @@ def _training_errors(config: TrainConfig, last_saved: Callable[[], int | None]) 
             )
         elif isinstance(error, OSError):
             reason = f"{config.out} cannot be written: {reason}"
-        elif not isinstance(error, NotFiniteError):
+        elif not isinstance(error, (NotFiniteError, ScorerFailedError)):
             raise
         saved = last_saved()
         left = "no training state has been saved yet"
@@ -144,7 +145,7 @@ class TrainingLoop:
             values = _mean_metrics(metrics)
             if self._folder is not None:  # the other processes wait where they need this one again
                 if validates:
-                    values |= self._folder.validate(self.update)
+                    values |= self._folder.validate(self.update, values)
                     run.save(config.out)
                 self._folder.add(self.update, values)
         is_due = self.update % (config.save_every or config.eval_every) == 0

@@ -54,17 +54,22 @@ class RunFolder:
         """
         self._config, self._validation = config, validation
         self._network, self._description = run.network, run.description
-        self._queries = run.queries_per_update * world_size()
+        self._queries_before = run.queries_before
         folder, position = config.out, None
         self._validated: dict[str, Any] = {}
-        self._best, self._before = 0.0, 0.0
+        self._best: dict[str, Any] = {"value": 0.0, "update": None}
+        self._scores: list[float] = []  # of updates that were logged since the last validation
+        self._validated_at = 0
+        self._before = 0.0
         self._pictures = ValidationPictures(validation)
         if saved is None:
             _clear(folder)
         else:
             position = saved["position"]
-            self._validated, self._best = saved["validated"], saved["best"]
-            self._before = saved["seconds"]
+            self._validated, self._before = saved["validated"], saved["seconds"]
+            best = saved["best"]  # before, of labels alone and without the update
+            self._best = best if isinstance(best, dict) else {"value": best, "update": None}
+            self._scores = list(saved.get("scores", ()))
             self._pictures.film.set_state(saved["pictures"])
         self._log = MetricsLog(folder, position)
         write_json(folder / "config.json", _plain(config))
@@ -82,6 +87,7 @@ class RunFolder:
             "position": self._log.position(),
             "validated": self._validated,
             "best": self._best,
+            "scores": self._scores,
             "seconds": self._seconds,
             "pictures": self._pictures.film.get_state(),
         }
@@ -100,17 +106,29 @@ class RunFolder:
         """Move the progress bar by an update."""
         self._bar.update()
 
-    def validate(self, update: int) -> dict[str, float]:
-        """After an update: save a checkpoint and pictures, and measure it if there are labels."""
+    def validate(self, update: int, metrics: Mapping[str, float]) -> dict[str, float]:
+        """After an update: save a checkpoint and pictures, and measure it if there are labels.
+
+        The best checkpoint is kept as well: by mIoU, or else by the scores of the training since
+        the validation before.
+
+        Args:
+            update: How many updates there were.
+            metrics: Of the last one.
+        """
         numbers: dict[str, float] = {}
+        self._validated_at = update
+        scores, self._scores = [*self._scores, metrics.get("score", 0.0)], []
+        value = sum(scores) / len(scores)
         if self._validation.labels is not None:
             found = evaluate(self._network, self._validation)
             numbers = found.numbers()
             self._validated = found.report(self._validation.class_names)
             write_json(self._config.out / VALIDATION_NAME, {"update": update, **self._validated})
-            if found.miou > self._best:
-                self._best = found.miou
-                self.save(BEST_NAME)
+            value = found.miou
+        if value > self._best["value"]:
+            self._best = {"value": value, "update": update}
+            self.save(BEST_NAME)
         self.save()
         self._pictures.add(self._network, self._config.out)
         return numbers
@@ -120,9 +138,15 @@ class RunFolder:
         if self._description is not None and isinstance(self._network, SegmentationNetwork):
             save_checkpoint(self._config.out, self._network, self._description, name)
 
+    def _queries(self, updates: int) -> int:
+        """Scores that all processes have asked for in so many updates."""
+        return self._queries_before(updates) * world_size()
+
     def add(self, update: int, metrics: Mapping[str, float]) -> None:
         """Log metrics after an update."""
-        self._log.add(update, update * self._queries, metrics)
+        self._log.add(update, self._queries(update), metrics)
+        if update != self._validated_at and "score" in metrics:
+            self._scores.append(metrics["score"])
         self._shown |= {n: f"{metrics[n]:.3f}" for n in ("score", "miou") if n in metrics}
         self._bar.set_postfix(self._shown)
         self._tell("running", update)
@@ -155,8 +179,12 @@ class RunFolder:
             "updates": updates,
             "seconds": round(self._seconds, 2),
             "processes": world_size(),
-            "score_queries": updates * self._queries,
+            "score_queries": self._queries(updates),
             **{name: validated.get(name) for name in SplitMetrics.NAMES},
+            "best": {
+                "by": "score" if self._validation.labels is None else "miou",
+                **self._best,
+            },
             "versions": versions(),
         }
         write_json(config.out / "result.json", result)

@@ -15,17 +15,23 @@ import torch
 from torch import nn
 
 from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.labelled_and_scored import LabelledAndScoredLearner
+from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.algorithms.registry import acts_at_one_scale, build_learner
-from rss_agents.distributed import rank
+from rss_agents.algorithms.rss import RSSLearner
+from rss_agents.algorithms.supervised import CrossEntropyLearner
+from rss_agents.distributed import rank, world_size
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, start_from
 from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork
+from rss_agents.quality.learned_judge import JudgeScorer, LearnedJudge
 from rss_agents.ratings.person import PersonScorer
 from rss_agents.training.config import TrainConfig
+from rss_agents.training.guarded_scorer import GuardedScorer
 from rss_agents.training.processes import distribute, own_images, stop_asked_for
 from rss_env.arguments import check_device
 from rss_env.errors import InputError
-from rss_env.feedback import Feedback, Scorer
+from rss_env.feedback import Feedback, Scorer, load_scorer
 from rss_env.scenes import Scenes, load_scenes
 from rss_env.vector_env import RSSVectorEnv
 
@@ -56,6 +62,10 @@ class Run(ABC):
     @abstractmethod
     def update(self, progress: float, check: Check | None = None) -> Metrics:
         """Learn from a new batch, and return scalars to log; see `update_once`."""
+
+    def queries_before(self, update: int) -> int:
+        """Scores that this process asks for in the first `update` updates."""
+        return update * self.queries_per_update
 
     @abstractmethod
     def get_state(self) -> dict[str, Any]:
@@ -101,6 +111,9 @@ def update_once(
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     largest = math.inf if clip_gradient is None else clip_gradient
     for loss, metrics in learner.losses(progress):
+        if loss is None:
+            logged = {**logged, **metrics}
+            continue
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(parameters, largest)
@@ -134,7 +147,8 @@ class GradientRun(Run):
         metrics = update_once(
             self.learner, self.optimizer, progress, clip_gradient=clip, check=check
         )
-        self.schedule.step()
+        if "loss" in metrics:  # otherwise nothing was learned
+            self.schedule.step()
         return {**metrics, "learning_rate": float(self.schedule.get_last_lr()[0])}
 
     def get_state(self) -> dict[str, Any]:
@@ -159,13 +173,17 @@ class GradientRun(Run):
         self.learner.set_state(own["learner"])
         set_random_state(own["random"], self.device)
 
+    def queries_before(self, update: int) -> int:
+        """See `Run.queries_before`."""
+        return self.learner.queries_before(update)
+
     def last_batch(self) -> Mapping[str, torch.Tensor]:
         """See `Learner.last_batch`."""
         return self.learner.last_batch()
 
     def distribute(self) -> None:
         """See `Run.distribute`."""
-        self.learner.network = distribute(self.network)
+        self.learner.replace_network(distribute(self.network))
 
 
 def values_of(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -202,15 +220,21 @@ def set_random_state(states: Sequence[torch.Tensor], device: torch.device) -> No
         torch.cuda.set_rng_state(states[1], device)
 
 
-def _scorer_of(config: TrainConfig) -> Scorer | str | None:
+def _scorer_of(config: TrainConfig) -> Scorer | None:
     """The scorer in place of labels; None for none."""
+    if config.judge is not None:
+        return JudgeScorer(LearnedJudge.load(config.judge))
     if config.ratings is None:
-        return config.scorer
+        scorer = load_scorer(config.scorer)
+        if scorer is None or config.scorer is None:
+            return None
+        return GuardedScorer(scorer, config.scorer, config.scorer_timeout)
     feedback = Feedback.parse(config.feedback, config.group_size)
     data = config.data.open(config.split)
     return PersonScorer(
         config.ratings,
         stars=int(feedback.amount) if feedback.kind == "rating" else 5,
+        pairs=feedback.kind == "ranking" and config.group_size == 2,
         class_names=data.class_names,
         palette=data.palette,
         asks=config.asks_a_person,
@@ -220,12 +244,47 @@ def _scorer_of(config: TrainConfig) -> Scorer | str | None:
 
 def _make_env(config: TrainConfig) -> RSSVectorEnv:
     arguments: dict[str, Any] = config.task_arguments | config.data.options
+    if config.labelled is not None:
+        arguments["exclude"] = config.labelled
+        if config.scorer is not None:  # the others may have none
+            arguments.pop("labels", None)
     env = gym.make_vec(
         config.data.env,
         num_envs=own_images(config.num_images) * config.group_size,
         **arguments | {"scorer": _scorer_of(config), "array": "torch", "device": config.device},
     )
     return cast(RSSVectorEnv, env.unwrapped)
+
+
+def _plan_of(config: TrainConfig, env: RSSVectorEnv) -> QueryPlan | None:
+    """When scores are asked for; None for always."""
+    if config.queries is None:
+        return None
+    per_batch = env.num_envs * len(env.geometry.scales) * world_size()
+    return QueryPlan.of_budget(config.queries, per_batch, config.updates)
+
+
+def _with_labels(
+    config: TrainConfig, learner: Learner, network: SegmentationNetwork, env: RSSVectorEnv
+) -> Learner:
+    """The same learner, which also learns from the labels of some images.
+
+    Raises:
+        InputError: If the labels cannot be used.
+    """
+    assert isinstance(learner, RSSLearner)
+    assert config.labelled is not None
+    data = config.data.open(config.labelled)
+    if not data.has_labels:
+        raise InputError(f"labelled {config.labelled}: the data is given without labels")
+    labelled = CrossEntropyLearner(
+        network,
+        load_scenes(data, env.geometry.image_size, env.device),
+        own_images(config.num_images),
+        config.seed,
+        augmentation=env.augmentation,
+    )
+    return LabelledAndScoredLearner(learner, labelled, config.labelled_weight)
 
 
 def open_validation(
@@ -276,12 +335,17 @@ def open_run(config: TrainConfig) -> GradientRun:
         config.algo,
         network,
         env,
-        lambda: load_scenes(config.data.open(config.split), geometry.image_size, device),
+        lambda: load_scenes(
+            config.data.open(config.split, config.exclude), geometry.image_size, device
+        ),
         agent=config.agent,
         baseline=config.baseline,
         supervised=config.supervised,
         seed=config.seed,
+        plan=_plan_of(config, env),
     )
+    if config.labelled is not None:
+        learner = _with_labels(config, learner, network, env)
     optimizer = torch.optim.AdamW(
         network.parameters(), config.learning_rate, weight_decay=config.weight_decay
     )

@@ -125,3 +125,31 @@ def test_nothing_is_asked_of_the_host():
     )
     found = memory.exchange(keys, new)
     assert found.own_maps.shape == (3, 3, 2, geometry.num_cells)
+
+
+@pytest.mark.parametrize("with_likelihoods", [False, True])
+def test_what_is_recalled_is_what_was_exchanged(with_likelihoods):
+    geometry = ActionMapGeometry((4, 6), (2, 1), 3)
+    memory = ReplayMemory(geometry, 9, 2, 2, 3, with_likelihoods=with_likelihoods)
+    keys = memory.recognise(random_images(4, 4, 6)).keys
+    groups = [scored(geometry, 3, with_likelihoods) for _ in range(4)]
+    for number, group in enumerate(groups):
+        memory.exchange(keys[:3], group)
+        before = memory.get_state()
+        found = memory.recall(keys[[2, 3, 0]])
+        assert not found.is_new
+        kept = min(number + 1, 3)  # with the newest one
+        there = [v < kept for v in range(3)]
+        assert found.valid.tolist() == [there, [False] * 3, there]
+        assert (found.scores[1] == 0).all()
+        for v in range(kept):
+            one = groups[number - v]
+            for place, image in ((0, 2), (2, 0)):
+                assert found.own_maps[place, v].equal(one.own_maps[image, 0])
+                assert found.scores[place, v].equal(one.scores[image, 0])
+                assert found.predicted[place, v].equal(one.predicted[image, 0])
+                if found.likelihoods is not None and one.likelihoods is not None:
+                    told = one.likelihoods[image, 0].half().float()
+                    assert found.likelihoods[place, v].equal(told)
+        after = memory.get_state()
+        assert all(a.equal(b) for a, b in zip(before["rows"], after["rows"], strict=True))

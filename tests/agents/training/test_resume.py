@@ -28,6 +28,8 @@ WAYS = {
     "policy gradient": ("--objective", "policy_gradient"),
     "rewards of cells": ("--env", "RSS/Shapes-PixelReward-v0"),
     "stars": ("--feedback", "rating:5", "--zoom", "1", "1.5", "--colour-jitter", "0.2"),
+    "a scorer": ("--scorer", "training_runs:prefer_houses"),
+    "few queries": ("--queries", "32"),
     "psl-metric": ("--algo", "psl-metric"),
     "wsss-cam": ("--algo", "wsss-cam"),
     "reinforce": ("--algo", "reinforce"),
@@ -37,13 +39,26 @@ WAYS = {
 }
 
 
+def test_labels_and_scores_go_on_bit_for_bit(tmp_path, monkeypatch, voc_root):
+    (tmp_path / "two.txt").write_text("2007_000000\n2007_000002\n")
+    data = ("--env", "RSS/VOC-ImageReward-v0", "--root", str(voc_root))
+    labelled = (*data, "--labelled", str(tmp_path / "two.txt"))
+    start(tmp_path / "whole", *labelled)
+    start_and_stop(monkeypatch, tmp_path / "stopped", *labelled)
+    train.main(["--resume", str(tmp_path / "stopped")])
+    assert_alike(tmp_path / "whole", tmp_path / "stopped")
+    rows = [json.loads(line) for line in (tmp_path / "whole/metrics.jsonl").open()]
+    assert all(0 <= row["labelled_score"] <= 1 for row in rows)
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_run_goes_on_bit_for_bit(way, tmp_path, monkeypatch):
     start(tmp_path / "whole", *WAYS[way])
     start_and_stop(monkeypatch, tmp_path / "stopped", *WAYS[way])
     with (tmp_path / "stopped/metrics.jsonl").open("a") as file:
         file.write('{"update": 5}\n{"upda')  # what a process that dies later may leave
-    train.main(["--resume", str(tmp_path / "stopped")])
+    code = WAYS[way] if "--scorer" in WAYS[way] else ()  # which a folder alone may not name
+    train.main(["--resume", str(tmp_path / "stopped"), *code])
     assert_alike(tmp_path / "whole", tmp_path / "stopped")
     assert not (tmp_path / "stopped/states").exists()
 

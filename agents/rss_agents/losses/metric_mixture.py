@@ -1,0 +1,230 @@
+"""A formula for scores of which nobody has said one: metrics, mixed, warped and fitted.
+
+A score R of a map is taken for
+
+    R = size * f ** power + offset + noise,     f = sum of share_m * metric_m(map),
+
+with the metrics of `rss_env.rewards` predicted from beliefs about labels, an offset that the maps
+of a group have in common, and a noise. All these numbers are those under which the newest scores
+are most likely, before anything was learned from them: what a network has already been fitted to
+says nothing about the formula. As long as beliefs about labels are vague, the size is told by how
+much scores vary; later by how they follow the predictions. A scorer knows nothing of scales, so
+that only the variances of offset and noise are those of a scale.
+
+Source: empirical Bayes (type II maximum likelihood), by stochastic gradients.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from rss_agents.distributed import mean_over_ranks
+from rss_agents.losses.score_models import MetricPrediction, predict_scores
+from rss_env.errors import check_value
+from rss_env.rewards import METRICS
+
+_FIRST = "miou"  # what a score is taken for until scores say otherwise
+_LEAST_VARIANCE = 1e-12
+_LEAST_SCORE = 1e-3  # of which a power is taken
+_MOST_STARS = 10  # scores that are all multiples of a tenth, a ninth, ... are ratings
+_WHOLE = 1e-3  # as far from a whole number a multiple may be
+_LIKELY = 1e-12  # least likelihood that a rating is believed to have
+
+
+@dataclass(frozen=True)
+class MixtureConfig:
+    """The warped mixture of metrics that stands for an unknown formula."""
+
+    first_share: float = 0.7
+    """Share of mIoU in the mixture at the start; the other metrics have the rest alike."""
+    first_noise: float = 0.1
+    """Variance of the noise at the start, as a share of that of the scores within a group."""
+    rate: float = 0.02
+    """Learning rate of the logarithms of all numbers of the formula."""
+    hold: float = 0.1
+    """Pull towards the start, in log-likelihoods of a group of scores."""
+
+    def check(self) -> None:
+        """Refuse values that make no mixture, with an `InputError`."""
+        check_value(0 < self.first_share < 1, "mixture first_share", "in 0..1", self.first_share)
+        for name in ("first_noise", "rate", "hold"):
+            value = getattr(self, name)
+            check_value(0 <= value < float("inf"), f"mixture {name}", "at least 0", value)
+
+
+class MetricMixture:
+    """The numbers of the formula, fitted to the scores that come."""
+
+    def __init__(self, num_scales: int, config: MixtureConfig, device: torch.device | str):
+        """Begin with mIoU for the most part, unwarped, and no noise known."""
+        self.config = config
+        shares = torch.full((len(METRICS),), (1 - config.first_share) / (len(METRICS) - 1))
+        shares[list(METRICS).index(_FIRST)] = config.first_share
+        first = {
+            "shares": shares.log(),  # logits
+            "size": torch.zeros(()),  # these and the variances as logarithms
+            "power": torch.zeros(()),
+            "noise": torch.zeros(num_scales),
+            "offset": torch.zeros(num_scales),
+        }
+        self._start = {name: value.double().to(device) for name, value in first.items()}
+        self._values = {name: v.clone().requires_grad_() for name, v in self._start.items()}
+        self._knows_noise = False
+        self._steps = torch.arange(1, _MOST_STARS + 1, device=device)
+        self._fits = torch.ones(_MOST_STARS, dtype=torch.bool, device=device)
+        self._stars: int | None = 1
+        self._optimizer = torch.optim.Adam(list(self._values.values()), config.rate)
+
+    @property
+    def noise(self) -> torch.Tensor:
+        """Variance (S,) of what no formula explains."""
+        return self._values["noise"].detach().exp() * self._knows_noise
+
+    @property
+    def stars(self) -> int | None:
+        """n, if every score that came is a multiple of 1 / n; None if they are no ratings."""
+        return self._stars
+
+    def numbers(self) -> dict[str, torch.Tensor]:
+        """The fitted formula, to log: shares of the metrics, size and power."""
+        values = {name: value.detach() for name, value in self._values.items()}
+        shares = zip(METRICS, values["shares"].softmax(0), strict=True)
+        return {
+            **{f"formula_{name}": share for name, share in shares},
+            "formula_size": values["size"].exp(),
+            "formula_power": values["power"].exp(),
+        }
+
+    def _warped(self, mixed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scores that mixed metrics stand for, and their slopes."""
+        size, power = self._values["size"].exp(), self._values["power"].exp()
+        mixed = mixed.clamp(min=_LEAST_SCORE)
+        return size * mixed**power, size * power * mixed ** (power - 1)
+
+    def predict(
+        self,
+        right: torch.Tensor,
+        predicted: torch.Tensor,
+        labelled: torch.Tensor,
+        presence_share: float,
+    ) -> MetricPrediction:
+        """Predict scores from expected counts; see `score_models.predict_scores`."""
+        parts = [
+            predict_scores(right, predicted, labelled, metric, presence_share) for metric in METRICS
+        ]
+        shares = self._values["shares"].detach().softmax(0).to(right.dtype)
+        candidates = torch.stack([part.scores for part in parts], -1)
+        mixed = candidates @ shares
+        with torch.no_grad():
+            warped, slopes = (part.to(mixed.dtype) for part in self._warped(mixed.double()))
+        # The value of the warped score, with its slope in the mixed one.
+        scores = warped + slopes * (mixed - mixed.detach())
+        hits = torch.stack([part.hit_weights for part in parts], -1) @ shares
+        everywhere = torch.stack([part.class_weights for part in parts], -1) @ shares
+        slopes = slopes[..., None]
+        return MetricPrediction(scores, hits * slopes, everywhere * slopes, candidates.detach())
+
+    def observe(
+        self, candidates: torch.Tensor, scores: torch.Tensor, covariance: torch.Tensor
+    ) -> None:
+        """Take in a group of scores of each image that nothing was learned from yet.
+
+        Args:
+            candidates: (B, K, S, M) what each metric predicts of them.
+            scores: (B, K, S).
+            covariance: (B, S, K, K) of the formula's predictions under vague beliefs.
+        """
+        values = self._values
+        observed = scores.double().permute(2, 0, 1)  # (S, B, K)
+        self._count_stars(observed)
+        if mean_over_ranks((observed.max() == observed.min()).double()) == 1:
+            return  # nothing is said of any formula
+        if not self._knows_noise:
+            self._begin(observed)
+        mixed = (candidates.double() @ values["shares"].softmax(0)).permute(2, 0, 1)
+        expected, slopes = self._warped(mixed)
+        residual = observed - expected
+        # The covariance was made with the slopes of now: 1, with the gradient of the new slopes.
+        grown = slopes / slopes.detach()
+        spread = covariance.double().transpose(0, 1) * grown[..., None] * grown[..., None, :]
+        one = torch.ones(2 * [observed.shape[2]], dtype=torch.float64, device=observed.device)
+        noise = (values["noise"].exp() + _LEAST_VARIANCE)[:, None, None, None]
+        common = values["offset"].exp()[:, None, None, None]
+        spread = spread + noise * torch.eye(len(one), device=one.device)
+        if self._stars is None:
+            surprise = _normal_surprise(residual, spread + common * one)
+        else:  # each rating by itself: noise is all that is not expected of it
+            deviations = spread.diagonal(dim1=2, dim2=3).sqrt()
+            surprise = _rating_surprise(observed, self._stars, expected, deviations)
+        loss = surprise.mean(1).sum()
+        for name in ("shares", "size", "power"):
+            moved = values[name] - self._start[name]
+            loss = loss + 0.5 * self.config.hold * moved.square().sum()
+        self._optimizer.zero_grad()
+        loss.backward()
+        for value in values.values():
+            if value.grad is not None:  # ratings tell nothing of the offset
+                value.grad.copy_(mean_over_ranks(value.grad))
+        self._optimizer.step()
+
+    def _count_stars(self, observed: torch.Tensor) -> None:
+        """Note of which fractions all scores so far are multiples."""
+        if self._stars is None:
+            return
+        steps = observed.flatten() * self._steps[:, None]
+        whole = ((steps - steps.round()).abs() < _WHOLE).all(1)
+        self._fits &= mean_over_ranks(whole.double()) == 1
+        fitting = self._steps[self._fits].tolist()
+        self._stars = fitting[0] if fitting else None
+
+    @torch.no_grad()
+    def _begin(self, observed: torch.Tensor) -> None:
+        """Take the first variances of offset and noise from the first scores (S, B, K)."""
+        within = mean_over_ranks(observed.var(2).mean(1)).clamp(min=_LEAST_VARIANCE)
+        level = mean_over_ranks(observed.square().mean((1, 2))).clamp(min=_LEAST_VARIANCE)
+        share = self.config.first_noise if self._stars is None else 1.0
+        self._values["noise"].copy_((share * within).log())
+        self._values["offset"].copy_(level.log())
+        self._knows_noise = True
+
+    def get_state(self) -> dict[str, Any]:
+        """All that decides what it predicts and how it goes on."""
+        return {
+            "values": {name: value.detach().clone() for name, value in self._values.items()},
+            "knows_noise": self._knows_noise,
+            "fits": self._fits.clone(),
+            "stars": self._stars,
+            "optimizer": copy.deepcopy(self._optimizer.state_dict()),
+        }
+
+    @torch.no_grad()
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of `get_state`."""
+        for name, value in self._values.items():
+            value.copy_(state["values"][name])
+        self._knows_noise, self._stars = state["knows_noise"], state["stars"]
+        self._fits.copy_(state["fits"])
+        self._optimizer.load_state_dict(state["optimizer"])
+
+
+def _normal_surprise(residual: torch.Tensor, spread: torch.Tensor) -> torch.Tensor:
+    """Minus the log-likelihood (S, B), but for a constant, of residuals (S, B, K) that err so."""
+    factor = torch.linalg.cholesky(spread)
+    white = torch.linalg.solve_triangular(factor, residual[..., None], upper=False)[..., 0]
+    return 0.5 * white.square().sum(2) + factor.diagonal(dim1=2, dim2=3).log().sum(2)
+
+
+def _rating_surprise(
+    ratings: torch.Tensor, stars: int, expected: torch.Tensor, deviations: torch.Tensor
+) -> torch.Tensor:
+    """Minus the log-likelihood (S, B) of ratings (S, B, K), each by itself: of intervals."""
+    half = 0.5 / stars
+    low = torch.where(ratings < half, -torch.inf, (ratings - half - expected) / deviations)
+    high = torch.where(ratings > 1 - half, torch.inf, (ratings + half - expected) / deviations)
+    mass = torch.special.ndtr(high) - torch.special.ndtr(low)
+    return -mass.clamp(min=_LIKELY).log().sum(2)
