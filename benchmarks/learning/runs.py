@@ -65,6 +65,7 @@ class Run:
             *("--env", data.env, *files, "--image-size", str(suite.image_size)),
             *suite.arguments,
             *VARIANTS[self.variant].arguments,
+            *VARIANTS[self.variant].scorer_arguments(self.suite),
             *("--seed", str(self.seed), "--updates", str(self.updates)),
             *self.extra,
         ]

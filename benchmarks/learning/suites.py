@@ -86,12 +86,23 @@ class Variant:
     Attributes:
         arguments: Of `rss-train`, beside the data, the seed and the number of updates.
         level: Whether the environment scores whole maps or their cells.
+        scorer: Kind of `benchmarks.scorers.zoo` that scores instead of the metric.
     """
 
     arguments: tuple[str, ...] = ()
     level: Literal["Image", "Pixel"] = "Image"
+    scorer: str | None = None
+
+    def scorer_arguments(self, suite: str) -> tuple[str, ...]:
+        """The argument that names the scorer of a suite, if there is one."""
+        if self.scorer is None:
+            return ()
+        return ("--scorer", f"benchmarks.scorers:{suite.replace('-', '_')}_{self.scorer}")
 
 
+SCORERS = (  # kinds of `benchmarks.scorers.zoo` that score by themselves
+    *("miou", "dice_squared", "boundary_f", "accuracy_boundary", "teacher", "person", "rule"),
+)
 _POLICY_GRADIENT = ("--objective", "policy_gradient")
 _PARTS = ("psr", "psd", "syncan")
 _CLIPPED = {
@@ -135,6 +146,11 @@ VARIANTS = {
     "rss-ranking": Variant(("--feedback", "ranking")),
     "rss-noisy-0.05": Variant(("--feedback", "noisy:0.05")),
     "rss-noisy-0.1": Variant(("--feedback", "noisy:0.1")),
+    **{f"rss-of-{kind}": Variant(scorer=kind) for kind in SCORERS},
+    **{f"rss-policy-gradient-of-{k}": Variant(_POLICY_GRADIENT, scorer=k) for k in SCORERS},
+    "rss-of-preference": Variant(
+        ("--feedback", "ranking", "--group-size", "2"), scorer="preference"
+    ),
     **{
         name: Variant(("--algo", name))
         for name in (
@@ -163,7 +179,8 @@ GROUPS = {
     "plain-tuning": list(_TUNING),
     "sb3": ["sb3-ppo", "sb3-a2c", "sb3-ppo-cnn", "sb3-a2c-cnn"],
     "feedback": ["rss-rating-5", "rss-ranking", "rss-noisy-0.05", "rss-noisy-0.1"],
-    "ablations": [name for name in VARIANTS if name.startswith("rss")],
+    "scorers": [*(f"rss-of-{kind}" for kind in SCORERS), "rss-of-preference"],
+    "ablations": [n for n, v in VARIANTS.items() if n.startswith("rss") and v.scorer is None],
     "all": list(VARIANTS),
 }
 
