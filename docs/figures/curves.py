@@ -10,7 +10,7 @@ import numpy as np
 from figure_style import IMAGES, LINES, new_figure, save
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results" / "2026-11-27-smooth-activation"
-SUITES = {"shapes": "Shapes"}
+SUITES = {"shapes": "Shapes", "camvid": "CamVid"}
 NAMES = {
     "rss": "scores (rss)",
     "psl": "labels (psl)",
