@@ -272,12 +272,11 @@ def metric_covariance(
     own_maps = geometry.split(gather_maps(maps, rows))
     parts = (geometry.split(probabilities), own_maps, geometry.grids)
     for s, (rates, own, grid) in enumerate(zip(*parts, strict=True)):
-        for side in (1, regions.regions):
-            sides = (math.gcd(side, grid[0]), math.gcd(side, grid[1]))
-            hit, everywhere = hits[:, :, s], others[:, :, s]
-            slopes = _region_slopes(rates, own, hit, everywhere, grid, sides)
-            slopes = slopes * regions.region_error
-            covariance[:, s] += slopes @ slopes.mT
+        sides = (math.gcd(regions.regions, grid[0]), math.gcd(regions.regions, grid[1]))
+        hit, everywhere = hits[:, :, s], others[:, :, s]
+        slopes = _region_slopes(rates, own, hit, everywhere, grid, sides) * regions.region_error
+        of_image = slopes.unflatten(2, (-1, rates.shape[1])).sum(2)
+        covariance[:, s] += slopes @ slopes.mT + of_image @ of_image.mT
     return covariance
 
 
@@ -302,6 +301,7 @@ def _region_slopes(
     everywhere = class_weights.repeat_interleave(count, 0)
     right = expected_counts(rates, own, (0, own.shape[2]))[:, :, 0]
     index = own.long()
-    means = hit.gather(2, index) * rates.gather(1, index) + everywhere @ rates
-    slopes = hit * right + everywhere * rates.sum(2)[:, None] - means @ rates.mT
+    gained = hit.gather(2, index) * rates.gather(1, index)
+    slopes = hit * right + everywhere * rates.sum(2)[:, None]
+    slopes = slopes - gained @ rates.mT - everywhere @ (rates @ rates.mT)
     return slopes.unflatten(0, (-1, count)).transpose(1, 2).flatten(2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import pytest
 import torch
@@ -10,10 +11,13 @@ import torch
 from beliefs import covariance_of, predict, predicted_scores
 from rss_agents.losses.score_models import (
     MetricModelConfig,
+    MetricPrediction,
     cell_uncertainty,
     class_values,
+    metric_covariance,
     sample_cells,
 )
+from rss_env.action_maps import ActionMapGeometry
 from rss_env.rewards import METRICS, score_counts
 
 
@@ -146,3 +150,41 @@ def test_cells_of_no_importance_at_all_are_drawn_alike():
     )
     torch.testing.assert_close(sample.counts, torch.full((1, 20), 5.0))
     assert sample.cells[0].diff().tolist() == [5] * 19
+
+
+def test_errors_of_regions_by_the_chain_rule():
+    """What the logits of a region, and of the image, have in common moves scores together."""
+    geometry, regions = ActionMapGeometry((6, 4), (2, 1), 3), 2
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, geometry.num_cells, generator=generator, dtype=torch.float64)
+    maps = torch.randint(0, 3, (2, 5, geometry.num_cells), generator=generator).to(torch.uint8)
+    shape = (2, 5, 2, 3)
+    hits, others = (torch.randn(shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    prediction = MetricPrediction(torch.zeros(shape[:3]), hits, others)
+    model = MetricModelConfig(regions=regions, region_error=0.7)
+
+    def covariance(of_regions):
+        return metric_covariance(logits.softmax(1), maps, prediction, geometry, regions=of_regions)
+
+    found = covariance(model) - covariance(None)
+    parts = zip(geometry.split(logits), geometry.split(maps), geometry.grids, strict=True)
+    for s, (of_scale, own, grid) in enumerate(parts):
+        sides = [math.gcd(regions, side) for side in grid]
+        rows, columns = (
+            torch.arange(side) // (side // count) for side, count in zip(grid, sides, strict=True)
+        )
+        place = (rows[:, None] * sides[1] + columns).flatten()
+
+        def scores(of_region, of_scale=of_scale, own=own, place=place, s=s):
+            chances = (of_scale + of_region[:, :, place]).softmax(1)
+            right = hits[:, :, s].gather(2, own.long()) * chances.gather(1, own.long())
+            return (right + others[:, :, s] @ chances).sum(2)
+
+        none = torch.zeros(2, 3, sides[0] * sides[1], dtype=torch.float64)
+        jacobian = torch.autograd.functional.jacobian(scores, none)
+        assert isinstance(jacobian, torch.Tensor)
+        slopes = torch.stack([jacobian[b, :, b] for b in range(2)])  # (B, K, C, R)
+        of_image = slopes.sum(3)
+        slopes = slopes.flatten(2)
+        expected = slopes @ slopes.mT + of_image @ of_image.mT
+        torch.testing.assert_close(found[:, s], expected * model.region_error**2)
