@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from rss_agents.networks.segmentation_network import SegmentationNetwork
+
 
 class Learner(ABC):
     """Holds data and turns it into losses.
@@ -22,6 +24,11 @@ class Learner(ABC):
 
     network: nn.Module
     queries_per_update: int = 0
+
+    @property
+    def answering(self) -> SegmentationNetwork | None:
+        """The network whose answers count, if it is not the one that learns."""
+        return None
 
     @abstractmethod
     def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:

@@ -11,6 +11,7 @@ from torch import nn
 from rss_agents.algorithms.base import Learner
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.supervised import CrossEntropyLearner
+from rss_agents.networks.segmentation_network import SegmentationNetwork
 
 
 class LabelledAndScoredLearner(Learner):
@@ -27,6 +28,11 @@ class LabelledAndScoredLearner(Learner):
         self.network = scored.network
         self._scored, self._labelled, self._weight = scored, labelled, weight
         self.queries_per_update = scored.queries_per_update
+
+    @property
+    def answering(self) -> SegmentationNetwork | None:
+        """See `Learner.answering`."""
+        return self._scored.answering
 
     def replace_network(self, network: nn.Module) -> None:
         """See `Learner.replace_network`."""

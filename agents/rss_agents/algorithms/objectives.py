@@ -68,7 +68,13 @@ class Objective(ABC):
     memory: ReplayMemory | ShareMemory | None = None
 
     def __init__(
-        self, env: RSSVectorEnv, config: RSSConfig, stride: int, generator: torch.Generator
+        self,
+        env: RSSVectorEnv,
+        config: RSSConfig,
+        stride: int,
+        generator: torch.Generator,
+        *,
+        with_uncounted: bool = False,
     ):
         """Fit an objective to an environment.
 
@@ -77,6 +83,7 @@ class Objective(ABC):
             config: The hyper-parameters.
             stride: Of the network's logits.
             generator: Random state of draws that a loss makes.
+            with_uncounted: Whether some maps are scored that are not learned from.
         """
         self.env, self.config, self.stride, self.generator = env, config, stride, generator
         self.geometry, temperature = env.geometry, config.temperature
@@ -89,6 +96,7 @@ class Objective(ABC):
                 max(1, config.replay // env.group_size),
                 batch_size=env.num_envs // env.group_size,
                 with_likelihoods=self.needs_likelihoods,
+                with_uncounted=with_uncounted,
                 device=env.device,
             )
 
@@ -113,6 +121,7 @@ class Objective(ABC):
         scores: torch.Tensor,
         policy: torch.Tensor,
         progress: float,
+        uncounted: int | None = None,
     ) -> Any:
         """Take in what was scored; return it with what is remembered of the same images.
 
@@ -122,12 +131,13 @@ class Objective(ABC):
             scores: (B, K, S), or (B, K, cells) rewards of cells, of images as they are seen.
             policy: (B, C, cells) that the maps were drawn from, but for exploration.
             progress: Share of the training done, 0..1.
+            uncounted: How many of the last maps of each group are not learned from.
         """
         likelihoods = None
         if self.needs_likelihoods:
             explored = mix_with_uniform(policy, self.config.exploration_at(progress))
             likelihoods = explored.gather(1, maps.long())
-        scored = ScoredMaps.new(maps, scores, self.geometry, likelihoods)
+        scored = ScoredMaps.new(maps, scores, self.geometry, likelihoods, uncounted)
         if keys is None or not isinstance(self.memory, ReplayMemory):
             return scored
         return self.memory.exchange(keys.keys, scored)
@@ -163,9 +173,9 @@ class Objective(ABC):
 class MetricRegression(Objective):
     """Regression of scores on what the formula of the metric makes of beliefs about labels."""
 
-    def __init__(self, env: RSSVectorEnv, config: RSSConfig, *arguments: Any):
+    def __init__(self, env: RSSVectorEnv, config: RSSConfig, *arguments: Any, **options: Any):
         """See `Objective`; feedback that hides small differences gets varied maps."""
-        super().__init__(env, config, *arguments)
+        super().__init__(env, config, *arguments, **options)
         self.serves_metric = config.metric_decisions
         self.formula: str | MetricMixture = env.formula
         is_known = env.metric is not None or config.score_model == "metric"
@@ -287,9 +297,9 @@ class PolicyGradient(Objective):
 class CellCrossEntropy(Objective):
     """Cross-entropy with the shares of classes in cells, as far as rewards have shown them."""
 
-    def __init__(self, env: RSSVectorEnv, *arguments: Any):
+    def __init__(self, env: RSSVectorEnv, *arguments: Any, **options: Any):
         """See `Objective`; the memory is of shares."""
-        super().__init__(env, *arguments)
+        super().__init__(env, *arguments, **options)
         self.memory = ShareMemory(env.geometry, env.num_images, device=env.device)
 
     def remember(self, keys: ImageKeys | None, maps: Any, scores: Any, *_: Any, **__: Any) -> Any:

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Literal
 
 from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.incumbent import Incumbent
 from rss_agents.algorithms.policy_gradients import METHODS, BaselineConfig, BaselineLearner
 from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.algorithms.rss import RSSLearner
@@ -58,6 +59,7 @@ def build_learner(
     supervised: SupervisedConfig,
     seed: int,
     plan: QueryPlan | None = None,
+    incumbent: Incumbent | None = None,
 ) -> Learner:
     """Bind a network to what the algorithm learns from.
 
@@ -71,6 +73,7 @@ def build_learner(
         supervised: Configures the references with labels.
         seed: Of the images and of the maps drawn.
         plan: Which updates of `rss` ask for scores; None: all of them.
+        incumbent: Answers for `rss` until its network's own answers score better; None for none.
 
     Raises:
         InputError: If the environment or a configuration does not fit.
@@ -78,7 +81,7 @@ def build_learner(
     if algo == "rss" or algo in METHODS:
         network.check_scales(env.geometry.scales)
     if algo == "rss":
-        return RSSLearner(network, env, agent, seed, plan)
+        return RSSLearner(network, env, agent, seed, plan, incumbent)
     if algo in SB3_ALGORITHMS:
         raise InputError(f"{algo} brings an optimiser of its own: use rss_agents.train.train")
     if algo in METHODS:

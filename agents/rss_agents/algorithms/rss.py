@@ -26,7 +26,8 @@ from typing import Any
 import torch
 
 from rss_agents.algorithms.base import Learner
-from rss_agents.algorithms.objectives import Beliefs, choose_objective
+from rss_agents.algorithms.incumbent import COMPARED_MAPS, Incumbent
+from rss_agents.algorithms.objectives import Beliefs, MetricRegression, choose_objective
 from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.algorithms.sampling import sample_maps, sample_varied_maps
@@ -36,6 +37,8 @@ from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.replay.replay_memory import ReplayMemory
 from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
+
+_COMPARED_EVERY = 3  # batches that are scored: one of so many has answers among its maps
 
 
 class RSSLearner(Learner):
@@ -52,6 +55,7 @@ class RSSLearner(Learner):
         config: RSSConfig,
         seed: int,
         plan: QueryPlan | None = None,
+        incumbent: Incumbent | None = None,
     ):
         """Bind a network to an environment and reset the latter.
 
@@ -61,6 +65,7 @@ class RSSLearner(Learner):
             config: The hyper-parameters.
             seed: Of the images and of the maps drawn.
             plan: Which updates ask for scores; None: all of them.
+            incumbent: Answers until the network's own answers score better; None for none.
 
         Raises:
             InputError: If the environment, the configuration or the plan does not fit.
@@ -68,12 +73,16 @@ class RSSLearner(Learner):
         config.check()
         if env.group_size < 2:
             raise InputError("learning from scores compares maps: group_size must be at least 2")
-        self.network, self.decide = network, network.decide
+        self.network, self.decide, self._own_network = network, network.decide, network
         self.env, self.config = env, config
         self.generator = torch.Generator(env.device).manual_seed(seed)
         kind = choose_objective(env, config)
-        self.objective = kind(env, config, network.stride, self.generator)
-        self.plan = plan
+        if incumbent is not None and not issubclass(kind, MetricRegression):
+            incumbent = None  # the others learn from every map of a group
+        has_answers = incumbent is not None
+        stride = network.stride
+        self.objective = kind(env, config, stride, self.generator, with_uncounted=has_answers)
+        self.plan, self.incumbent = plan, incumbent
         if plan is not None and not isinstance(self.objective.memory, ReplayMemory):
             raise InputError(
                 "a budget of queries needs a memory of scored maps to learn from in between: give "
@@ -84,7 +93,13 @@ class RSSLearner(Learner):
         self.observations, _ = env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
         self._logged: dict[str, torch.Tensor] = {}
         self._has_warned, self._has_learned = False, False
+        self._asked = 0  # batches that were scored
         self.queries_per_update = env.num_envs * len(env.geometry.scales)
+
+    @property
+    def answering(self) -> SegmentationNetwork | None:
+        """See `Learner.answering`; the incumbent."""
+        return None if self.incumbent is None else self.incumbent.network
 
     def losses(
         self, progress: float = 0.0
@@ -143,14 +158,22 @@ class RSSLearner(Learner):
 
         # Draw K maps of each image and scale.
         maps = self._draw(policy, self.config.exploration_at(progress))
+        answers = self._answer(images, mirrored, policy)
+        if answers is not None:
+            maps[:, -answers.shape[1] :] = answers
 
         # Ask for their scores.
         shown = maps if mirrored is None else self.env.geometry.mirror(maps, mirrored)
         rewards, scores = self._ask(shown)
         self._last = {"images": images, "index": index, "maps": shown, "scores": scores}
+        if answers is not None and self.incumbent is not None:
+            self.incumbent.compare(scores[:, -answers.shape[1] :, -1], self._own_network)
 
         # Remember them, beside earlier ones of the same images.
-        scored = objective.remember(keys, maps, scores, policy, progress)
+        uncounted = None  # answers are chosen for what is predicted of them, and teach otherwise
+        if self.incumbent is not None:
+            uncounted = 0 if answers is None else COMPARED_MAPS
+        scored = objective.remember(keys, maps, scores, policy, progress, uncounted)
 
         # Learn: how much of each class there is, for decisions that serve the metric; and the loss.
         self._note_decisions(beliefs)
@@ -192,6 +215,19 @@ class RSSLearner(Learner):
         """See `Learner.queries_before`; by the plan, if there is one."""
         batches = update if self.plan is None else self.plan.batches_before(update)
         return batches * self.queries_per_update
+
+    @torch.no_grad()
+    def _answer(
+        self, images: torch.Tensor, mirrored: torch.Tensor | None, cells: torch.Tensor
+    ) -> torch.Tensor | None:
+        """Answers (B, 3, P) to be compared by their scores; None if there is nothing to compare."""
+        if self.incumbent is None:
+            return None
+        self._asked += 1
+        if self._asked % _COMPARED_EVERY != 1:
+            return None
+        own = self.objective.beliefs(self.incumbent.network(images), mirrored)
+        return self.incumbent.answers(cells, self.objective.policy(own), self.decide)
 
     def _draw(self, policy: torch.Tensor, exploration: float) -> torch.Tensor:
         """K maps (B, K, cells) of a policy (B, C, cells), the varied ones last."""
@@ -242,6 +278,8 @@ class RSSLearner(Learner):
             "env": self.env.get_state(),
             "generator": self.generator.get_state(),
             "has_learned": self._has_learned,
+            "asked": self._asked,
+            "incumbent": None if self.incumbent is None else self.incumbent.get_state(),
             **self.objective.get_state(),
             **({} if self.plan is None else {"seen": self._seen, "logged": self._logged}),
         }
@@ -252,6 +290,9 @@ class RSSLearner(Learner):
         self.observations = self.env.observe()
         self.generator.set_state(state["generator"])
         self._has_learned = state.get("has_learned", True)
+        if self.incumbent is not None:
+            self.incumbent.set_state(state["incumbent"])
+            self._asked = state["asked"]
         self.objective.set_state(state)
         if self.plan is not None:
             self._seen.copy_(state["seen"])

@@ -38,6 +38,9 @@ class RSSConfig:
     """Share of uniformly random classes at the start."""
     final_exploration: float = 0.02
     """The same at the end; in between it falls linearly."""
+    keep_answers: bool = True
+    """With --start-from and at least 6 maps an image: three of them are answers, those of the
+    start among them, and it is the start that is validated and saved until others score better."""
     metric_decisions: bool = True
     """Metric model: answer with the class that adds most to the expected metric, instead of the
     most likely one."""

@@ -78,8 +78,12 @@ def metric_regression(
         newest = slice(0, group_size)
         group_noise = metric.noise.to(beliefs.dtype).repeat_interleave(len(beliefs))
         if scored.is_new:
+            if scored.counted is not None:  # alike for all images
+                newest = slice(0, int(scored.counted[0, 0].sum()))
             metric.observe(
-                prediction.candidates[:, newest], scores[:, 0], covariance[:, :, newest, newest]
+                prediction.candidates[:, newest],
+                scores[:, 0, newest],
+                covariance[:, :, newest, newest],
             )
         stars = metric.stars if stars is None else stars
     # Every scale of every image is a problem of its own: (S * B, ...).
@@ -108,6 +112,8 @@ def metric_regression(
         noise = noise + error[..., None]
     else:
         noise = noise + feedback.variance
+    if scored.counted is not None:
+        valid = valid[..., None] & scored.counted.repeat(scales, 1, 1)
     return whitened_regression(predicted, scores, covariance, noise, offset=offset, valid=valid)
 
 
@@ -147,15 +153,16 @@ def whitened_regression(
         noise: (B, V, K) variance of a score that no belief explains; positive.
         offset: (B,) variance of what a group's scores have in common and no belief explains,
             infinite for anything; no offset if None.
-        valid: (B, V) bool, which groups there are; all of them if None.
+        valid: (B, V) bool, which groups there are, or (B, V, K), which scores; all of them if
+            None.
 
     Returns:
         A scalar.
 
     Source: generalised least squares (Aitken, 1936), with random or free intercepts of groups.
     """
-    valid = torch.ones_like(scores[..., 0], dtype=torch.bool) if valid is None else valid
-    present = valid[..., None].expand_as(scores).flatten(1)
+    valid = torch.ones_like(scores, dtype=torch.bool) if valid is None else valid
+    present = (valid if valid.ndim == 3 else valid[..., None].expand_as(scores)).flatten(1)
     residual = (predicted - scores).flatten(1).double()
     whitened = whitened_residuals(
         residual, covariance, noise.flatten(1), present, scores.shape[2], offset

@@ -66,6 +66,12 @@ class MetricDecision(nn.Module):
         """Values (B, C, H, W) whose largest is the decision; the logits, if nothing was seen."""
         return self.values(logits) if self.has_observed else logits
 
+    def forget(self) -> None:
+        """Begin with nothing seen again: logits pass unchanged."""
+        for values in (self.gains, self.costs, self._seen):
+            values.zero_()
+        self.temperature.fill_(1)
+
     @property
     def has_observed(self) -> bool:
         """True once anything was seen, so that there is a metric to decide for."""

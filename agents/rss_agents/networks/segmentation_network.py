@@ -9,6 +9,7 @@ a network of one's own, named by the function that builds it, `my_package:build_
 
 from __future__ import annotations
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -90,6 +91,14 @@ class SegmentationNetwork(Predictor):
         self.to(torch.float64 if precision == "float64" else torch.float32)
         self._half = precision == "bfloat16"
         self._compiled = _compile(self.body, self.mean.device) if compiled else None
+
+    def frozen_copy(self) -> SegmentationNetwork:
+        """A copy of its own, in evaluation mode, that is not learned."""
+        compiled, self._compiled = self._compiled, None
+        try:
+            return copy.deepcopy(self).eval().requires_grad_(False)
+        finally:
+            self._compiled = compiled
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (B, C, H/stride, W/stride) of images (B, H, W, 3) uint8, of the weights' type."""

@@ -28,12 +28,14 @@ class ReplayMemory(ImageMemory):
         batch_size: int,
         *,
         with_likelihoods: bool = False,
+        with_uncounted: bool = False,
         device: torch.device | str = "cpu",
         max_bytes: int = 2**30,
     ):
         """Lay out the memory: `groups` (V) groups of `group_size` (K) maps, beside the newest one.
 
-        Likelihoods, the probabilities that maps were drawn with, are kept as float16. A batch has
+        Likelihoods, the probabilities that maps were drawn with, are kept as float16. Which maps
+        are not learned from is remembered if there are such, `with_uncounted`. A batch has
         at most `batch_size` images; all is bound by `max_bytes`.
         """
         cells, scales, classes = geometry.num_cells, len(geometry.scales), geometry.num_classes
@@ -52,6 +54,7 @@ class ReplayMemory(ImageMemory):
         self._likelihoods = None
         if with_likelihoods:
             self._likelihoods = self._table(*shape, cells, dtype=torch.float16)
+        self._counted = self._table(*shape, dtype=torch.bool) if with_uncounted else None
 
     def exchange(self, keys: torch.Tensor, new: ScoredMaps) -> ScoredMaps:
         """Remember a batch's new groups, and give them back together with the older ones.
@@ -82,6 +85,7 @@ class ReplayMemory(ImageMemory):
             (self._scores, new.scores),
             (self._predicted, new.predicted),
             (self._likelihoods, new.likelihoods),
+            (self._counted, new.counted),
         ):
             if table is not None and values is not None:
                 rows = table.flatten(0, 1)
@@ -133,4 +137,5 @@ class ReplayMemory(ImageMemory):
             self._predicted.flatten(0, 1)[slots],
             valid,
             likelihoods,
+            counted=None if self._counted is None else self._counted.flatten(0, 1)[slots],
         )

@@ -21,6 +21,7 @@ class ScoredMaps:
         predicted: (B, V, K, S, C) float32, cells of each class in the maps.
         valid: (B, V) bool, whether there is such a group.
         likelihoods: (B, V, K, cells) probabilities that the maps' cells were drawn with, if asked.
+        counted: (B, V, K) bool, which maps are learned from; None for all.
         is_new: Whether nothing was learned yet from the first group of each image.
     """
 
@@ -31,6 +32,7 @@ class ScoredMaps:
     valid: torch.Tensor
     likelihoods: torch.Tensor | None = None
     is_new: bool = True
+    counted: torch.Tensor | None = None
 
     @classmethod
     def new(
@@ -39,8 +41,12 @@ class ScoredMaps:
         scores: torch.Tensor,
         geometry: ActionMapGeometry,
         likelihoods: torch.Tensor | None = None,
+        uncounted: int | None = None,
     ) -> ScoredMaps:
-        """One group of maps (B, K, cells) for each image, with scores (B, K, S)."""
+        """One group of maps (B, K, cells) for each image, with scores (B, K, S).
+
+        Of each group the last `uncounted` maps are not learned from; None says nothing of that.
+        """
         rows = torch.arange(scores[..., 0].numel(), device=maps.device)
         return cls(
             maps.flatten(0, 1),
@@ -49,9 +55,17 @@ class ScoredMaps:
             map_counts(maps, geometry.offsets, geometry.num_classes)[:, None],
             torch.ones(len(maps), 1, dtype=torch.bool, device=maps.device),
             None if likelihoods is None else likelihoods[:, None],
+            counted=None if uncounted is None else _all_but(maps, uncounted),
         )
 
     @property
     def own_maps(self) -> torch.Tensor:
         """(B, V, K, cells) uint8, a copy."""
         return self.maps[self.rows]
+
+
+def _all_but(maps: torch.Tensor, last: int) -> torch.Tensor:
+    """(B, 1, K) bool of maps (B, K, cells): true, but for the last ones."""
+    counted = torch.ones(len(maps), 1, maps.shape[1], dtype=torch.bool, device=maps.device)
+    counted[:, :, maps.shape[1] - last :] = False
+    return counted

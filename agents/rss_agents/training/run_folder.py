@@ -53,7 +53,7 @@ class RunFolder:
             InputError: If the metrics so far cannot be continued.
         """
         self._config, self._validation = config, validation
-        self._network, self._description = run.network, run.description
+        self._network, self._description = run.answering, run.description
         self._queries_before = run.queries_before
         folder, position = config.out, None
         self._validated: dict[str, Any] = {}

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.incumbent import COMPARED_MAPS, Incumbent
 from rss_agents.algorithms.labelled_and_scored import LabelledAndScoredLearner
 from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.algorithms.registry import acts_at_one_scale, build_learner
@@ -44,7 +45,8 @@ class Run(ABC):
     """One process's part of a training, opened and checked: what the training loop drives.
 
     Attributes:
-        network: Predicts the classes of images.
+        network: Learns to predict the classes of images.
+        answering: The network whose answers are validated and saved: the same, or a better one.
         description: Of the network, for checkpoints; None if it is not one of ours.
         validation: Images to validate on; None except in the first process.
         training_digest: Of the images and labels it is trained on.
@@ -53,6 +55,7 @@ class Run(ABC):
     """
 
     network: Predictor
+    answering: Predictor
     description: NetworkDescription | None
     validation: Scenes | None
     training_digest: Callable[[], str]
@@ -140,6 +143,7 @@ class GradientRun(Run):
     def __post_init__(self) -> None:
         self.queries_per_update = self.learner.queries_per_update
         self.device = self.network.mean.device
+        self.answering = self.learner.answering or self.network
 
     def update(self, progress: float, check: Check | None = None) -> Metrics:
         """See `Run.update`: the losses of one batch, a step for each, and the schedule's."""
@@ -264,6 +268,19 @@ def _plan_of(config: TrainConfig, env: RSSVectorEnv) -> QueryPlan | None:
     return QueryPlan.of_budget(config.queries, per_batch, config.updates)
 
 
+def _incumbent_of(
+    config: TrainConfig, network: SegmentationNetwork, env: RSSVectorEnv
+) -> Incumbent | None:
+    """Who answers until the network scores better: the trained one that it starts from, if any.
+
+    There is none where a group has no room for the maps that are compared.
+    """
+    compares = config.agent.keep_answers and not env.pixel_level
+    if config.start_from is None or not compares or env.group_size < 2 * COMPARED_MAPS:
+        return None
+    return Incumbent(network)
+
+
 def _with_labels(
     config: TrainConfig, learner: Learner, network: SegmentationNetwork, env: RSSVectorEnv
 ) -> Learner:
@@ -343,6 +360,7 @@ def open_run(config: TrainConfig) -> GradientRun:
         supervised=config.supervised,
         seed=config.seed,
         plan=_plan_of(config, env),
+        incumbent=_incumbent_of(config, network, env),
     )
     if config.labelled is not None:
         learner = _with_labels(config, learner, network, env)

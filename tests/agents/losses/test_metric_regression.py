@@ -82,6 +82,25 @@ def test_groups_that_are_not_there_do_not_matter(offset):
     assert (torch.autograd.grad(loss, predicted)[0][:, 1] == 0).all()
 
 
+@pytest.mark.parametrize("offset", [None, torch.full((2,), torch.inf), torch.full((2,), 0.3)])
+def test_scores_that_are_not_there_do_not_matter(offset):
+    """The last score of each group is not, which makes it groups of three."""
+    predicted, scores, covariance = scored_groups()
+    valid = torch.ones_like(scores, dtype=torch.bool)
+    valid[..., 3] = False
+    loss = whitened_regression(predicted, scores, covariance, NOISE, offset=offset, valid=valid)
+    kept = [k for k in range(12) if k % 4 < 3]
+    without = whitened_regression(
+        predicted[..., :3],
+        scores[..., :3],
+        covariance[:, kept][:, :, kept],
+        NOISE[..., :3],
+        offset=offset,
+    )
+    torch.testing.assert_close(loss, without)
+    assert (torch.autograd.grad(loss, predicted)[0][..., 3] == 0).all()
+
+
 def test_without_covariance_it_is_the_relative_regression():
     predicted, scores, covariance = scored_groups()
     noise = torch.full((2, 3, 4), 0.25, dtype=torch.float64)

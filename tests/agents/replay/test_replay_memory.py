@@ -153,3 +153,18 @@ def test_what_is_recalled_is_what_was_exchanged(with_likelihoods):
                     assert found.likelihoods[place, v].equal(told)
         after = memory.get_state()
         assert all(a.equal(b) for a, b in zip(before["rows"], after["rows"], strict=True))
+
+
+def test_maps_that_are_not_learned_from_are_remembered_as_such():
+    geometry = ActionMapGeometry((2, 2), (1,), 2)
+    memory = ReplayMemory(geometry, 3, 4, groups=2, batch_size=2, with_uncounted=True)
+    keys = memory.recognise(random_images(2)).keys
+    maps = torch.zeros(2, 4, 4, dtype=torch.uint8)
+    scores = torch.rand(2, 4, 1)
+    for uncounted in (3, 0, 1):
+        found = memory.exchange(keys, ScoredMaps.new(maps, scores, geometry, uncounted=uncounted))
+    expected = [[True] * 3 + [False], [True] * 4, [True] + [False] * 3]
+    for scored_maps in (found, memory.recall(keys)):
+        assert scored_maps.counted is not None
+        assert scored_maps.counted.tolist() == [expected] * 2
+    assert ScoredMaps.new(maps, scores, geometry).counted is None

@@ -1,0 +1,96 @@
+"""The network that answers, where one was trained before: the start, until others score better.
+
+What learns may be worse for a while than what it started from. So there is an incumbent, whose
+answers are what is validated and saved. Among the maps of a batch that is scored there are its own
+and those of the network that learns; as soon as the latter are better by more than chance, that
+network is the new incumbent. Labels are not asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from rss_agents.distributed import mean_over_ranks
+from rss_agents.networks.decisions import MetricDecision
+from rss_agents.networks.segmentation_network import SegmentationNetwork
+
+COMPARED_MAPS = 3  # of the incumbent, and two answers of the network that learns
+_DECAY = 0.8  # of the running differences, per batch that is scored
+_DEVIATIONS = 1.5  # by which a difference has to be above zero
+
+
+class Incumbent:
+    """Compares the answers of a network that learns with those of the best one so far.
+
+    Attributes:
+        network: The incumbent, in evaluation mode.
+    """
+
+    def __init__(self, network: SegmentationNetwork):
+        """Begin with a trained network, which is copied."""
+        self.network = network.frozen_copy()
+        device = network.mean.device
+        # Of the most likely classes, and of decisions for the metric: what they score more.
+        self._gains = torch.zeros(2, dtype=torch.float64, device=device)
+        self._variances = torch.zeros(2, dtype=torch.float64, device=device)
+
+    def answers(
+        self, cells: torch.Tensor, own_cells: torch.Tensor, decide: MetricDecision
+    ) -> torch.Tensor:
+        """Maps to be scored: the incumbent's, and two of the network that learns.
+
+        Args:
+            cells: (B, C, P) beliefs of the network that learns, of all scales.
+            own_cells: (B, C, P) those of the incumbent.
+            decide: The decisions of the network that learns.
+
+        Returns:
+            (B, 3, P) uint8: the incumbent's answers, the most likely classes, the decisions.
+        """
+        parts = [_decided(own_cells, self.network.decide), cells, _decided(cells, decide)]
+        return torch.stack([part.argmax(1) for part in parts], 1).to(torch.uint8)
+
+    def compare(self, scores: torch.Tensor, network: SegmentationNetwork) -> None:
+        """Take in the scores of answers, and change the incumbent if they say so.
+
+        Args:
+            scores: (B, 3) of the maps of `answers`.
+            network: What learns.
+        """
+        more = scores[:, 1:].double() - scores[:, :1].double()
+        gain = mean_over_ranks(more.mean(0))
+        spread = mean_over_ranks((more - gain).square().mean(0)) / len(more)
+        self._gains.mul_(_DECAY).add_(gain, alpha=1 - _DECAY)
+        self._variances.mul_(_DECAY**2).add_(spread, alpha=(1 - _DECAY) ** 2)
+        surplus = self._gains - _DEVIATIONS * self._variances.sqrt()
+        best = int(surplus.argmax())
+        if surplus[best] <= 0:
+            return
+        self.network.load_state_dict(network.state_dict())
+        if best == 0:
+            self.network.decide.forget()
+        self._gains.zero_()
+        self._variances.zero_()
+
+    def get_state(self) -> dict[str, Any]:
+        """The incumbent, and how the comparison stands."""
+        return {
+            "network": self.network.state_dict(),
+            "gains": self._gains,
+            "variances": self._variances,
+        }
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of `get_state`."""
+        self.network.load_state_dict(state["network"])
+        self._gains.copy_(state["gains"])
+        self._variances.copy_(state["variances"])
+
+
+def _decided(cells: torch.Tensor, decide: MetricDecision) -> torch.Tensor:
+    """What the classes of cells (B, C, P) are worth; their probabilities, if nothing is known."""
+    gains, costs = decide.gains.view(1, -1, 1), decide.costs.view(1, -1, 1)
+    return cells * gains - costs if decide.has_observed else cells
