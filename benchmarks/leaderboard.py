@@ -32,7 +32,6 @@ from rss_agents.command_line import run_command
 from rss_agents.networks.evaluation import SplitMetrics
 from rss_env.action_maps import default_scales
 from rss_env.errors import InputError, check_choice
-from rss_env.scenes import load_scenes
 
 # Score queries of one update of each row (images x maps of each x scales); 0: learns from labels,
 # for as many updates as the first row.
@@ -261,10 +260,8 @@ def compete(config: LeaderboardConfig) -> None:
     for algo in config.algos:
         check_choice("algos", algo, QUERIES_PER_UPDATE)
     seeds = settled_seeds(config.suite, config.algos, config.seeds, config.out, config.tuning)
-    suite = SUITES[config.suite]
-    data, size = suite.data(config.data_root), (suite.image_size, suite.image_size)
-    splits = suite.splits(config.data_root)
-    training, validation = (load_scenes(data.open(split), size) for split in splits)
+    training, validation = SUITES[config.suite].scenes(config.data_root)
+    size = validation.image_size
     submitted = add_submissions(config.submissions, config.queries, config.seconds)
     first = _run(
         config, seeds, {algo: updates_for_queries(algo, config.queries) for algo in config.algos}

@@ -32,7 +32,7 @@ from rss_agents.command_line import run_command
 from rss_agents.networks.evaluation import SplitMetrics
 from rss_env.action_maps import default_scales
 from rss_env.errors import InputError, check_choice
-from rss_env.scenes import Scenes, load_scenes
+from rss_env.scenes import Scenes
 
 
 @dataclass
@@ -76,16 +76,6 @@ def _print_choices() -> None:
         print(f"{name:32}= {' '.join(members)}")
 
 
-def _open(config: LearningConfig) -> tuple[Scenes, Scenes]:
-    """The training and the validation scenes."""
-    suite = SUITES[config.suite]
-    data, size = suite.data(config.data_root), (suite.image_size, suite.image_size)
-    training, validation = (
-        load_scenes(data.open(split), size) for split in suite.splits(config.data_root)
-    )
-    return training, validation
-
-
 def _report(config: LearningConfig, runs: dict[str, list[Run]], scenes: Scenes, text: str) -> None:
     config.out.mkdir(parents=True, exist_ok=True)
     stem = config.name or config.suite
@@ -121,7 +111,7 @@ def compare(config: LearningConfig) -> None:
     check_choice("suite", config.suite, SUITES)
     algos = expand(config.algos)
     seeds = settled_seeds(config.suite, algos, config.seeds, config.out, config.tuning)
-    training, validation = _open(config)
+    training, validation = SUITES[config.suite].scenes(config.data_root)
     runs = {
         name: [
             Run(config.suite, name, s, config.updates, config.runs, config.data_root, config.extra)

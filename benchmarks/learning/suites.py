@@ -10,6 +10,7 @@ from typing import Literal
 from rss_agents.command_line import DataConfig
 from rss_agents.networks.pretrained import LITE0
 from rss_env.errors import InputError, check_choice
+from rss_env.scenes import Scenes, load_scenes
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,18 @@ class Suite:
         if place is None or self.dataset != "Folder":
             return None, "val"
         return str(place / "train.txt"), str(place / "val.txt")
+
+    def scenes(self, data_root: Path | None) -> tuple[Scenes, Scenes]:
+        """The training and the validation scenes.
+
+        Raises:
+            InputError: If the suite needs files and no data root is known, or they cannot be used.
+        """
+        data, size = self.data(data_root), (self.image_size, self.image_size)
+        training, validation = (
+            load_scenes(data.open(split), size) for split in self.splits(data_root)
+        )
+        return training, validation
 
     def _place(self, data_root: Path | None) -> Path | None:
         """The folder of its files; None if it has none."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from rss_env.kernels.score_maps import class_counts
 from rss_env.labels import VOID
+from rss_env.scenes import count_classes
 
 _LARGE = 64  # classes at most: a pixel's set of classes is a 64-bit number
 
@@ -31,13 +33,13 @@ def confusion(
     maps: torch.Tensor, labels: torch.Tensor, num_classes: int
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """True positives, predicted and labelled pixels of maps (G, K, H, W): (G, K, C) each."""
-    labels = labels[:, None].expand_as(maps)
-    valid = labels != VOID
-    return (
-        count_by_class(maps, valid & (maps == labels), num_classes),
-        count_by_class(maps, valid, num_classes),
-        count_by_class(labels, valid, num_classes),
+    index = torch.arange(len(maps))
+    none_mirrored, columns = torch.zeros_like(index, dtype=torch.bool), maps.shape[3]
+    counts = class_counts(
+        maps.flatten(2), labels.flatten(1), index, none_mirrored, columns, num_classes
     )
+    right, predicted = counts.long().unbind(2)
+    return right, predicted, count_classes(labels, num_classes)[:, None].expand_as(right)
 
 
 def outlines(maps: torch.Tensor, valid: torch.Tensor | None = None) -> torch.Tensor:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import zlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ import torch
 
 from benchmarks.learning.suites import Suite
 from benchmarks.scorers.hidden_labels import HiddenLabels
-from benchmarks.scorers.pixel_counts import confusion, outline_f_score, outlines
+from benchmarks.scorers.pixel_counts import confusion, count_by_class, outline_f_score, outlines
 from rss_agents.networks.checkpoint import load_checkpoint
 from rss_env import counter_random
 from rss_env.errors import InputError
@@ -36,7 +37,7 @@ TEACHERS = "RSS_TEACHERS"  # environment variable: folder with a checkpoint fold
 _PERSON, _PREFERENCE = 1, 2  # seeds of noise
 
 
-class LabelScorer:
+class LabelScorer(ABC):
     """A scorer that compares maps with hidden labels."""
 
     def __init__(self, suite: Suite):
@@ -48,9 +49,9 @@ class LabelScorer:
         images, maps = torch.as_tensor(images), torch.as_tensor(action_maps)
         return self.score(maps.cpu(), self.labels.of(images)).to(images.device)
 
+    @abstractmethod
     def score(self, maps: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """Scores (G, K) of maps (G, K, H, W) under labels (G, H, W)."""
-        raise NotImplementedError
 
     def metric(self, name: str, maps: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """One of the environment's own metrics, (G, K)."""
@@ -169,8 +170,9 @@ class Rule:
         share = border.float().mean((2, 3))
         on_edges = (border * edges[:, None]).sum((2, 3)) / border.sum((2, 3)).clamp(min=1)
         calm = (1 - share / self.most_parts).clamp(min=0)
-        present = torch.stack([(maps == c).float().mean((2, 3)) > 0.01 for c in range(64)], 2)
-        varied = (present.sum(2).float() / self.least_classes).clamp(max=1)
+        drawn = count_by_class(maps, torch.ones_like(border), 64)
+        present = (drawn > 0.01 * border[0, 0].numel()).sum(2)
+        varied = (present.float() / self.least_classes).clamp(max=1)
         return ((calm + on_edges + varied) / 3).to(torch.as_tensor(images).device)
 
 

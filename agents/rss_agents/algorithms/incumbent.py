@@ -92,5 +92,4 @@ class Incumbent:
 
 def _decided(cells: torch.Tensor, decide: MetricDecision) -> torch.Tensor:
     """What the classes of cells (B, C, P) are worth; their probabilities, if nothing is known."""
-    gains, costs = decide.gains.view(1, -1, 1), decide.costs.view(1, -1, 1)
-    return cells * gains - costs if decide.has_observed else cells
+    return decide.worth(cells) if decide.has_observed else cells

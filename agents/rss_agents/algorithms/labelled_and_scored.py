@@ -36,8 +36,9 @@ class LabelledAndScoredLearner(Learner):
 
     def replace_network(self, network: nn.Module) -> None:
         """See `Learner.replace_network`."""
-        for learner in (super(), self._scored, self._labelled):
-            learner.replace_network(network)
+        super().replace_network(network)
+        self._scored.replace_network(network)
+        self._labelled.replace_network(network)
 
     def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """See `Learner.loss`; `labelled_score` is the pixel accuracy on the images with labels."""

@@ -321,10 +321,8 @@ def choose_objective(env: RSSVectorEnv, config: RSSConfig) -> type[Objective]:
     Raises:
         InputError: If the metric model cannot serve what is scored, or varied maps have none.
     """
-    if env.pixel_level:
-        fits = env.feedback.kind in ("exact", "rating") and not env.class_balanced
-    else:
-        fits = True
+    plain = env.feedback.kind in ("exact", "rating") and not env.class_balanced
+    fits = plain or not env.pixel_level
     chosen: type[Objective] = LinearRegression
     if config.objective == "policy_gradient":
         chosen = PolicyGradient

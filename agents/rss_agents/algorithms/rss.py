@@ -106,12 +106,11 @@ class RSSLearner(Learner):
     ) -> Iterator[tuple[torch.Tensor | None, dict[str, torch.Tensor]]]:
         """See `Learner.losses`; none where a scorer gives all maps of a batch the same score."""
         loss, metrics = self.loss(progress)
-        if self.env.metric is None and self._says_nothing:
+        if self.env.metric is None and self._says_nothing():
             yield None, metrics
         else:
             yield loss, metrics
 
-    @property
     def _says_nothing(self) -> bool:
         """Whether all scores of the last batch, of all ranks, are the same; said once.
 

@@ -71,7 +71,7 @@ def metric_regression(
         rows=rows,
         regions=model if in_regions else None,
     )
-    scores, group_noise = scored.scores, None
+    scores, group_noise = scored.scores, beliefs.new_zeros(scales * len(beliefs))
     stars = feedback.amount if feedback.kind == "rating" else None
     if isinstance(metric, MetricMixture):
         assert prediction.candidates is not None
@@ -94,15 +94,11 @@ def metric_regression(
     valid = scored.valid.repeat(scales, 1)
     weights = (valid / valid.sum(1, keepdim=True)).to(predicted.dtype)
     level = (variances.mean(2) * weights).sum(1)
-    unexplained = model.unexplained * (within * weights).sum(1) + _TINY
-    if group_noise is not None:
-        unexplained = unexplained + group_noise
+    unexplained = model.unexplained * (within * weights).sum(1) + _TINY + group_noise
     noise = unexplained[:, None, None].expand_as(predicted)
     offset = torch.full_like(level, torch.inf) if psd else None
     if stars is not None:
-        expected = variances + level[:, None, None] + _TINY
-        if group_noise is not None:
-            expected = expected + group_noise[:, None, None]
+        expected = variances + level[:, None, None] + _TINY + group_noise[:, None, None]
         scores, error = scores_from_ratings(scores, stars, predicted, expected)
         noise = noise + error
         offset = model.common_error * level if psd else None

@@ -79,5 +79,9 @@ class MetricDecision(nn.Module):
 
     def values(self, logits: torch.Tensor) -> torch.Tensor:
         """The worth of each class of each pixel, (B, C, H, W), once something was seen."""
-        probabilities = (logits / self.temperature).softmax(1)
-        return probabilities * self.gains.view(1, -1, 1, 1) - self.costs.view(1, -1, 1, 1)
+        return self.worth((logits / self.temperature).softmax(1))
+
+    def worth(self, probabilities: torch.Tensor) -> torch.Tensor:
+        """The same of probabilities (B, C, ...), whatever made them."""
+        shape = (1, -1, *[1] * (probabilities.ndim - 2))
+        return probabilities * self.gains.view(shape) - self.costs.view(shape)

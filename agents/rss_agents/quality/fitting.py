@@ -173,6 +173,4 @@ def _ranks(values: torch.Tensor) -> torch.Tensor:
 
 def _correlation(one: torch.Tensor, other: torch.Tensor) -> float:
     """Pearson's correlation; 0 if either does not vary."""
-    one, other = one.double() - one.double().mean(), other.double() - other.double().mean()
-    size = one.norm() * other.norm()
-    return float((one * other).sum() / size) if size > 0 else 0.0
+    return float(torch.corrcoef(torch.stack([one, other]).double())[0, 1].nan_to_num())

@@ -105,6 +105,12 @@ class ImageMemory:
         mirrored = flipped < plain
         return ImageKeys(torch.where(mirrored, flipped, plain), mirrored)
 
+    def _look_up(self, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The places (B,) int64 of keys (B,), any for those unknown, and (B,) bool: the known."""
+        nowhere = self.capacity
+        matches = (keys[:, None] == self._keys[:nowhere]) & (self._last_seen[:nowhere] > 0)
+        return matches.byte().argmax(1), matches.any(1)
+
     def _find(self, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The places (B,) int64 of keys (B,), and (B,) bool, whether an image was there before.
 
@@ -112,8 +118,7 @@ class ImageMemory:
         """
         self._clock += 1
         nowhere, last_seen = self.capacity, self._last_seen[: self.capacity]
-        matches = (keys[:, None] == self._keys[:nowhere]) & (last_seen > 0)
-        known, places = matches.any(1), matches.byte().argmax(1)
+        places, known = self._look_up(keys)
         self._last_seen[torch.where(known, places, nowhere)] = self._clock
         spare = min(len(keys), self.capacity)
         longest_unseen = last_seen.topk(spare, largest=False).indices

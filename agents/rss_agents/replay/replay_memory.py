@@ -112,11 +112,8 @@ class ReplayMemory(ImageMemory):
             The last V + 1 groups of each image, if there are so many, from the newest to the
             oldest. The maps are the memory's own, until its next exchange.
         """
-        matches = (keys[:, None] == self._keys[: self.capacity]) & (
-            self._last_seen[: self.capacity] > 0
-        )
-        places, ring = matches.byte().argmax(1), self.groups + 1
-        count = self._count[places] * matches.any(1)
+        places, known = self._look_up(keys)
+        ring, count = self.groups + 1, self._count[places] * known
         age = torch.arange(1, ring + 1, device=keys.device)
         valid = age <= count[:, None]
         slots = places[:, None] * ring + (count[:, None] - age) % ring

@@ -85,7 +85,6 @@ class SB3Run(Run):
         self._env = env
         policy, geometry = self._model.policy, env.env.geometry
         self.network = CellAnswers(policy, geometry) if description is None else policy.network
-        self.answering = self.network
         self.description, self.validation = description, validation
         self.training_digest = env.env.content_digest
         self.queries_per_update = env.num_envs * len(geometry.scales)

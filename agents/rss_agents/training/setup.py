@@ -46,7 +46,6 @@ class Run(ABC):
 
     Attributes:
         network: Learns to predict the classes of images.
-        answering: The network whose answers are validated and saved: the same, or a better one.
         description: Of the network, for checkpoints; None if it is not one of ours.
         validation: Images to validate on; None except in the first process.
         training_digest: Of the images and labels it is trained on.
@@ -55,7 +54,6 @@ class Run(ABC):
     """
 
     network: Predictor
-    answering: Predictor
     description: NetworkDescription | None
     validation: Scenes | None
     training_digest: Callable[[], str]
@@ -65,6 +63,11 @@ class Run(ABC):
     @abstractmethod
     def update(self, progress: float, check: Check | None = None) -> Metrics:
         """Learn from a new batch, and return scalars to log; see `update_once`."""
+
+    @property
+    def answering(self) -> Predictor:
+        """The network whose answers are validated and saved: the same, or a better one."""
+        return self.network
 
     def queries_before(self, update: int) -> int:
         """Scores that this process asks for in the first `update` updates."""
@@ -143,7 +146,11 @@ class GradientRun(Run):
     def __post_init__(self) -> None:
         self.queries_per_update = self.learner.queries_per_update
         self.device = self.network.mean.device
-        self.answering = self.learner.answering or self.network
+
+    @property
+    def answering(self) -> Predictor:
+        """See `Run.answering`."""
+        return self.learner.answering or self.network
 
     def update(self, progress: float, check: Check | None = None) -> Metrics:
         """See `Run.update`: the losses of one batch, a step for each, and the schedule's."""
@@ -226,12 +233,13 @@ def set_random_state(states: Sequence[torch.Tensor], device: torch.device) -> No
 
 def _scorer_of(config: TrainConfig) -> Scorer | None:
     """The scorer in place of labels; None for none."""
+    if config.scorer is None:
+        return None
     if config.judge is not None:
         return JudgeScorer(LearnedJudge.load(config.judge))
     if config.ratings is None:
         scorer = load_scorer(config.scorer)
-        if scorer is None or config.scorer is None:
-            return None
+        assert scorer is not None
         return GuardedScorer(scorer, config.scorer, config.scorer_timeout)
     feedback = Feedback.parse(config.feedback, config.group_size)
     data = config.data.open(config.split)
