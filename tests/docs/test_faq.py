@@ -189,6 +189,12 @@ CAUSES: dict[str, tuple[type[Exception], Callable[[Path], Any]]] = {
     "compares maps": (InputError, lambda path: train(group_size=1)),
     "device 'cuda'": (InputError, lambda path: make(array="torch", device="cuda")),
     "must give one tensor": (InputError, lambda path: train_on_a_dictionary()),
+    "cannot be trained on": (
+        InputError,
+        lambda path: train(
+            network="deeplabv3plus/resnet18@4", image_size=(64,), scales=(4,), num_images=1
+        ),
+    ),
     "holds the network": (
         InputError,
         lambda path: load_checkpoint(checkpoint(path, "my_package:build_network")),

@@ -23,6 +23,7 @@ from rss_agents.networks.segmentation_network import (
     SegmentationNetwork,
 )
 from rss_agents.networks.tiny_unet import TINY_UNETS
+from rss_agents.networks.trial import check_logits
 from rss_env.errors import InputError
 from rss_env.labels import MAX_CLASSES
 
@@ -136,29 +137,5 @@ def build_network(
     network = SegmentationNetwork(body, num_classes, mean, std, stride or 1).to(device)
     if network.mean.device.type == "cuda":  # (on a CPU the images' layout is enough)
         network = network.to(memory_format=torch.channels_last)
-    _try(network, name, num_classes, height, width)
+    check_logits(network, name, num_classes, image_size)
     return network.train()
-
-
-@torch.no_grad()
-def _try(
-    network: SegmentationNetwork, name: str, num_classes: int, height: int, width: int
-) -> None:
-    """Refuse a network whose logits of an image do not have the shape they should have."""
-    stride, size = network.stride, f"{height}x{width}"
-    probe = torch.zeros(1, height, width, 3, dtype=torch.uint8, device=network.mean.device)
-    try:
-        shape = tuple(network.eval()(probe).shape)
-    except InputError as error:
-        raise InputError(f"network {name!r}: {error}") from None
-    except Exception as error:  # of whatever the network's own code raises
-        raise InputError(
-            f"network {name!r} does not take {size} images: {str(error)[:200]}"
-        ) from error
-    expected = (1, num_classes, height // stride, width // stride)
-    if shape == expected:
-        return
-    message = f"network {name!r} gives {size} images logits of shape {shape}, "
-    if len(shape) == 4 and shape[:2] == expected[:2] and 0 < shape[2] < height:
-        raise InputError(f"{message}which is not stride {stride} but {height / shape[2]:g}")
-    raise InputError(f"{message}expected {expected}")

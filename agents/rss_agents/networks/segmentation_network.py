@@ -10,14 +10,17 @@ a network of one's own, named by the function that builds it, `my_package:build_
 from __future__ import annotations
 
 import copy
+import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.func import functional_call
 
 from rss_agents.networks.decisions import MetricDecision
 from rss_env.errors import InputError
@@ -113,6 +116,26 @@ class SegmentationNetwork(Predictor):
                 f"{type(logits)}"
             )
         return logits.to(x.dtype)
+
+    @torch.no_grad()
+    def rehearse(self, images: torch.Tensor) -> torch.Tensor:
+        """Logits in training mode, after which everything is as it was.
+
+        Statistics of batches, the mode, and the global generators of random numbers are meant:
+        Python's, NumPy's and torch's.
+        """
+        was_training, compiled, device = self.training, self._compiled, self.mean.device
+        of_python, of_numpy = random.getstate(), np.random.get_state()  # noqa: NPY002
+        buffers = {name: buffer.clone() for name, buffer in self.named_buffers()}
+        with torch.random.fork_rng([device] if device.type == "cuda" else []):
+            self._compiled = None  # which would be compiled for this once
+            try:
+                return functional_call(self.train(), buffers, (images,))
+            finally:
+                self._compiled = compiled
+                self.train(was_training)
+                random.setstate(of_python)
+                np.random.set_state(of_numpy)  # noqa: NPY002
 
     def pixel_values(self, images: torch.Tensor) -> torch.Tensor:
         """The worth of each class of each pixel, (B, C, H, W), whose largest is the answer.

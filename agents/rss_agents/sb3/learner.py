@@ -22,6 +22,7 @@ from rss_agents.distributed import world_size
 from rss_agents.files import replace_file
 from rss_agents.networks.checkpoint import NetworkDescription, start_from
 from rss_agents.networks.segmentation_network import Predictor
+from rss_agents.networks.trial import check_training
 from rss_agents.sb3.arguments import a2c_arguments, ppo_arguments
 from rss_agents.sb3.policy import MapActorCriticPolicy
 from rss_agents.sb3.vec_env import RSSVecEnv, make_sb3_env
@@ -199,9 +200,11 @@ def open_sb3_run(config: TrainConfig) -> SB3Run:
         model = PPO(policy, env, **ppo, **common)
     else:
         model = A2C(policy, env, **a2c_arguments(**learning), **common)
-    if config.start_from is not None and config.resume is None:
-        if description is None:
-            raise InputError("--start-from needs --sb3.policy maps: CnnPolicy has other layers")
+    if description is not None:
         network: Any = model.policy.network
-        start_from(network, description, Path(config.start_from))
+        check_training(network, config.network, config.num_images, geometry.image_size)
+        if config.start_from is not None and config.resume is None:
+            start_from(network, description, Path(config.start_from))
+    elif config.start_from is not None and config.resume is None:
+        raise InputError("--start-from needs --sb3.policy maps: CnnPolicy has other layers")
     return SB3Run(model, env, validation, description, config.updates)

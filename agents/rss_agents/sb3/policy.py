@@ -16,6 +16,7 @@ from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.networks.build import build_network
 from rss_agents.networks.segmentation_network import upsample
 from rss_agents.networks.tiny_unet import DEFAULT_NETWORK
+from rss_agents.networks.trial import training_failure
 from rss_agents.sb3.distribution import MapCategoricalDistribution
 from rss_env.action_maps import ActionMapGeometry, default_scales
 from rss_env.errors import InputError, check_choice
@@ -113,6 +114,8 @@ class MapActorCriticPolicy(ActorCriticPolicy):
         )
         classes, size = geometry.num_classes, geometry.image_size
         self.network = build_network(self.network_name, classes, size, pretrained=self.pretrained)
+        # Batch normalisation may need two images, and what is drawn may be one image twice.
+        self._least_images = 1 if training_failure(self.network, 1, size) is None else 2
         self.critic = PooledCritic(classes)
         make: Any = self.optimizer_class
         self.optimizer = make(self.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs)
@@ -127,6 +130,8 @@ class MapActorCriticPolicy(ActorCriticPolicy):
     def _logits(self, observations: torch.Tensor) -> torch.Tensor:
         """Logits (B, C, H, W) of images (B, 3, H, W); a group's image passes the network once."""
         different, place = observations.flatten(1).unique(dim=0, return_inverse=True)
+        if self.network.training and len(different) < self._least_images:
+            different = different.repeat(self._least_images, 1)
         images = different.unflatten(1, observations.shape[1:])
         logits = self.network(images.permute(0, 2, 3, 1))
         return upsample(logits, images.shape[2:])[place]

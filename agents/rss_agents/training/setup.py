@@ -25,6 +25,7 @@ from rss_agents.distributed import rank, world_size
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, start_from
 from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork
+from rss_agents.networks.trial import check_training
 from rss_agents.quality.learned_judge import JudgeScorer, LearnedJudge
 from rss_agents.ratings.person import PersonScorer
 from rss_agents.training.config import TrainConfig
@@ -351,6 +352,7 @@ def open_run(config: TrainConfig) -> GradientRun:
         device=device,
     )
     network.accelerate(config.precision, compiled=config.compile)
+    check_training(network, config.network, own_images(config.num_images), geometry.image_size)
     description = NetworkDescription.of(
         config.network, geometry.image_size, env.class_names, env.palette
     )

@@ -61,6 +61,20 @@ def test_an_image_of_a_group_passes_the_network_once():
     torch.testing.assert_close(logits, policy.network(images.permute(0, 2, 3, 1)))
 
 
+def test_one_image_drawn_twice_is_learned_from_where_two_are_needed():
+    """Images are drawn with replacement; batch normalisation may need two of them."""
+    env = make_sb3_env(IMAGE, 2, image_size=32, scales=(8,))
+    policy: Any = PPO(
+        MapActorCriticPolicy, env, seed=0, **ppo_arguments(2),
+        policy_kwargs={"scales": (8,), "network": "unet/resnet18"},
+    ).policy  # fmt: skip
+    image = torch.from_numpy(env.reset()[:1]).permute(0, 3, 1, 2)
+    policy.set_training_mode(True)
+    twice = policy._logits(image.repeat(2, 1, 1, 1))
+    assert twice.shape == (2, policy.geometry.num_classes, 32, 32)
+    assert torch.equal(twice[0], twice[1])
+
+
 def test_the_critic_does_not_teach_the_actor():
     env = make_sb3_env(IMAGE, 4, **TINY)
     policy = model(env).policy

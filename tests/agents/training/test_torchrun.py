@@ -107,3 +107,14 @@ def test_a_signal_to_torchrun_stops_all_after_the_same_update(tmp_path):
     assert not (tmp_path / "run/result.json").exists()
     load_checkpoint(tmp_path / "run")
     assert (tmp_path / "run/overlay.png").exists()
+
+
+def test_a_share_of_one_image_that_cannot_be_learned_from_is_refused(tmp_path):
+    """Four images are enough for one process, and for two; two are not for two."""
+    of_one = ("--num-images", "2", "--network", "unet/resnet18", "--image-size", "32")
+    process = start(tmp_path / "run", *of_one)
+    _, error = process.communicate(timeout=300)
+    assert process.returncode != 0
+    assert "cannot be trained on 1 image of 32x32 at a time" in error
+    assert "it needs two or more a process: give --num-images 4" in error
+    assert not (tmp_path / "run").exists()
