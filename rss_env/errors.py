@@ -21,6 +21,10 @@ class DatasetError(InputError):
     """A data set is missing, laid out wrongly, or holds a file that cannot be used."""
 
 
+class DatasetWarning(UserWarning):
+    """A data set can be used, but something in it may not be as it was meant."""
+
+
 def check_choice(what: str, value: str, valid: Iterable[str]) -> str:
     """Return `value` if it is among `valid`.
 

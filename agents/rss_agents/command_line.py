@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -11,7 +13,7 @@ from typing import Any, Literal, TypeVar
 import tyro
 
 from rss_env.datasets import SegmentationDataset, open_dataset
-from rss_env.errors import InputError
+from rss_env.errors import DatasetWarning, InputError
 from rss_env.registration import parse_environment_id
 
 Config = TypeVar("Config")
@@ -87,7 +89,7 @@ def run_command(
         arguments: The command line without the program; None for the process's own.
         default: Says, of the command line, what options are where it names none; None: as usual.
     """
-    with errors_in_a_line(program):
+    with errors_in_a_line(program), notes_in_a_line(program):
         options: dict[str, Any] = {"prog": program, "args": arguments}
         if (known := default(arguments)) is not None:
             options["default"] = known
@@ -105,3 +107,22 @@ def errors_in_a_line(program: str) -> Iterator[None]:
     except KeyboardInterrupt:
         sys.stderr.write(f"{program}: interrupted\n")
         sys.exit(130)
+
+
+@contextmanager
+def notes_in_a_line(program: str) -> Iterator[None]:
+    """Show what is odd in data sets in a line each on stderr, of several processes by the first."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", DatasetWarning)
+        show_others = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+            if not issubclass(category, DatasetWarning):
+                show_others(message, category, *place)
+            elif str(message) not in told and os.environ.get("RANK", "0") == "0":  # of torchrun
+                told.add(str(message))
+                sys.stderr.write(f"{program}: note: {message}\n")
+
+        warnings.showwarning = show
+        yield

@@ -17,8 +17,9 @@ from rss_agents.networks.checkpoint import load_checkpoint
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.networks.tiling import TileConfig, predict_tiles
 from rss_env.arguments import check_device
+from rss_env.datasets import warn_of
 from rss_env.datasets.decoding import ByteArray, read_image
-from rss_env.datasets.folder import find_images
+from rss_env.datasets.image_files import find_images
 from rss_env.errors import InputError
 from rss_env.rendering import overlay, palette_image
 
@@ -69,7 +70,10 @@ def predict_folder(config: PredictConfig) -> int:
         config.checkpoint, check_device(config.device), config.own_network
     )
     size, palette = description.image_size, description.palette_array
-    files = find_images(config.images)
+    found = find_images(config.images)
+    if note := found.note():
+        warn_of(note)
+    files = found.files
     if config.out.exists() and not config.out.is_dir():
         raise InputError(f"{config.out} is not a folder")
     for name, path in tqdm(files.items(), "segmenting", unit="image"):

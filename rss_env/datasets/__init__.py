@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from rss_env.datasets.folder import Folder
 from rss_env.datasets.pascal_context import PascalContext
 from rss_env.datasets.shapes import Shapes
 from rss_env.datasets.voc import VOC
-from rss_env.errors import InputError, check_choice
+from rss_env.errors import DatasetWarning, InputError, check_choice
 
 DATASETS: dict[str, type[SegmentationDataset]] = {
     "Shapes": Shapes,
@@ -59,7 +60,7 @@ def resolve_dataset(
 
 
 def open_dataset(name: str, exclude: str | None = None, **options: Any) -> SegmentationDataset:
-    """Open a data set by name.
+    """Open a data set by name; what is odd in its files is a `DatasetWarning`.
 
     Args:
         name: A key of `DATASETS`.
@@ -72,6 +73,8 @@ def open_dataset(name: str, exclude: str | None = None, **options: Any) -> Segme
     """
     dataset, arguments = resolve_dataset(name, options)
     opened = dataset(**arguments)
+    for note in getattr(opened, "notes", ()):
+        warn_of(note)
     if exclude is None:
         return opened
     if not isinstance(opened, FileDataset) or not is_list_file(exclude):
@@ -83,3 +86,8 @@ def open_dataset(name: str, exclude: str | None = None, **options: Any) -> Segme
     left_out = dataset(**listed | {"split": exclude})
     assert isinstance(left_out, FileDataset)
     return opened.without(left_out, exclude)
+
+
+def warn_of(note: str) -> None:
+    """Warn of something in a data set; by Python's own filters, once in a process."""
+    warnings.warn(note, DatasetWarning, stacklevel=1)  # from here, however it came to be opened

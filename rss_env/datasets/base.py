@@ -13,7 +13,9 @@ import numpy as np
 from PIL import Image
 
 from rss_env.datasets.decoding import ByteArray, LabelRule, read_image
-from rss_env.datasets.paths import expanded, is_file, is_folder
+from rss_env.datasets.image_files import is_hidden
+from rss_env.datasets.paths import Spelling, expanded, is_file, is_folder
+from rss_env.datasets.text_files import read_list
 from rss_env.errors import DatasetError
 
 FaultHandler = Callable[[str], None]
@@ -110,6 +112,7 @@ class FileDataset(SegmentationDataset):
         label_rule: What the values in label files mean.
         samples: Which files they are and how they are read, whatever is in them. (The identity
             also has the files' sizes and times: it changes when a file does.)
+        notes: What is legal but worth knowing of the files that were found, a sentence each.
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class FileDataset(SegmentationDataset):
         label_rule: LabelRule,
         where: str,
         on_fault: FaultHandler = raise_fault,
+        notes: Sequence[str] = (),
     ):
         """Check that every file is there.
 
@@ -133,12 +137,17 @@ class FileDataset(SegmentationDataset):
             where: What this is a list of, for messages.
             on_fault: Called with each fault in the list; samples with missing files are left out
                 if it returns.
+            notes: What `open_dataset` warns of; empty ones are none.
 
         Raises:
             DatasetError: If the list is empty or a file is missing.
         """
         if not images:
             on_fault(f"{where} is empty: it names no image")
+        spelling = Spelling()
+        images = [path if is_file(path) else spelling.find(path) for path in images]
+        if labels is not None:
+            labels = [path if is_file(path) else spelling.find(path) for path in labels]
         absent = {path for path in (*images, *(labels or ())) if not is_file(path)}
         if absent:
             if on_fault is raise_fault:
@@ -150,6 +159,7 @@ class FileDataset(SegmentationDataset):
         samples = [pair for pair in samples if absent.isdisjoint(pair)]
         self.class_names, self.palette = tuple(class_names), palette
         self.label_rule = label_rule
+        self.notes = tuple(note for note in notes if note)
         self._list(samples, has_labels=labels is not None)
 
     def _list(self, samples: Sequence[tuple[Path, Path]], *, has_labels: bool) -> None:
@@ -227,21 +237,6 @@ class FileDataset(SegmentationDataset):
         )
 
 
-def read_list(path: Path) -> list[str]:
-    """Non-empty lines of a split list or a class-name file, stripped.
-
-    Raises:
-        DatasetError: If the file cannot be read as text.
-    """
-    if not is_file(path):  # reading a pipe or a device might never end
-        raise DatasetError(f"cannot read list {path}: there is no such file")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError, MemoryError) as error:
-        raise DatasetError(f"cannot read list {path}: {error}") from None
-    return [line.strip() for line in text.splitlines() if line.strip()]
-
-
 def read_split(
     path: Path, on_fault: FaultHandler = raise_fault, name_of: Callable[[str], str] = str
 ) -> list[str]:
@@ -274,7 +269,8 @@ def read_split(
 
 def list_splits(*folders: Path) -> dict[str, Path]:
     """Split lists by name; where two folders hold the same name, the first wins."""
-    files = [file for folder in reversed(folders) for file in folder.glob("*.txt")]
+    found = [file for folder in reversed(folders) for file in folder.glob("*.txt")]
+    files = [file for file in found if not is_hidden(file.name)]
     return {file.stem: file for file in sorted(files, key=lambda file: file.stem)}
 
 

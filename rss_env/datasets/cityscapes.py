@@ -21,6 +21,12 @@ from rss_env.datasets.base import (
     resolve_root,
 )
 from rss_env.datasets.decoding import LabelRule
+from rss_env.datasets.image_files import (
+    find_images,
+    is_hidden,
+    is_image_name,
+    unused_labels,
+)
 from rss_env.datasets.paths import is_file
 from rss_env.errors import DatasetError, check_choice
 from rss_env.labels import VOID
@@ -86,6 +92,7 @@ class Cityscapes(FileDataset):
             DatasetError: If the root, the layout, the split or a file is not there.
         """
         image_folder, label_folder = _find_folders(root)
+        notes: list[str] = []
         if is_list_file(split):
             names = read_split(Path(split), on_fault, lambda line: line.removesuffix(_IMAGE_END))
             tests = [name for name in names if name.startswith("test/")]
@@ -96,16 +103,19 @@ class Cityscapes(FileDataset):
             raise DatasetError(f"{_NO_TEST}; valid: train, val")
         else:
             check_choice("Cityscapes split", split, _split_names(image_folder))
-            found = (image_folder / split).glob(f"*/*{_IMAGE_END}")
-            names = sorted(
-                f"{split}/{p.parent.name}/{p.name.removesuffix(_IMAGE_END)}" for p in found
-            )
+            found = find_images(image_folder / split, "images", Path(_IMAGE_END).stem)
+            names = sorted(f"{split}/{name}" for name in found.files)
+            notes = [found.note()]
         if label_type is None:
             there = (
                 t for t in LABEL_TYPES if any(is_file(_label(label_folder, n, t)) for n in names)
             )
             label_type = next(there, LABEL_TYPES[0])
         check_choice("label_type", label_type, LABEL_TYPES)
+        if not is_list_file(split):
+            notes.append(
+                unused_labels(_labelled(label_folder, split, label_type), names, label_folder)
+            )
         trained = trained_classes()
         super().__init__(
             [image_folder / f"{name}{_IMAGE_END}" for name in names],
@@ -115,6 +125,7 @@ class Cityscapes(FileDataset):
             _label_rule() if label_type == "labelIds" else LabelRule.identity(len(trained)),
             f"Cityscapes split {split!r} in {image_folder}",
             on_fault,
+            notes,
         )
 
     @classmethod
@@ -133,7 +144,16 @@ def _find_folders(root: str | None) -> tuple[Path, Path]:
 def _split_names(image_folder: Path) -> list[str]:
     # `train_extra` has coarse labels only, which lie elsewhere.
     labelled = {p.name for p in (image_folder.parent / "gtFine").iterdir() if p.is_dir()}
-    return sorted(p.name for p in image_folder.iterdir() if p.name in labelled - {"test"})
+    found = {p.name for p in image_folder.iterdir() if not is_hidden(p.name)}
+    return sorted(found & labelled - {"test"})
+
+
+def _labelled(folder: Path, split: str, label_type: str) -> list[str]:
+    """Names of the samples of a split that have a label file."""
+    ending = _label(Path(), "", label_type).name
+    files = (folder / split).glob(f"*/*{ending}")
+    found = (file for file in files if is_image_name(file.name))
+    return [file.relative_to(folder).as_posix().removesuffix(ending) for file in found]
 
 
 def _label(folder: Path, name: str, label_type: str) -> Path:

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps
+from PIL import Image
 
+from rss_env.datasets.pictures import decode_picture
 from rss_env.errors import DatasetError
 from rss_env.labels import VOID
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # no format that starts another program
 _LABEL_MODES = ("1", "L", "P", "I;16", "I;16B", "I")
 
 ByteArray = npt.NDArray[np.uint8]
@@ -25,10 +24,10 @@ def read_image(path: Path) -> Image.Image:
     Grey, palette, CMYK and transparent images are converted; alpha is dropped.
 
     Raises:
-        DatasetError: If the file is missing, empty, truncated, huge, not an image, or holds more
-            than 8 bits of grey.
+        DatasetError: If the file cannot be decoded (see `decode_picture`), or holds more than 8
+            bits of grey.
     """
-    image = _decode(path, "image")
+    image, _ = decode_picture(path, "image")
     if image.mode[0] in "IF":  # converting would clip, not scale
         raise DatasetError(
             f"image {path} has mode {image.mode}, more than 8 bits of grey; save it with 8 bits"
@@ -37,37 +36,6 @@ def read_image(path: Path) -> Image.Image:
         return image.convert("RGB")
     except ValueError as error:
         raise DatasetError(f"image {path} has mode {image.mode}: {error}; save it as RGB") from None
-
-
-def _decode(path: Path, role: str) -> Image.Image:
-    """The decoded pixels of a file, in its own mode, its EXIF orientation applied."""
-    try:
-        if path.stat().st_size == 0:
-            raise DatasetError(f"cannot read {role} {path}: the file is empty (0 bytes)")
-        with Image.open(path, formats=_FORMATS) as image:
-            # Between one and two limits Pillow only warns, once per process.
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and image.width * image.height > limit:
-                raise Image.DecompressionBombError(
-                    f"{image.height}x{image.width} is more than the limit of {limit} pixels"
-                )
-            image.load()
-            ImageOps.exif_transpose(image, in_place=True)
-            return image
-    except (
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,  # raised where warnings are errors
-    ) as error:
-        raise DatasetError(
-            f"cannot read {role} {path}: {error}; if you trust the file, shrink it or raise "
-            "PIL.Image.MAX_IMAGE_PIXELS"
-        ) from None
-    except DatasetError:
-        raise
-    # Broken files make Pillow's decoders raise almost anything.
-    except Exception as error:
-        reason = str(error).replace(str(path), path.name) or type(error).__name__
-        raise DatasetError(f"cannot read {role} {path}: {reason}") from None
 
 
 @dataclass(frozen=True)
@@ -115,13 +83,13 @@ class LabelRule:
         Raises:
             DatasetError: If the file cannot be decoded, or is no map of single values.
         """
-        image = _decode(path, "label")
+        image, kind = decode_picture(path, "label")
         if image.mode not in _LABEL_MODES:
             raise DatasetError(
                 f"label {path} has mode {image.mode}; expected a palette or single-channel image "
                 "of class indices (colours are not decoded: save indices instead)"
             )
-        if image.format == "JPEG":
+        if kind == "JPEG":
             raise DatasetError(
                 f"label {path} is a JPEG, whose compression changes class indices; save it as PNG"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +15,12 @@ from rss_env.datasets.base import (
     read_split,
     voc_palette,
 )
-from rss_env.datasets.decoding import IMAGE_SUFFIXES, LabelRule
-from rss_env.datasets.paths import expanded, is_folder
+from rss_env.datasets.decoding import LabelRule
+from rss_env.datasets.image_files import find_images, unused_labels
+from rss_env.datasets.paths import composed, expanded
 from rss_env.errors import DatasetError
 
 EVERY_IMAGE = "all"
-
-
-def find_images(
-    folder: Path, role: str = "images", ending: str = "", other_ending: str = ""
-) -> dict[str, Path]:
-    """Image files below a folder, by their path in it without the suffix and the ending.
-
-    Args:
-        folder: Where to look, subfolders included.
-        role: What the folder is for, in messages.
-        ending: What names end in before the suffix; files with other names are not meant.
-        other_ending: What names of files end in that are not meant; nothing if empty.
-
-    Raises:
-        DatasetError: If the folder is missing, holds no image, or two files share a name.
-    """
-    if not is_folder(folder):
-        raise DatasetError(f"{role} folder {folder} does not exist")
-    files: dict[str, Path] = {}
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file():
-            name = path.relative_to(folder).with_suffix("").as_posix()
-            if not name.endswith(ending) or (other_ending and name.endswith(other_ending)):
-                continue
-            name = name.removesuffix(ending)
-            if name in files:
-                raise DatasetError(f"{role} {files[name]} and {path} share the name {name!r}")
-            files[name] = path
-    if not files:
-        raise DatasetError(
-            f"{role} folder {folder} holds no image{ending and f' named *{ending}'}; valid "
-            f"suffixes: {', '.join(IMAGE_SUFFIXES)}"
-        )
-    return files
 
 
 def read_class_names(classes: str | int) -> list[str]:
@@ -114,14 +82,21 @@ class Folder(FileDataset):
         class_names = read_class_names(classes)
         image_folder = expanded(images)
         label_folder = None if labels is None else expanded(labels)
-        image_files = find_images(
+        found = find_images(
             image_folder, "images", image_ending, "" if image_ending else label_ending
         )
+        image_files = found.files
         label_files: dict[str, Path] | None = None
+        notes = [found.note()]
         if label_folder is not None:
-            label_files = find_images(
+            labelled = find_images(
                 label_folder, "labels", label_ending, "" if label_ending else image_ending
             )
+            label_files = _spelt_like(image_files, labelled.files)
+            notes = [found.note({*label_files.values()}), labelled.note({*image_files.values()})]
+            if label_folder == image_folder:
+                notes.pop()  # it is the same
+            notes.append(unused_labels(label_files, image_files, label_folder))
         names = list(image_files)
         if split != EVERY_IMAGE:
             if not is_list_file(split):
@@ -130,13 +105,14 @@ class Folder(FileDataset):
                     "file (.txt)"
                 )
             names = []
+            spelt = {composed(name): name for name in image_files}
             for line in read_split(Path(split), on_fault):
                 image, tab, label = line.partition("\t")
                 if tab:
                     image_files[line] = image_folder / image
                     if label_files is not None and label_folder is not None:
                         label_files[line] = label_folder / label
-                names.append(line if tab else _name(line, image_files, image_ending))
+                names.append(line if tab else _name(line, spelt, image_ending))
         for role, files in (("image", image_files), ("label", label_files)):
             absent = [n for n in names if files is not None and n not in files]
             if absent and on_fault is raise_fault:
@@ -155,6 +131,7 @@ class Folder(FileDataset):
             LabelRule.identity(len(class_names), f"{len(class_names)} classes of {classes}"),
             f"Folder split {split!r} in {images}",
             on_fault,
+            notes,
         )
 
     @classmethod
@@ -163,8 +140,24 @@ class Folder(FileDataset):
         return [EVERY_IMAGE]
 
 
-def _name(line: str, files: dict[str, Path], ending: str) -> str:
-    """The sample a list line means, with or without a suffix and an ending."""
+def _spelt_like(others: Mapping[str, Path], files: Mapping[str, Path]) -> dict[str, Path]:
+    """The files by name, spelt as in `others` where only the encoding of accents differs."""
+    spelt = {composed(name): name for name in others}
+    named = {name: spelt.get(composed(name), name) for name in files}
+    return {
+        name if name in others or named[name] in files else named[name]: path
+        for name, path in files.items()
+    }
+
+
+def _name(line: str, spelt: Mapping[str, str], ending: str) -> str:
+    """The sample a list line means, with or without a suffix and an ending.
+
+    Args:
+        line: The line.
+        spelt: The names of all samples by their composed form.
+        ending: What names of images end in besides.
+    """
     names = [line, Path(line).with_suffix("").as_posix()] if Path(line).name else [line]
     names += [name.removesuffix(ending) for name in names]
-    return next((name for name in names if name in files), line)
+    return next((spelt[composed(name)] for name in names if composed(name) in spelt), line)

@@ -147,7 +147,9 @@ def check_dataset(name: str, *, progress: bool = True, **options: Any) -> list[S
         for fact in facts:
             faults += fact.faults
         reports.append(
-            SplitReport(split, len(dataset), tuple(faults), tuple(_notes(dataset, facts)))
+            SplitReport(
+                split, len(dataset), tuple(faults), (*dataset.notes, *_notes(dataset, facts))
+            )
         )
     return reports
 

@@ -21,6 +21,7 @@ from rss_env.datasets.base import (
     voc_palette,
 )
 from rss_env.datasets.decoding import LabelRule
+from rss_env.datasets.image_files import is_image_name
 from rss_env.datasets.paths import is_file
 from rss_env.errors import check_choice
 
@@ -88,7 +89,8 @@ class VOC(FileDataset):
                     set(read_split(lists[name], on_fault, sample_name)) if name in lists else set()
                     for name in ("val", "train")
                 )
-                labelled = {p.stem for p in (folder / AUGMENTED_LABELS).glob("*.png")}
+                files = (folder / AUGMENTED_LABELS).glob("*.png")
+                labelled = {file.stem for file in files if is_image_name(file.name)}
                 names = sorted((labelled | train) - held_out)
         super().__init__(
             [folder / "JPEGImages" / f"{name}.jpg" for name in names],

@@ -70,7 +70,7 @@ def test_a_split_that_cannot_be_opened_does_not_hide_the_others(capsys, cityscap
     Image.fromarray(np.full((48, 64), 77, np.uint8)).save(bad)
     code, output = run(capsys, "check", "cityscapes", "--root", str(root))
     assert code == 1
-    assert "is empty: it names no image" in output
+    assert "train holds no image named *_leftImg8bit" in output
     assert f"label {bad} holds the value 77" in output
     assert "2 defect(s)" in output
 

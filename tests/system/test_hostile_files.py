@@ -23,7 +23,8 @@ from scipy.io import savemat
 from fuzzing import GIBIBYTE, Planted, fuzz, harmless, memory_limit, mutated, refused
 from rss_env.array_cache import cached_array
 from rss_env.datasets import open_dataset
-from rss_env.datasets.decoding import IMAGE_SUFFIXES, LabelRule, read_image
+from rss_env.datasets.decoding import LabelRule, read_image
+from rss_env.datasets.image_files import IMAGE_SUFFIXES
 from rss_env.datasets.pascal_context import _MatlabRule
 from rss_env.scenes import Scenes
 

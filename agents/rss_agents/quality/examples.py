@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from PIL import Image
 
 from rss_agents.ratings.store import RATINGS_NAME, RatingBook
 from rss_env.datasets.decoding import LabelRule, read_image
+from rss_env.datasets.paths import Spelling
+from rss_env.datasets.text_files import read_text
 from rss_env.errors import InputError
 from rss_env.labels import VOID
 
@@ -98,10 +101,8 @@ def _of_ratings(folder: Path) -> list[tuple[np.ndarray, np.ndarray, float]]:
 def _of_table(
     path: Path, image_size: tuple[int, ...] | None
 ) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    if not path.is_file():
-        raise InputError(f"there is no table {path}")
-    rule, found = LabelRule.identity(VOID), []
-    with path.open(newline="", encoding="utf-8-sig") as file:
+    rule, spelling, found = LabelRule.identity(VOID), Spelling(), []
+    with io.StringIO(read_text(path, "table"), newline="") as file:
         table = csv.DictReader(file)
         if not set(_COLUMNS) <= set(table.fieldnames or ()):
             raise InputError(
@@ -116,8 +117,8 @@ def _of_table(
                 raise InputError(
                     f"{path}, line {number}: score must be a number in 0..1, got {line['score']!r}"
                 )
-            image = read_image(path.parent / line["image"])
-            drawn = rule.read(path.parent / line["map"])
+            image = read_image(spelling.find(path.parent / line["image"]))
+            drawn = rule.read(spelling.find(path.parent / line["map"]))
             if (drawn == VOID).any():
                 raise InputError(f"{path}, line {number}: a map has no void pixels (255)")
             image_size = image_size or drawn.shape

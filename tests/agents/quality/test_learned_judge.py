@@ -202,8 +202,18 @@ def test_a_judge_scores_a_training(tmp_path, folder_data):
     assert 0 < result["best"]["value"] <= 1
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_tables_of_spreadsheets_are_read(tmp_path, encoding):
+    """A byte order mark, and an accent encoded otherwise than in the file's name."""
+    write_table(tmp_path / "table", scored_maps(1, 1))
+    (tmp_path / "table/0.png").rename(tmp_path / "table/e\u0301.png")
+    table = tmp_path / "table/scores.csv"
+    table.write_text("image,map,score\n\u00e9.png,map0.png,0.5\n", encoding=encoding)
+    assert len(read_examples([table], None)) == 1
+
+
 BAD_EXAMPLES = {
-    "no table": ("nothing.csv", None, "there is no table"),
+    "no table": ("nothing.csv", None, "there is no such file"),
     "no ratings": ("ratings", None, "there are no ratings at"),
     "columns": ("a.csv", "image,score\n", "needed: image, map, score"),
     "score": ("a.csv", "image,map,score\n0.png,map0.png,7\n", "line 2: score must be a number in"),
