@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.decoding import ByteArray
-from rss_env.datasets.scanning import scan
+from rss_env.datasets.scanning import doubts_about, scan
 from rss_env.errors import DatasetError
 from rss_env.rendering import colourise, overlay, panel_grid
 
@@ -43,12 +43,13 @@ def summarise(dataset: SegmentationDataset, *, progress: bool = True) -> Summary
     """Read a split and count.
 
     Raises:
-        DatasetError: If a file cannot be used.
+        DatasetError: If a file cannot be used, or the labels cannot be meant as they are read.
     """
     facts = scan(dataset, title="counting", progress=progress)
     faults = [fault for fact in facts for fault in fact.faults]
     if faults:
         raise DatasetError(f"{faults[0]} ({len(faults)} fault(s) in all: run rss-data check)")
+    doubts_about(dataset, facts).tell()
     sizes = np.array([fact.size for fact in facts])
     share = images = None
     void = 0.0

@@ -251,12 +251,17 @@ def load_scenes(
 ) -> Scenes:
     """Decode a data set, or share the copy that something in this process still holds.
 
+    What may not be meant in its labels is a `UserWarning`.
+
     Raises:
-        DatasetError: If a file cannot be used.
+        DatasetError: If a file cannot be used, or the labels cannot be meant as they are read.
     """
     device = torch.device(device)
     key = (dataset.identity, tuple(image_size), str(device))
     scenes = _loaded.get(key)
     if scenes is None:
         scenes = _loaded[key] = Scenes(dataset, image_size, device)
+    if scenes.class_pixels is not None:  # of the data set at hand, which may say what void is
+        counts = scenes.class_pixels.cpu().numpy()
+        dataset.doubts(counts, image_size[0] * image_size[1] - counts.sum(1)).tell()
     return scenes

@@ -34,7 +34,12 @@ class FilesConfig:
     label_ending: str | None = None
     """Folder: what label names end in and image names do not, like _mask."""
     classes: str | None = None
-    """Folder: file with a class name a line, or the number of classes. PascalContext: 59 or 60."""
+    """Folder: file with a class a line, `name` or, for masks in colours, `name R G B`; or how many
+    classes. PascalContext: 59 or 60."""
+    label_values: tuple[str, ...] | None = None
+    """Folder: the value in label files of each class, in order, like 0 255; 1,255 for several."""
+    void_values: tuple[str, ...] | None = None
+    """Folder: values of pixels of no class, like 255 or 0; R,G,B for a colour; none for none."""
     class_order: Literal["official", "alphabetical"] | None = None
     """PascalContext: what the values of label PNGs mean."""
 

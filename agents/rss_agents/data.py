@@ -15,7 +15,13 @@ from typing import Annotated, Any, cast
 import tyro
 
 from rss_agents.command_line import FilesConfig, run_command
-from rss_env.datasets import DATASETS, default_image_size, open_dataset, resolve_dataset
+from rss_env.datasets import (
+    DATASETS,
+    FileDataset,
+    default_image_size,
+    open_dataset,
+    resolve_dataset,
+)
 from rss_env.datasets.downloads import download
 from rss_env.datasets.scanning import check_dataset
 from rss_env.errors import InputError, check_choice
@@ -92,6 +98,8 @@ def run_check(config: CheckConfig) -> None:
     for defect in defects:
         print(f"defect: {defect}")
     for report in reports:
+        for warning in report.warnings:
+            print(f"warning: {report.split}: {warning}")
         for note in report.notes:
             print(f"note: {report.split}: {note}")
     rows = [[r.split, str(r.samples), str(len(r.faults))] for r in reports]
@@ -112,6 +120,8 @@ def run_info(config: InfoConfig) -> None:
     summary = summarise(dataset)
     print(f"{name}: {summary.samples} samples, {dataset.num_classes} classes")
     print(f"splits: {', '.join(loader.split_names(**options))}")
+    if isinstance(dataset, FileDataset) and dataset.labels and dataset.label_meaning:
+        print(f"labels: {dataset.label_meaning}")
     print("height: {}..{}, width: {}..{}".format(*_ranges(summary.smallest, summary.largest)))
     if summary.class_share is not None and summary.class_images is not None:
         print(f"void: {summary.void_share:.2%} of the pixels; shares below are of the others")

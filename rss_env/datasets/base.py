@@ -14,6 +14,7 @@ from PIL import Image
 
 from rss_env.datasets.decoding import ByteArray, LabelRule, read_image
 from rss_env.datasets.image_files import is_hidden
+from rss_env.datasets.label_doubts import Counts, LabelDoubts
 from rss_env.datasets.paths import Spelling, expanded, is_file, is_folder
 from rss_env.datasets.text_files import read_list
 from rss_env.errors import DatasetError
@@ -70,6 +71,15 @@ class SegmentationDataset(ABC):
     @abstractmethod
     def __len__(self) -> int: ...
 
+    def doubts(self, class_pixels: Counts, void_pixels: Counts) -> LabelDoubts:
+        """Say what is odd about all labels together; nothing unless a data set looks for it.
+
+        Args:
+            class_pixels: (M, C) int64, pixels of each class in the label of each sample.
+            void_pixels: (M,) int64, pixels of no class.
+        """
+        return LabelDoubts()
+
     @abstractmethod
     def read(
         self, index: int, image_size: tuple[int, int] | None = None
@@ -110,10 +120,13 @@ class FileDataset(SegmentationDataset):
         images: Image files.
         labels: Label files in the same order, or None.
         label_rule: What the values in label files mean.
+        label_meaning: The same in a sentence where somebody has said it; empty where it is usual.
         samples: Which files they are and how they are read, whatever is in them. (The identity
             also has the files' sizes and times: it changes when a file does.)
         notes: What is legal but worth knowing of the files that were found, a sentence each.
     """
+
+    label_meaning: str = ""
 
     def __init__(
         self,
@@ -170,7 +183,7 @@ class FileDataset(SegmentationDataset):
             tuple(map(os.path.abspath, self.images)),
             None if self.labels is None else tuple(map(os.path.abspath, self.labels)),
             self.class_names,
-            self.label_rule.table.tobytes(),
+            self.label_rule.key,
         )
         stats = [os.stat(path) for path in (*self.images, *(self.labels or ()))]
         self.identity = (self.samples, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))

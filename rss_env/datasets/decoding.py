@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from rss_env.datasets.label_colours import LabelColours
 from rss_env.datasets.pictures import decode_picture
 from rss_env.errors import DatasetError
 from rss_env.labels import VOID
@@ -40,16 +42,22 @@ def read_image(path: Path) -> Image.Image:
 
 @dataclass(frozen=True)
 class LabelRule:
-    """Rule by which the values in label files become class indices.
+    """Rule by which the values or the colours in label files become class indices.
 
     Attributes:
         table: (V,) int16: class index of each value 0..V-1, 255 for void, -1 for a value that
             must not occur. No value of V or more may occur.
         origin: Where the classes come from, for messages: empty, or like `3 classes in names.txt`.
+        colours: Colours of the classes, where label files show them; None if they do not.
+        by_value: Whether values count even if there are colours.
+        assumes_void: Whether 255 is void only because nobody has said what it is.
     """
 
     table: npt.NDArray[np.int16]
     origin: str = ""
+    colours: LabelColours | None = None
+    by_value: bool = False
+    assumes_void: bool = False
 
     @classmethod
     def identity(cls, num_classes: int, origin: str = "") -> LabelRule:
@@ -59,14 +67,26 @@ class LabelRule:
         table[VOID] = VOID
         return cls(table, origin)
 
+    @property
+    def key(self) -> Hashable:
+        """Equal for two rules only if they read every file alike."""
+        values = self.table.tobytes()
+        return values if self.colours is None else (values, self.by_value, self.colours.key)
+
     def read(self, path: Path) -> ByteArray:
         """Decode a label file into class indices (H, W) uint8.
 
         Raises:
-            DatasetError: If the file cannot be decoded, has colour channels, or holds a value
-                that is not a class.
+            DatasetError: If the file cannot be decoded, or holds a value or a colour that is not a
+                class.
         """
-        values = self.decode(path)
+        if self.colours is not None and not self.by_value:
+            image = _open_label(path)
+            if self.colours.apply_to(image):
+                return self.colours.classes_of(image, path)
+            values = _values_of(image, path)
+        else:
+            values = self.decode(path)
         classes = self.table[values.clip(0, len(self.table) - 1)]
         illegal = (classes < 0) | (values < 0) | (values >= len(self.table))
         if illegal.any():
@@ -83,20 +103,41 @@ class LabelRule:
         Raises:
             DatasetError: If the file cannot be decoded, or is no map of single values.
         """
-        image, kind = decode_picture(path, "label")
-        if image.mode not in _LABEL_MODES:
-            raise DatasetError(
-                f"label {path} has mode {image.mode}; expected a palette or single-channel image "
-                "of class indices (colours are not decoded: save indices instead)"
-            )
-        if kind == "JPEG":
-            raise DatasetError(
-                f"label {path} is a JPEG, whose compression changes class indices; save it as PNG"
-            )
-        return np.array(image).astype(np.int64)
+        return _values_of(_open_label(path), path)
 
     def _valid_values(self) -> str:
-        legal = np.flatnonzero(self.table >= 0)
-        if legal[-1] == VOID and self.table[VOID] == VOID:
-            return f"{legal[0]}..{legal[-2]}, and {VOID} for void"
-        return f"{legal[0]}..{legal[-1]}"
+        legal, void = np.flatnonzero(self.table >= 0), np.flatnonzero(self.table == VOID)
+        if not 0 < len(void) <= 3:  # many: what is no class of a data set of more
+            return ranges(legal)
+        return f"{ranges(np.setdiff1d(legal, void))}, and {ranges(void)} for void"
+
+
+def _open_label(path: Path) -> Image.Image:
+    image, kind = decode_picture(path, "label")
+    if kind == "JPEG":
+        raise DatasetError(
+            f"label {path} is a JPEG, whose compression changes class indices and colours; save it "
+            "as PNG"
+        )
+    return image
+
+
+def _values_of(image: Image.Image, path: Path) -> npt.NDArray[np.int64]:
+    if image.mode not in _LABEL_MODES:
+        raise DatasetError(
+            f"label {path} has mode {image.mode}; expected a palette or single-channel image of "
+            "class indices (colours are read where every line of the class file is `name R G B`; "
+            "or save indices instead)"
+        )
+    return np.array(image).astype(np.int64)
+
+
+def ranges(values: Iterable[int]) -> str:
+    """Numbers in ascending order, with runs of them in short: `0..2, 7`."""
+    runs: list[list[int]] = []
+    for value in map(int, values):
+        if runs and value == runs[-1][-1] + 1:
+            runs[-1][1:] = [value]
+        else:
+            runs.append([value])
+    return ", ".join("..".join(map(str, run)) for run in runs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,37 +11,16 @@ from rss_env.datasets.base import (
     FileDataset,
     is_list_file,
     raise_fault,
-    read_list,
     read_split,
-    voc_palette,
 )
-from rss_env.datasets.decoding import LabelRule
+from rss_env.datasets.class_file import read_classes
 from rss_env.datasets.image_files import find_images, unused_labels
+from rss_env.datasets.label_doubts import Counts, LabelDoubts, doubts_about_void
+from rss_env.datasets.label_values import describe_labels, label_rule_of
 from rss_env.datasets.paths import composed, expanded
 from rss_env.errors import DatasetError
 
 EVERY_IMAGE = "all"
-
-
-def read_class_names(classes: str | int) -> list[str]:
-    """Class names from a file with one name a line, or made up for a number of classes.
-
-    Raises:
-        DatasetError: If the file is unreadable, names a class twice, or there are fewer than two
-            classes or more than 255.
-    """
-    if isinstance(classes, str) and not classes.isdecimal():
-        names = read_list(Path(classes))
-        count = len(names)
-    else:
-        count = int(classes[:9]) if isinstance(classes, str) else classes
-        names = [f"class {c}" for c in range(min(count, 256))]
-    if not 2 <= count <= 255:
-        raise DatasetError(f"classes {classes!r:.300} gives {count} classes; valid: 2..255")
-    twice = [name for name in names if names.count(name) > 1]
-    if twice:
-        raise DatasetError(f"class-name file {classes} names the class {twice[0]!r:.300} twice")
-    return names
 
 
 class Folder(FileDataset):
@@ -55,31 +34,40 @@ class Folder(FileDataset):
         split: str = EVERY_IMAGE,
         image_ending: str = "",
         label_ending: str = "",
+        label_values: Sequence[Any] | None = None,
+        void_values: Any = None,
         on_fault: FaultHandler = raise_fault,
     ):
         """Pair the files.
 
         Args:
             images: Folder of images, subfolders included.
-            labels: Folder of label files (class indices, 255 for void), or None. It may be the
-                folder of images if the endings differ.
-            classes: File with a class name a line, or the number of classes.
+            labels: Folder of label files (class indices, 255 for void; or colours), or None. It
+                may be the folder of images if the endings differ.
+            classes: File with a class a line, `name` or, where masks are in colours, `name R G B`;
+                or the number of classes.
             split: `all`, or the path of a list file with one name (or file name) a line, or an
                 image file and a label file a line with a tab between.
             image_ending: What image names end in, before the suffix, and label names do not:
                 `_rgb` pairs `x_rgb.jpg` with `x.png`.
             label_ending: The same for labels: `_mask` pairs `x.jpg` with `x_mask.png`.
+            label_values: The value in label files of each class, in order: `(0, 255)`. In place of
+                one, several: `(0, "1,255")`. None: 0..C-1, or 1..C if 0 is void.
+            void_values: The value of pixels of no class, such as 255, 0 or `(0, 255)`; a colour as
+                `"R,G,B"`; or `"none"`. None: 255, unless that is the value of a class.
             on_fault: See `FileDataset`.
 
         Raises:
-            DatasetError: If an argument is missing or a file is not there.
+            DatasetError: If an argument is missing or invalid, or a file is not there.
         """
         if images is None or classes is None:
             raise DatasetError(
                 "Folder needs images=<folder of images> and classes=<class-name file or number>, "
                 "and labels=<folder of label files> unless a scorer is given"
             )
-        class_names = read_class_names(classes)
+        listed = read_classes(classes)
+        origin = f"{len(listed.names)} classes of {classes}; other values: --label-values"
+        rule = label_rule_of(listed, label_values, void_values, origin)
         image_folder = expanded(images)
         label_folder = None if labels is None else expanded(labels)
         found = find_images(
@@ -126,18 +114,26 @@ class Folder(FileDataset):
         super().__init__(
             [image_files[name] for name in names],
             None if label_files is None else [label_files[name] for name in names],
-            class_names,
-            voc_palette(len(class_names)),
-            LabelRule.identity(len(class_names), f"{len(class_names)} classes of {classes}"),
+            listed.names,
+            listed.palette,
+            rule,
             f"Folder split {split!r} in {images}",
             on_fault,
             notes,
         )
+        if label_values is not None or void_values is not None:
+            self.label_meaning = describe_labels(rule, listed.names)
 
     @classmethod
     def split_names(cls, **options: Any) -> list[str]:
         """Every image; other splits are list files."""
         return [EVERY_IMAGE]
+
+    def doubts(self, class_pixels: Counts, void_pixels: Counts) -> LabelDoubts:
+        """See `SegmentationDataset.doubts`: whether 255, if nobody said what it is, is void."""
+        if self.labels is None or not self.label_rule.assumes_void:
+            return LabelDoubts()
+        return doubts_about_void(class_pixels, void_pixels, self.class_names, self.labels)
 
 
 def _spelt_like(others: Mapping[str, Path], files: Mapping[str, Path]) -> dict[str, Path]:

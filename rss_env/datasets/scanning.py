@@ -17,6 +17,7 @@ from tqdm import tqdm
 from rss_env.datasets import resolve_dataset
 from rss_env.datasets.base import FileDataset, SegmentationDataset
 from rss_env.datasets.decoding import read_image
+from rss_env.datasets.label_doubts import LabelDoubts
 from rss_env.errors import DatasetError, InputError
 
 _HELD_OUT = ("val", "test")
@@ -96,12 +97,14 @@ class SplitReport:
         samples: Samples with both files there.
         faults: What is wrong, a sentence each.
         notes: What is legal but worth knowing.
+        warnings: What is legal but most likely not meant.
     """
 
     split: str
     samples: int
     faults: tuple[str, ...]
     notes: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def check_dataset(name: str, *, progress: bool = True, **options: Any) -> list[SplitReport]:
@@ -109,7 +112,8 @@ def check_dataset(name: str, *, progress: bool = True, **options: Any) -> list[S
 
     Found are: list lines that lead out of the data set, missing files, samples listed twice,
     samples that are in both a training and a held-out split, files that cannot be decoded, images
-    and labels of different sizes, and label values that are no class.
+    and labels of different sizes, label values and colours that are no class, and values of a class
+    that are read as void.
 
     Args:
         name: A key of `DATASETS`.
@@ -146,11 +150,10 @@ def check_dataset(name: str, *, progress: bool = True, **options: Any) -> list[S
         facts = _scan_new(dataset, scanned, f"checking {split}", progress)
         for fact in facts:
             faults += fact.faults
-        reports.append(
-            SplitReport(
-                split, len(dataset), tuple(faults), (*dataset.notes, *_notes(dataset, facts))
-            )
-        )
+        doubts = doubts_about(dataset, facts)
+        faults += doubts.faults
+        notes = (*dataset.notes, *_notes(dataset, facts))
+        reports.append(SplitReport(split, len(dataset), tuple(faults), notes, doubts.warnings))
     return reports
 
 
@@ -189,9 +192,20 @@ def _scan_new(
     return [scanned[pair] for pair in pairs]
 
 
+def doubts_about(dataset: SegmentationDataset, facts: Sequence[SampleFacts]) -> LabelDoubts:
+    """What a data set says of its labels together; those that cannot be read count for nothing."""
+    if not facts:
+        return LabelDoubts()
+    nothing = np.zeros(dataset.num_classes, np.int64)
+    counts = [nothing if fact.class_pixels is None else fact.class_pixels for fact in facts]
+    return dataset.doubts(np.array(counts), np.array([fact.void_pixels for fact in facts]))
+
+
 def _notes(dataset: FileDataset, facts: list[SampleFacts]) -> list[str]:
     counts = [fact.class_pixels for fact in facts if fact.class_pixels is not None]
     notes = []
+    if dataset.labels is not None and dataset.label_meaning:
+        notes.append(dataset.label_meaning)
     if counts:
         void = sum(not count.any() for count in counts)
         if void:

@@ -34,6 +34,7 @@ from rss_agents.training.states import RunStates
 from rss_env import ActionError, InputError
 from rss_env.datasets import open_dataset
 from rss_env.datasets.decoding import LabelRule
+from rss_env.datasets.label_colours import LabelColours
 from rss_env.errors import DatasetError
 from rss_env.kernels.dispatch import choose
 
@@ -92,9 +93,19 @@ def read_folder(path: Path, **options: Any) -> None:
     open_dataset("Folder", **folder(path, **options)).read(0)
 
 
-def coloured_label(path: Path) -> None:
-    Image.new("RGB", (8, 8)).save(path / "x.png")
-    LabelRule.identity(3, "").read(path / "x.png")
+def masks_of_0_and_255(path: Path) -> None:
+    options = folder(path)
+    write_sample(path / "x.png", path / "labels" / "x.png", np.tile([0, 255], (48, 32)))
+    make("RSS/Folder-ImageReward-v0", num_scenes=None, **options)
+
+
+def coloured_label(path: Path, colours: LabelColours | None = None) -> None:
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(path / "x.png")
+    dataclasses.replace(LabelRule.identity(3, ""), colours=colours).read(path / "x.png")
+
+
+def label_of_another_colour(path: Path) -> None:
+    coloured_label(path, LabelColours(np.eye(3, dtype=np.uint8), np.zeros((0, 3), np.uint8)))
 
 
 def train(**options: Any) -> None:
@@ -176,7 +187,9 @@ CAUSES: dict[str, tuple[type[Exception], Callable[[Path], Any]]] = {
     ),
     "but label": (DatasetError, lambda path: read_folder(path, label_shape=(24, 64))),
     "holds the value": (DatasetError, lambda path: read_folder(path, value=7)),
+    "hold only the values": (DatasetError, masks_of_0_and_255),
     "has mode RGB": (DatasetError, coloured_label),
+    "holds the colour": (DatasetError, label_of_another_colour),
     "must return shape": (InputError, lambda path: scored_by(np.zeros(8))),
     "must return scores": (InputError, lambda path: scored_by(np.full((2, 4), 1.5))),
     "is not 'module": (InputError, lambda path: make(scorer="my_package:my_scorer")),

@@ -17,7 +17,7 @@ from PIL import Image
 from fuzzing import fuzz, harmless, memory_limit, refused
 from rss_env.datasets import open_dataset
 from rss_env.datasets.base import FileDataset
-from rss_env.datasets.folder import read_class_names
+from rss_env.datasets.class_file import read_classes
 from rss_env.datasets.pascal_context import CLASS_NAMES
 from rss_env.datasets.scanning import check_dataset
 
@@ -109,6 +109,9 @@ def test_hostile_class_names(tmp_path, tally):
     contents = (
         st.binary(max_size=60)
         | st.lists(st.text(max_size=5), max_size=8).map(lambda names: "\n".join(names).encode())
+        | st.lists(
+            st.sampled_from(["a", "b 1 2 3", "c 1,2,3", "d 0 0 256", "e 1 2 9" + "9" * 9])
+        ).map(lambda lines: "\n".join(lines).encode())
         | st.sampled_from([b"a\n" * 300_000, b"x" * 3_000_000, b"\0\n\1\n"])
     )
 
@@ -119,9 +122,22 @@ def test_hostile_class_names(tmp_path, tally):
         found: list[list[str]] = []
         with harmless():
             classes = str(path) if isinstance(given, bytes) else given
-            message = refused(lambda: found.append(read_class_names(classes)))
+            message = refused(lambda: found.append(read_classes(classes).names))
         if message is None:
             assert 2 <= len(set(found[0])) == len(found[0]) <= 255
+
+
+def test_hostile_label_values(folder_data, tally):
+    """Anything in place of the values of classes and of void is refused, or means values."""
+    odd = st.integers() | st.text(max_size=7) | st.floats() | st.booleans() | st.none()
+    values = odd | st.sampled_from(["0,1", "none", "255", "²", "9" * 5000, "1,2,3", b"1", {}])
+
+    @fuzz(tally, "label values tried", 150, st.tuples(*[values | st.lists(values, max_size=3)] * 2))
+    def _(given: tuple[Any, Any]) -> None:
+        of_classes, void = given
+        arguments = {"label_values": of_classes, "void_values": void}
+        with harmless():
+            refused(lambda: open_dataset("Folder", **folder_data, **arguments))
 
 
 def test_hostile_paths(data_options, tally):

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 
 from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork
@@ -157,8 +158,11 @@ def evaluate_full_resolution(
         image_size: (H, W) the network was trained at.
         device: Where the network lives.
         windows: With `tiles`, images are looked at in windows of that size instead of resized.
+
+    Raises:
+        InputError: If there are no labels, or none that can be meant as they are read.
     """
-    counts = []
+    counts, void = [], []
     for index in range(len(dataset)):
         image, label = dataset.read(index)
         if label is None:
@@ -172,7 +176,10 @@ def evaluate_full_resolution(
         right, predicted = count_maps(maps, labels, dataset.num_classes)
         labelled = torch.bincount(labels.flatten(), minlength=256)[: dataset.num_classes]
         counts.append(torch.stack([right[0], predicted[0], labelled]))
-    return metrics_from_counts(*torch.stack(counts, 1).unbind())
+        void.append(labels.numel() - int(labelled.sum()))
+    right, predicted, labelled = torch.stack(counts, 1).unbind()
+    dataset.doubts(labelled.numpy(), np.array(void)).tell()
+    return metrics_from_counts(right, predicted, labelled)
 
 
 def evaluate_majority_class(training: Scenes, validation: Scenes) -> SplitMetrics:

@@ -1,0 +1,84 @@
+"""Class files: a name a line, and behind it the colour that masks show the class in, if they do."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rss_env.datasets.base import voc_palette
+from rss_env.datasets.decoding import ByteArray
+from rss_env.datasets.text_files import read_list
+from rss_env.errors import DatasetError
+
+_COLOURED = re.compile(r"(.*?\S)[\s,]+([0-9]{1,9})[\s,]+([0-9]{1,9})[\s,]+([0-9]{1,9})")
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Names and colours of classes, in the order of the class indices.
+
+    Attributes:
+        names: C names.
+        colours: (C, 3) uint8 RGB, as the file says them; None if it says none.
+    """
+
+    names: list[str]
+    colours: ByteArray | None = None
+
+    @property
+    def palette(self) -> ByteArray:
+        """(C, 3) uint8 RGB, the colours, or those of the PASCAL VOC colour map."""
+        return voc_palette(len(self.names)) if self.colours is None else self.colours
+
+
+def read_classes(classes: str | int) -> Classes:
+    """Classes from a file with one a line, `name` or `name R G B`, or made up for a number.
+
+    Raises:
+        DatasetError: If the file is unreadable, names a class or a colour twice, gives colours to
+            some classes only, or there are fewer than two classes or more than 255.
+    """
+    colours = None
+    if isinstance(classes, str) and not classes.isdecimal():
+        names, colours = _split_colours(Path(classes), read_list(Path(classes)))
+        count = len(names)
+    else:
+        count = int(classes[:9]) if isinstance(classes, str) else classes
+        names = [f"class {c}" for c in range(min(count, 256))]
+    if not 2 <= count <= 255:
+        raise DatasetError(f"classes {classes!r:.300} gives {count} classes; valid: 2..255")
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DatasetError(f"class-name file {classes} names the class {twice[0]!r:.300} twice")
+    return Classes(names, colours)
+
+
+def _split_colours(path: Path, lines: list[str]) -> tuple[list[str], ByteArray | None]:
+    """Names, and the colours (C, 3) behind them if there are."""
+    matches = [_COLOURED.fullmatch(line) for line in lines]
+    if not any(matches):
+        return lines, None
+    names, colours = [], list[tuple[int, ...]]()
+    for line, match in zip(lines, matches, strict=True):
+        if match is None:
+            raise DatasetError(
+                f"class file {path}: {line!r:.300} has no colour, but other lines have; valid: "
+                "`name R G B` in every line, or `name` in every line"
+            )
+        colour = tuple(int(part) for part in match.groups()[1:])
+        if max(colour) > 255:
+            raise DatasetError(
+                f"class file {path}: {line!r:.300} has no colour of 0..255; valid: `name R G B`"
+            )
+        if colour in colours:
+            other = names[colours.index(colour)]
+            raise DatasetError(
+                f"class file {path} gives the colour {' '.join(map(str, colour))} to two classes, "
+                f"{other!r:.300} and {match[1]!r:.300}"
+            )
+        names.append(match[1])
+        colours.append(colour)
+    return names, np.array(colours, np.uint8)
