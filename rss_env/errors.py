@@ -6,6 +6,7 @@ embeds the library can catch `InputError` for all of them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 
 
@@ -46,3 +47,8 @@ def check_value(is_valid: bool, name: str, valid: str, value: object) -> None:
     """Refuse a number with an `InputError`: `name` must be `valid`, got `value`."""
     if not is_valid:
         raise InputError(f"{name} must be {valid}, got {value}")
+
+
+def warn_of(note: str) -> None:
+    """Warn of something in a data set; by Python's own filters, once in a process."""
+    warnings.warn(note, DatasetWarning, stacklevel=1)  # from here, however it came to be opened

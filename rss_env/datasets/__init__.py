@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from rss_env.datasets.folder import Folder
 from rss_env.datasets.pascal_context import PascalContext
 from rss_env.datasets.shapes import Shapes
 from rss_env.datasets.voc import VOC
-from rss_env.errors import DatasetWarning, InputError, check_choice
+from rss_env.errors import InputError, check_choice, warn_of
 
 DATASETS: dict[str, type[SegmentationDataset]] = {
     "Shapes": Shapes,
@@ -86,8 +85,3 @@ def open_dataset(name: str, exclude: str | None = None, **options: Any) -> Segme
     left_out = dataset(**listed | {"split": exclude})
     assert isinstance(left_out, FileDataset)
     return opened.without(left_out, exclude)
-
-
-def warn_of(note: str) -> None:
-    """Warn of something in a data set; by Python's own filters, once in a process."""
-    warnings.warn(note, DatasetWarning, stacklevel=1)  # from here, however it came to be opened

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from warnings import warn
 
 import numpy as np
 import numpy.typing as npt
 
-from rss_env.errors import DatasetError
+from rss_env.errors import DatasetError, warn_of
 from rss_env.labels import VOID
 
 _LARGE = 0.05  # share of void from which a class that never occurs may be meant by it
@@ -40,7 +39,7 @@ class LabelDoubts:
         if self.faults:
             raise DatasetError(self.faults[0])
         for warning in self.warnings:
-            warn(warning, stacklevel=3)
+            warn_of(warning)
 
 
 def doubts_about_void(
@@ -57,7 +56,8 @@ def doubts_about_void(
     void = void_pixels > 0
     with_objects = class_pixels[:, 1:].any(1)
     doubtful = void & ~with_objects  # only 0 and 255, or only 255
-    absent = [n for n, there in zip(names, class_pixels.any(0), strict=True) if not there]
+    seen = class_pixels.sum(0) > 0
+    absent = [name for name, there in zip(names, seen, strict=True) if not there]
     if doubtful.any() and class_pixels[doubtful, 0].any() and not with_objects.any():
         return LabelDoubts(
             (
@@ -79,8 +79,8 @@ def doubts_about_void(
     if absent and share >= _LARGE:
         return LabelDoubts(
             warnings=(
-                f"nothing is {_named(absent)}, while {share:.0%} of the pixels are {VOID}, which "
-                f"is read as void. {_way_out(names)}",
+                f"the labels may be read wrongly: nothing is {_named(absent)}, while {share:.0%} "
+                f"of the pixels are {VOID}, which is read as void. {_way_out(names)}",
             )
         )
     return LabelDoubts()

@@ -15,7 +15,7 @@ from PIL import Image
 from data_command import arguments_of, run
 from rss_env.datasets import open_dataset
 from rss_env.datasets.scanning import check_dataset
-from rss_env.errors import DatasetError, InputError
+from rss_env.errors import DatasetError, DatasetWarning, InputError
 from rss_env.scenes import load_scenes
 
 
@@ -124,8 +124,8 @@ def test_a_class_that_may_be_the_void_is_warned_of(tmp_path, capsys):
     text = "nothing is 'c', while 25% of the pixels are 255"
     code, output = run(capsys, "check", "folder", *arguments_of(options))
     assert code == 0
-    assert f"warning: all: {text}" in output
-    with pytest.warns(UserWarning, match=text):
+    assert f"warning: all: the labels may be read wrongly: {text}" in output
+    with pytest.warns(DatasetWarning, match=text):
         opened(options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

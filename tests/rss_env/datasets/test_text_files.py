@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rss_env.datasets.base import read_split
-from rss_env.datasets.folder import read_class_names
+from rss_env.datasets.class_file import read_classes
 from rss_env.datasets.text_files import read_text
 from rss_env.errors import DatasetError
 
@@ -18,7 +18,7 @@ def test_marked_encodings_are_read(tmp_path, encoding, end):
     path = tmp_path / "list.txt"
     path.write_bytes(LINES.replace("\n", end).encode(encoding))
     assert read_split(path) == LINES.split()
-    assert read_class_names(str(path)) == LINES.split()
+    assert read_classes(str(path)).names == LINES.split()
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-be", "utf-16-le"])
