@@ -8,11 +8,14 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import tyro
 
 from rss_env.datasets import SegmentationDataset, open_dataset
+from rss_env.datasets.base import FileDataset
+from rss_env.datasets.paths import expanded
 from rss_env.errors import DatasetWarning, InputError
 from rss_env.registration import parse_environment_id
 
@@ -48,6 +51,17 @@ class FilesConfig:
         """The data set's own arguments that were given."""
         values = {field.name: getattr(self, field.name) for field in fields(FilesConfig)}
         return {name: value for name, value in values.items() if value is not None}
+
+    def folders(self, dataset: SegmentationDataset | None = None) -> set[Path]:
+        """The folders that hold the data: those given, and those of a data set's files.
+
+        Raises:
+            DatasetError: If a home that is named is not there.
+        """
+        found = {expanded(path) for path in (self.images, self.labels) if path is not None}
+        if isinstance(dataset, FileDataset):
+            found |= {path.parent for path in (*dataset.images, *(dataset.labels or ()))}
+        return found
 
 
 @dataclass

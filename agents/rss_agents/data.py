@@ -15,6 +15,7 @@ from typing import Annotated, Any, cast
 import tyro
 
 from rss_agents.command_line import FilesConfig, run_command
+from rss_agents.outputs import refuse_inside, refuse_to_replace, write_marked_picture, writing
 from rss_env.datasets import (
     DATASETS,
     FileDataset,
@@ -26,6 +27,8 @@ from rss_env.datasets.downloads import download
 from rss_env.datasets.scanning import check_dataset
 from rss_env.errors import InputError, check_choice
 from rss_env.inspection import contact_sheet, summarise
+
+_INFO = "rss-data info"
 
 
 @dataclass(kw_only=True)
@@ -59,7 +62,7 @@ class InfoConfig(FilesConfig):
     split: str | None = None
     """A split's name or a list file; by default the one environments train on."""
     sheet: Path = Path("contact-sheet.png")
-    """File for the contact sheet."""
+    """File for the contact sheet; one that rss-data info drew before is replaced, nothing else."""
 
 
 Command = (
@@ -115,8 +118,10 @@ def run_info(config: InfoConfig) -> None:
     name = dataset_name(config.dataset)
     if config.sheet.suffix.lower() != ".png" or not config.sheet.absolute().parent.is_dir():
         raise InputError(f"--sheet must be a .png in a folder that exists, got {config.sheet}")
+    refuse_to_replace(_INFO, [config.sheet], overwrite=True)
     loader, options = resolve_dataset(name, config.options)
     dataset = open_dataset(name, split=config.split, **options)
+    refuse_inside("--sheet", config.sheet, config.folders(dataset))
     summary = summarise(dataset)
     print(f"{name}: {summary.samples} samples, {dataset.num_classes} classes")
     print(f"splits: {', '.join(loader.split_names(**options))}")
@@ -132,7 +137,8 @@ def run_info(config: InfoConfig) -> None:
             )
         ]
         print(_table(["class", "name", "pixels", "images"], rows))
-    contact_sheet(dataset, default_image_size(name)).save(config.sheet)
+    with writing(config.sheet):
+        write_marked_picture(config.sheet, contact_sheet(dataset, default_image_size(name)), _INFO)
     print(f"wrote {config.sheet}")
 
 

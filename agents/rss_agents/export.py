@@ -30,6 +30,7 @@ from rss_agents.networks.programs import (
     write_program,
 )
 from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.outputs import check_folder, writing
 from rss_env.errors import InputError
 
 
@@ -117,9 +118,10 @@ def _asked(config: ExportConfig) -> dict[str, Path]:
         valid = ", ".join(f"--{name} FILE" for name in files)
         raise InputError(f"nothing to export; give one or more of {valid}")
     for name, path in asked.items():
-        if path.exists():
+        if path.is_symlink() or path.exists():
             raise InputError(f"{path} is there already; choose another name")
-        first = next(other for other in asked if asked[other] == path)
+        check_folder(path.parent)
+        first = next(other for other in asked if asked[other].resolve() == path.resolve())
         if first != name:
             raise InputError(f"--{first} and --{name} name the same file, {path}")
     return asked
@@ -156,8 +158,8 @@ def export(config: ExportConfig) -> list[Path]:
         if "onnx" in asked:
             writers["onnx"] = partial(write_bytes, content=onnx_of(program, about))
     for name, path in asked.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        writers[name](path)
+        with writing(path):
+            writers[name](path)
     return list(asked.values())
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
@@ -79,13 +80,21 @@ def new_lines(path: Path, position: int) -> tuple[list[bytes], int]:
     return found[:end].splitlines(), position + end
 
 
-def write_picture(path: Path, picture: Image.Image) -> None:
+def write_picture(path: Path, picture: Image.Image, text: Mapping[str, str] | None = None) -> None:
     """Write a PNG in one move; a link in its place is replaced, not followed.
+
+    Args:
+        path: The file.
+        picture: Its pixels.
+        text: Texts to keep in the file, by keyword.
 
     Raises:
         OSError: If it cannot be written.
     """
-    replace_file(path, lambda temporary: picture.save(temporary, "PNG"))
+    info = PngInfo()
+    for keyword, value in (text or {}).items():
+        info.add_text(keyword, value)
+    replace_file(path, lambda temporary: picture.save(temporary, "PNG", pnginfo=info))
 
 
 def write_tensors(

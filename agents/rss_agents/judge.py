@@ -12,6 +12,7 @@ import tyro
 
 from rss_agents.command_line import run_command
 from rss_agents.files import write_json
+from rss_agents.outputs import check_folder, writing
 from rss_agents.quality.examples import read_examples
 from rss_agents.quality.fitting import FittingConfig, fit_judge
 from rss_agents.quality.learned_judge import FILE_NAME, LearnedJudge
@@ -60,14 +61,31 @@ def fit(config: FitConfig) -> None:
     Raises:
         InputError: If an option is invalid or the examples cannot be used; nothing was written.
     """
-    if (config.out / FILE_NAME).exists() and not config.overwrite:
-        raise InputError(f"{config.out} holds a judge already; give --overwrite or another --out")
+    _check_out(config)
     size = None if config.image_size is None else check_image_size(config.image_size)
     examples = read_examples(config.examples, size)
     judge, report = fit_judge(examples, config.classes, config.fitting)
-    judge.save(config.out)
-    write_json(config.out / REPORT_NAME, asdict(report) | asdict(config.fitting))
+    with writing(config.out / FILE_NAME):
+        judge.save(config.out)
+        write_json(config.out / REPORT_NAME, asdict(report) | asdict(config.fitting))
     sys.stdout.write(json.dumps(asdict(report)) + "\n")
+
+
+def _check_out(config: FitConfig) -> None:
+    """Refuse a folder in which something would be replaced that is no judge."""
+    check_folder(config.out)
+    judge, report = config.out / FILE_NAME, config.out / REPORT_NAME
+    if judge.is_symlink() or judge.exists():
+        LearnedJudge.load(config.out)
+        if not config.overwrite:
+            raise InputError(
+                f"{config.out} holds a judge already; give --overwrite or another --out"
+            )
+    elif report.is_symlink() or report.exists():
+        raise InputError(
+            f"{report} is there already and of no judge ({config.out} has no {FILE_NAME}): it is "
+            "never replaced; choose another --out"
+        )
 
 
 def use(config: UseConfig) -> None:

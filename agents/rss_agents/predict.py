@@ -1,4 +1,4 @@
-"""Segment a folder of images with a trained network: `rss-predict`."""
+"""Segment images with a trained network: `rss-predict`."""
 
 from __future__ import annotations
 
@@ -12,16 +12,25 @@ from PIL import Image
 from tqdm import tqdm
 
 from rss_agents.command_line import run_command
-from rss_agents.files import write_picture
 from rss_agents.networks.checkpoint import load_checkpoint
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.networks.tiling import TileConfig, predict_tiles
+from rss_agents.outputs import (
+    check_folder,
+    is_written_by,
+    refuse_to_replace,
+    write_marked_picture,
+    writing,
+)
 from rss_env.arguments import check_device
 from rss_env.datasets import warn_of
 from rss_env.datasets.decoding import ByteArray, read_image
 from rss_env.datasets.image_files import find_images
+from rss_env.datasets.paths import expanded, is_file
 from rss_env.errors import InputError
 from rss_env.rendering import overlay, palette_image
+
+PROGRAM = "rss-predict"
 
 
 @dataclass
@@ -31,9 +40,11 @@ class PredictConfig:
     checkpoint: Path
     """Folder that rss-train wrote."""
     images: Path
-    """Folder of images, subfolders included."""
+    """Folder of images, subfolders included but for --out; or one image."""
     out: Path
     """Folder for NAME.png (class indices) and NAME_overlay.png."""
+    overwrite: bool = False
+    """Replace what rss-predict wrote before; no other file is ever replaced."""
     windows: tyro.conf.OmitArgPrefixes[TileConfig] = field(default_factory=TileConfig)
     own_network: str | None = None
     """module:function that built the network of the checkpoint, if it is one of your own."""
@@ -61,39 +72,94 @@ def predict_folder(config: PredictConfig) -> int:
     """Segment every image; returns how many.
 
     Raises:
-        InputError: If the windows, the checkpoint, the device, the folder or an image cannot be
-            used. Images before the bad one have been written.
+        InputError: If the windows, the checkpoint, the device, the folders or an image cannot be
+            used, or what is to be written lands on an image or on anything that `rss-predict` did
+            not write. Images before one that cannot be read have been written; otherwise nothing.
     """
     windows = config.windows
     windows.check()
-    network, description = load_checkpoint(
-        config.checkpoint, check_device(config.device), config.own_network
-    )
+    device = check_device(config.device)
+    out = expanded(config.out)
+    images = images_to_segment(expanded(config.images), out)
+    targets = {name: (out / f"{name}.png", out / f"{name}_overlay.png") for name in images}
+    _refuse_targets(images, targets, out, overwrite=config.overwrite)
+    network, description = load_checkpoint(config.checkpoint, device, config.own_network)
     size, palette = description.image_size, description.palette_array
-    found = find_images(config.images)
-    if note := found.note():
-        warn_of(note)
-    files = found.files
-    if config.out.exists() and not config.out.is_dir():
-        raise InputError(f"{config.out} is not a folder")
-    for name, path in tqdm(files.items(), "segmenting", unit="image"):
+    for name, path in tqdm(images.items(), "segmenting", unit="image"):
         image = read_image(path)
         pixels = np.array(image)
         if windows.tiles:
             class_map = predict_tiles(network, pixels, size, windows)
         else:
             class_map = predict(network, image, size)
-        target = config.out / f"{name}.png"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_picture(target, palette_image(class_map, palette))
-        blended = overlay(pixels, class_map, palette)
-        write_picture(target.with_name(f"{target.stem}_overlay.png"), Image.fromarray(blended))
-    return len(files)
+        blended = Image.fromarray(overlay(pixels, class_map, palette))
+        pictures = (palette_image(class_map, palette), blended)
+        for target, picture in zip(targets[name], pictures, strict=True):
+            with writing(target):
+                write_marked_picture(target, picture, PROGRAM)
+    return len(images)
+
+
+def images_to_segment(images: Path, out: Path) -> dict[str, Path]:
+    """The image files that are meant, by the names of what is written for them.
+
+    What lies in the output folder, or was written by `rss-predict`, is none of them.
+
+    Args:
+        images: A folder, or one image.
+        out: The output folder.
+
+    Raises:
+        InputError: If there is no image, or the output folder is that of the images.
+    """
+    if is_file(images):
+        return {images.stem: images}
+    listing, folder, place = find_images(images), images.resolve(), out.resolve()
+    if folder == place:
+        raise InputError(
+            f"--out {out} is the folder of the images themselves; choose another, also one in it"
+        )
+    found = listing.files
+    if place not in folder.parents:
+        found = {name: path for name, path in found.items() if place not in path.resolve().parents}
+    own = {name for name, path in found.items() if is_written_by(PROGRAM, path)}
+    found = {name: path for name, path in found.items() if name not in own}
+    if not found:
+        raise InputError(
+            f"images folder {images} holds no image but those in --out or written by {PROGRAM}"
+        )
+    for note in (listing.note(), f"left out {len(own)} file(s) that {PROGRAM} wrote" * bool(own)):
+        if note:
+            warn_of(note)
+    return found
+
+
+def _refuse_targets(
+    images: dict[str, Path], targets: dict[str, tuple[Path, Path]], out: Path, *, overwrite: bool
+) -> None:
+    """Refuse files that would land on an image, on each other, or on somebody else's."""
+    check_folder(out)
+    inputs = {path.resolve() for path in images.values()}
+    meant: dict[Path, str] = {}
+    for name, files in targets.items():
+        for path in files:
+            if path.resolve() in inputs:
+                raise InputError(
+                    f"{path} is one of the images: what {PROGRAM} writes for {images[name]} would "
+                    "replace it; choose another --out"
+                )
+            if path in meant:
+                raise InputError(
+                    f"{images[meant[path]]} and {images[name]} would both be written to {path}; "
+                    "rename one, or segment it by itself into another --out"
+                )
+            meant[path] = name
+    refuse_to_replace(PROGRAM, meant, overwrite=overwrite)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `rss-predict`."""
-    run_command("rss-predict", PredictConfig, predict_folder, arguments)
+    run_command(PROGRAM, PredictConfig, predict_folder, arguments)
 
 
 if __name__ == "__main__":

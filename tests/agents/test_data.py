@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,6 +105,37 @@ def test_info_counts_and_draws(capsys, folder_data, tmp_path):
     assert "height: 48..48, width: 64..64" in output
     assert f"void: {(labels == 255).mean():.2%}" in output
     assert np.array(Image.open(sheet)).std() > 10
+
+
+def test_the_contact_sheet_replaces_nothing_but_a_contact_sheet(
+    capsys, folder_data, tmp_path, monkeypatch
+):
+    data = tmp_path / "folder"
+    shutil.copytree(Path(folder_data["images"]).parent, data)
+    photos, labels = data / "images", data / "labels"
+    options = ["info", "folder", "--images", str(photos), "--classes", "3"]
+    other = tmp_path / "other.png"
+    shutil.copy(photos / "photo 0.png", other)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.png")}
+    for place, message in (
+        (other, "did not write it"),
+        (photos / "photo 0.png", "did not write it"),
+        (photos / "new.png", "which holds the data"),
+        (labels / "new.png", "which holds the data"),
+    ):
+        code, output = run(capsys, *options, "--labels", str(labels), "--sheet", str(place))
+        assert code == 2
+        assert message in output
+    monkeypatch.chdir(photos)
+    code, output = run(capsys, *options[:2], "--images", ".", "--classes", "3")
+    assert code == 2
+    assert "--sheet contact-sheet.png lies in ., which holds the data" in output
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*.png")} == before
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        code, output = run(capsys, *options)
+        assert code == 0, output
+    assert np.array(Image.open("contact-sheet.png")).std() > 10
 
 
 def test_info_of_generated_scenes_and_of_images_alone(capsys, folder_data, tmp_path):

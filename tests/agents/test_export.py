@@ -116,7 +116,13 @@ def test_what_cannot_be_exported_is_refused_and_nothing_written(images, tmp_path
         "give one or more of --encoder FILE, .*, --program FILE": ExportConfig(tmp_path / "run"),
         "is there already": ExportConfig(tmp_path / "run", new, tmp_path / "there"),
         "name the same file": ExportConfig(tmp_path / "run", new, new),
+        "name the same file, .*/run/../new": ExportConfig(
+            tmp_path / "run", new, tmp_path / "run/../new.safetensors"
+        ),
+        "link is there already": ExportConfig(tmp_path / "run", tmp_path / "link"),
+        "there is not a folder": ExportConfig(tmp_path / "run", tmp_path / "there/new"),
     }
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     for message, config in cases.items():
         with pytest.raises(InputError, match=message):
             export(config)

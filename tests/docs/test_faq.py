@@ -26,6 +26,7 @@ from rss_agents.command_line import DataConfig
 from rss_agents.live.serving import PageConfig, free_port
 from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.predict import PredictConfig, predict_folder
 from rss_agents.ratings.person import PersonScorer
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.resume import resumed_config
@@ -116,8 +117,15 @@ def train(**options: Any) -> None:
 def train_twice(path: Path) -> None:
     run = Path("runs/first")
     run.mkdir(parents=True)
-    (run / "config.json").write_text("{}")
+    (run / "config.json").write_text(json.dumps({"out": "", "algo": "rss", "updates": 1}))
     train(out=run)
+
+
+def segment_onto(path: Path) -> None:
+    """Into a folder in which a mask lies."""
+    files = folder(path)
+    checkpoint(path / "run", "tiny-unet")
+    predict_folder(PredictConfig(path / "run", Path(files["images"]), Path(files["labels"])))
 
 
 def train_on_folder(path: Path) -> None:
@@ -139,6 +147,7 @@ def train_on_a_dictionary() -> None:
 def checkpoint(path: Path, network: str) -> Path:
     body = SegmentationNetwork(torch.nn.Conv2d(3, 2, 1), 2)
     description = NetworkDescription.of(network, (8, 8), ("a", "b"), np.zeros((2, 3), np.uint8))
+    path.mkdir(exist_ok=True)
     save_checkpoint(path, body, description)
     return path
 
@@ -198,6 +207,13 @@ CAUSES: dict[str, tuple[type[Exception], Callable[[Path], Any]]] = {
         lambda path: make("RSS/Shapes-PixelReward-v0", scorer=lambda images, maps: 0),
     ),
     "already holds a run": (InputError, train_twice),
+    "did not write it": (InputError, segment_onto),
+    "which holds the data": (
+        InputError,
+        lambda path: train(
+            out=Path("photos/run"), data=DataConfig("RSS/Folder-ImageReward-v0", images="photos")
+        ),
+    ),
     "--val-split": (InputError, train_on_folder),
     "compares maps": (InputError, lambda path: train(group_size=1)),
     "device 'cuda'": (InputError, lambda path: make(array="torch", device="cuda")),

@@ -263,7 +263,7 @@ def test_names_of_networks_reach_nothing(run_folder, weights, tally):
 
 
 def test_predictions_stay_in_their_folder(run_folder, weights, tmp_path):
-    """Links in the output folder are replaced, not written through."""
+    """Links in the output folder are neither written through nor replaced."""
     write(run_folder, weights, VALID)
     images, out = tmp_path / "images", tmp_path / "out"
     images.mkdir()
@@ -274,9 +274,16 @@ def test_predictions_stay_in_their_folder(run_folder, weights, tmp_path):
     for name in ("a.png", "a_overlay.png"):
         (out / name).symlink_to(tmp_path / "precious")
     command = ["--checkpoint", str(run_folder), "--images", str(images), "--out", str(out)]
+    for overwrite in ([], ["--overwrite"]):
+        with pytest.raises(SystemExit), harmless(out):
+            predict.main([*command, *overwrite])
+    assert (tmp_path / "precious").read_text() == "mine"
+    assert sorted(path.name for path in out.iterdir()) == ["a.png", "a_overlay.png"]
+    for path in out.iterdir():
+        assert path.is_symlink()
+        path.unlink()
     with harmless(out):
         predict.main(command)
-    assert (tmp_path / "precious").read_text() == "mine"
     assert len(list(out.iterdir())) == 6
 
 

@@ -10,7 +10,7 @@ from nicegui import ui
 
 from rss_agents.live.charts import class_chart, curve_chart, spread_chart
 from rss_agents.live.run_reader import RunReader, find_runs
-from rss_agents.training.run_folder import PROGRESS_NAME
+from rss_agents.training.run_files import PROGRESS_NAME
 from rss_env.errors import InputError
 
 _AXES = {"update": "updates", "score_queries": "score queries"}

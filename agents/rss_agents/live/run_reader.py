@@ -11,9 +11,14 @@ from typing import Literal, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from rss_agents.files import new_lines
-from rss_agents.training.logging import METRICS_NAME, OVERLAY_NAME
 from rss_agents.training.resume import read_config
-from rss_agents.training.run_folder import PROGRESS_NAME, VALIDATION_NAME
+from rss_agents.training.run_files import (
+    CONFIG_NAME,
+    METRICS_NAME,
+    OVERLAY_NAME,
+    PROGRESS_NAME,
+    VALIDATION_NAME,
+)
 from rss_env.errors import InputError
 
 _DEPTH = 4  # of folders in folders in which runs are looked for
@@ -171,7 +176,7 @@ def find_runs(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def _runs_below(folder: Path, depth: int) -> list[Path]:
-    if (folder / "config.json").is_file():
+    if (folder / CONFIG_NAME).is_file():
         return [folder]
     if depth == 0:
         return []

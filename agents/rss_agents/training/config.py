@@ -18,7 +18,9 @@ from rss_agents.command_line import DataConfig
 from rss_agents.distributed import world_size
 from rss_agents.networks.segmentation_network import Precision
 from rss_agents.networks.tiny_unet import DEFAULT_NETWORK
+from rss_agents.outputs import refuse_inside
 from rss_agents.ratings.store import FOLDER_NAME as RATINGS_FOLDER
+from rss_agents.training.run_files import check_run_folder
 from rss_env.config import TaskConfig
 from rss_env.errors import InputError, check_choice, check_value
 from rss_env.registration import parse_environment_id
@@ -175,9 +177,12 @@ class TrainConfig(TaskConfig, RunConfig):
     def _check_out(self) -> None:
         if self.resume is not None:
             return
-        if (self.out / "config.json").exists() and not self.overwrite:
-            raise InputError(
-                f"{self.out} already holds a run; choose another --out, or --overwrite, or --resume"
-            )
-        if self.out.exists() and not self.out.is_dir():
-            raise InputError(f"{self.out} is not a folder")
+        refuse_inside("--out", self.out, self.data.folders())
+        if self.start_from is not None:
+            source = Path(self.start_from).resolve()
+            if self.out.resolve() in (source, source.parent):
+                raise InputError(
+                    f"--out {self.out} is where --start-from {self.start_from} lies, which would "
+                    "be replaced; choose another --out"
+                )
+        check_run_folder(self.out, overwrite=self.overwrite)

@@ -18,6 +18,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from rss_agents.files import write_picture
 from rss_agents.networks.segmentation_network import Predictor
+from rss_agents.training.run_files import BOARD_FOLDER, FILM_NAMES, METRICS_NAME, OVERLAY_NAME
 from rss_env.errors import InputError
 from rss_env.recorder import Film
 from rss_env.rendering import ByteArray, colourise, enlarged, overlay, panel_grid
@@ -25,7 +26,6 @@ from rss_env.scenes import SceneBatch, Scenes
 
 _PACKAGES = ("rss-env", "torch", "torchvision", "gymnasium", "numpy", "numba")
 _OVERLAY_ROWS = 6
-METRICS_NAME, OVERLAY_NAME = "metrics.jsonl", "overlay.png"
 
 
 def versions() -> dict[str, str]:
@@ -61,7 +61,7 @@ class MetricsLog:
         self._file = path.open("w" if position is None else "a", encoding="utf-8")
         after = int(self.rows[-1]["update"]) + 1 if self.rows else None
         self._board: SummaryWriter | None = SummaryWriter(
-            str(folder / "tensorboard"), purge_step=after
+            str(folder / BOARD_FOLDER), purge_step=after
         )
 
     def add(self, update: int, queries: int, metrics: Mapping[str, float]) -> None:
@@ -195,5 +195,5 @@ class ValidationPictures:
         """
         self._save_overlay(network, folder)
         if len(self.film):
-            self.film.save(folder / "film.gif")
-            self.film.save(folder / "film.png")
+            for name in FILM_NAMES:
+                self.film.save(folder / name)

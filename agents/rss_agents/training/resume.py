@@ -15,11 +15,11 @@ from pydantic import TypeAdapter, ValidationError
 from rss_agents.networks.own_network import is_own
 from rss_agents.training.config import TrainConfig, is_code
 from rss_agents.training.logging import versions
+from rss_agents.training.run_files import CONFIG_NAME, LONGEST_CONFIG
 from rss_agents.training.states import find_state
 from rss_env.errors import InputError
 from rss_env.scenes import Scenes
 
-_LONGEST = 2**20  # bytes of a config.json
 # Options that may name code, and whether a value does. What is code has to be named again: options
 # are a file, which may come from anybody.
 _CODE: dict[str, Callable[[str], bool]] = {"scorer": is_code, "network": is_own}
@@ -33,14 +33,14 @@ def read_config(run: Path) -> TrainConfig:
     Raises:
         InputError: If there is no such file, or it does not hold the options of this version.
     """
-    path = run / "config.json"
+    path = run / CONFIG_NAME
     try:
         with path.open("rb") as file:
-            text = file.read(_LONGEST + 1)
+            text = file.read(LONGEST_CONFIG + 1)
     except OSError as error:
         raise InputError(f"{run} is no run to resume: {path}: {error.strerror}") from None
-    if len(text) > _LONGEST:
-        raise InputError(f"{path} has more than {_LONGEST} bytes: it is not of rss-train")
+    if len(text) > LONGEST_CONFIG:
+        raise InputError(f"{path} has more than {LONGEST_CONFIG} bytes: it is not of rss-train")
     try:
         config = TypeAdapter(TrainConfig).validate_json(text)
         unknown = _unknown(json.loads(text), dataclasses.asdict(config))
@@ -84,7 +84,7 @@ def resumed_config(arguments: list[str] | None) -> TrainConfig | None:
         stored = getattr(config, name)
         if stored is not None and names_code(stored) and getattr(known, name) is None:
             raise InputError(
-                f"{run / 'config.json'} names the {name} {stored!r:.300}, which is code that would "
+                f"{run / CONFIG_NAME} names the {name} {stored!r:.300}, which is code that would "
                 f"run with your rights; if it is yours, say so with --{name} and the same name"
             )
     return dataclasses.replace(

@@ -19,19 +19,20 @@ from rss_agents.networks.checkpoint import BEST_NAME, FILE_NAME, save_checkpoint
 from rss_agents.networks.evaluation import SplitMetrics, evaluate
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.training.config import TrainConfig
-from rss_agents.training.logging import (
+from rss_agents.training.logging import MetricsLog, ValidationPictures, draw_curve, versions
+from rss_agents.training.run_files import (
+    BOARD_FOLDER,
+    CONFIG_NAME,
+    CURVE_NAME,
     OVERLAY_NAME,
-    MetricsLog,
-    ValidationPictures,
-    draw_curve,
-    versions,
+    PROGRESS_NAME,
+    REPRODUCTION,
+    RESULT_NAME,
+    VALIDATION_NAME,
 )
-from rss_agents.training.numerics import REPRODUCTION
 from rss_agents.training.setup import Run
 from rss_agents.training.states import RunStates
 from rss_env.scenes import Scenes
-
-PROGRESS_NAME, VALIDATION_NAME = "progress.json", "validation.json"
 
 
 class RunFolder:
@@ -64,6 +65,8 @@ class RunFolder:
         self._pictures = ValidationPictures(validation)
         if saved is None:
             _clear(folder)
+            # The first file: one that a kill leaves alone would be of no run.
+            write_json(folder / CONFIG_NAME, _plain(config))
         else:
             position = saved["position"]
             self._validated, self._before = saved["validated"], saved["seconds"]
@@ -72,7 +75,7 @@ class RunFolder:
             self._scores = list(saved.get("scores", ()))
             self._pictures.film.set_state(saved["pictures"])
         self._log = MetricsLog(folder, position)
-        write_json(folder / "config.json", _plain(config))
+        write_json(folder / CONFIG_NAME, _plain(config))
         done = self._log.rows[-1]["update"] if self._log.rows else 0
         self._bar: tqdm[Any] = tqdm(
             total=config.updates, initial=int(done), desc=config.algo, unit="update"
@@ -166,7 +169,7 @@ class RunFolder:
         self._log.close()
         self._pictures.save(self._network, config.out)
         title = f"{config.algo} on {config.data.env}"
-        draw_curve(self._log.rows, config.out / "curve.png", title)
+        draw_curve(self._log.rows, config.out / CURVE_NAME, title)
 
     def write_result(self, updates: int) -> dict[str, Any]:
         """Write `result.json` and return its content."""
@@ -187,7 +190,7 @@ class RunFolder:
             },
             "versions": versions(),
         }
-        write_json(config.out / "result.json", result)
+        write_json(config.out / RESULT_NAME, result)
         self._tell("complete", updates)
         return result
 
@@ -195,10 +198,10 @@ class RunFolder:
 def _clear(folder: Path) -> None:
     """Make the folder, and remove from it what another run has left."""
     folder.mkdir(parents=True, exist_ok=True)
-    results = ("result.json", FILE_NAME, BEST_NAME, SB3_FILE, REPRODUCTION)
+    results = (RESULT_NAME, FILE_NAME, BEST_NAME, SB3_FILE, REPRODUCTION)
     for name in (*results, PROGRESS_NAME, VALIDATION_NAME, OVERLAY_NAME):
         (folder / name).unlink(missing_ok=True)
-    shutil.rmtree(folder / "tensorboard", ignore_errors=True)
+    shutil.rmtree(folder / BOARD_FOLDER, ignore_errors=True)
     RunStates(folder).remove()
 
 

@@ -26,6 +26,7 @@ from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, start_from
 from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork
 from rss_agents.networks.trial import check_training
+from rss_agents.outputs import refuse_inside
 from rss_agents.quality.learned_judge import JudgeScorer, LearnedJudge
 from rss_agents.ratings.person import PersonScorer
 from rss_agents.training.config import TrainConfig
@@ -319,13 +320,15 @@ def open_validation(
     """The images that a run is validated on, opened on all ranks; None except on rank 0.
 
     Raises:
-        InputError: If there is no such split, or it cannot be used.
+        InputError: If there is no such split, it cannot be used, or the run would lie in it.
     """
     name = config.data.dataset_name
     split = config.val_split or _DEFAULT_VAL_SPLIT.get(name, "val")
     if split is None and config.data.labels is not None:
         raise InputError(f"{name} needs --val-split, a list file of the validation images")
     data = config.data.open(split)
+    if config.resume is None:
+        refuse_inside("--out", config.out, config.data.folders(data))
     return load_scenes(data, image_size, device) if rank() == 0 else None
 
 

@@ -15,9 +15,9 @@ from safetensors import SafetensorError, safe_open
 
 from rss_agents.distributed import rank, world_size
 from rss_agents.files import write_tensors
+from rss_agents.training.run_files import RESULT_NAME, STATES_FOLDER
 from rss_env.errors import InputError
 
-FOLDER_NAME = "states"
 _NAME = re.compile(r"update-(\d{1,18})-rank(\d{1,9})\.safetensors")
 
 
@@ -26,7 +26,7 @@ class RunStates:
 
     def __init__(self, run: Path, keep: int = 2):
         """Bind the folder of a run, which keeps so many states, at least 2."""
-        self.folder, self._keep = run / FOLDER_NAME, keep
+        self.folder, self._keep = run / STATES_FOLDER, keep
 
     def path(self, update: int, of_rank: int | None = None) -> Path:
         """A process's file of the state after so many updates; by default this process's."""
@@ -98,7 +98,7 @@ def find_state(resumed: Path) -> tuple[Path, int]:
         return resumed.parent.parent, int(match[1])
     last = RunStates(resumed).last()
     if last is None:
-        done = (resumed / "result.json").exists()
+        done = (resumed / RESULT_NAME).exists()
         raise InputError(
             f"there is nothing to resume in {resumed}: "
             + ("the run is complete" if done else "it holds no state of all processes")

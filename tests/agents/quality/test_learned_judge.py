@@ -176,6 +176,18 @@ def test_fit_and_use(tmp_path, capsys):
     assert "holds a judge already; give --overwrite" in capsys.readouterr().err
     command.main([*fit, "--overwrite"])
     capsys.readouterr()
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    for name, message in (
+        ("judge.json", "is there already and of no judge"),
+        ("judge.safetensors", "is not a judge of rss-judge"),
+    ):
+        (foreign / name).write_text("mine")
+        with pytest.raises(SystemExit):
+            command.main([*fit, "--out", str(foreign), "--overwrite"])
+        assert message in capsys.readouterr().err
+        assert [path.read_text() for path in foreign.iterdir()] == ["mine"]
+        (foreign / name).unlink()
     command.main(["use", str(tmp_path / "judge"), table])
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert len(lines) == 32

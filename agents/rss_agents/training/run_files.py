@@ -1,0 +1,67 @@
+"""Names of the files of a run, and what may lie in a folder that a run is started in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from rss_agents.algorithms.sb3_config import SB3_FILE
+from rss_agents.networks.checkpoint import BEST_NAME, FILE_NAME
+from rss_agents.outputs import check_folder
+from rss_env.errors import InputError
+
+CONFIG_NAME, RESULT_NAME = "config.json", "result.json"
+PROGRESS_NAME, VALIDATION_NAME = "progress.json", "validation.json"
+METRICS_NAME, OVERLAY_NAME, CURVE_NAME = "metrics.jsonl", "overlay.png", "curve.png"
+FILM_NAMES = ("film.gif", "film.png")
+REPRODUCTION = "not-finite.safetensors"
+BOARD_FOLDER, STATES_FOLDER = "tensorboard", "states"
+# Everything that a run writes or removes, but for ratings, which are only ever added to.
+_WRITTEN = (
+    *(RESULT_NAME, PROGRESS_NAME, VALIDATION_NAME, METRICS_NAME, OVERLAY_NAME, CURVE_NAME),
+    *(*FILM_NAMES, FILE_NAME, BEST_NAME, SB3_FILE, REPRODUCTION, BOARD_FOLDER, STATES_FOLDER),
+)
+LONGEST_CONFIG = 2**20  # bytes of a config.json
+
+
+def check_run_folder(folder: Path, *, overwrite: bool) -> None:
+    """Check that a run can be started in a folder without a loss.
+
+    Args:
+        folder: Of the run; it need not be there.
+        overwrite: Whether a run that lies in it may be replaced.
+
+    Raises:
+        InputError: If it holds a run and may not be overwritten, or files that a run would replace
+            and that are of no run.
+    """
+    check_folder(folder)
+    config = folder / CONFIG_NAME
+    if config.is_symlink() or config.exists():
+        if not _is_of_a_run(config):
+            raise InputError(
+                f"{config} is there already, and rss-train did not write it: it is never replaced; "
+                "choose another --out"
+            )
+        if not overwrite:
+            raise InputError(
+                f"{folder} already holds a run; choose another --out, or --overwrite, or --resume"
+            )
+        return
+    for name in _WRITTEN:
+        path = folder / name
+        if path.is_symlink() or path.exists():
+            raise InputError(
+                f"{path} is there already and of no run ({folder} has no {CONFIG_NAME}): it is "
+                "never replaced; choose another --out"
+            )
+
+
+def _is_of_a_run(path: Path) -> bool:
+    """Tell whether a file holds the options of a run, of whatever version."""
+    try:
+        with path.open("rb") as file:
+            found = json.loads(file.read(LONGEST_CONFIG))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(found, dict) and {"algo", "updates", "out"} <= found.keys()
