@@ -14,11 +14,12 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from rss_env.arguments import check_autoreset_mode, check_device, check_flag, check_whole_number
-from rss_env.errors import InputError, check_choice
+from rss_env.datasets import arguments_of
+from rss_env.errors import InputError, UnknownArgumentError, check_choice
 from rss_env.rewards import METRICS
 
 ARRAYS = ("numpy", "torch")
-RENDER_MODES = ("rgb_array",)
+RENDER_MODES = ("rgb_array", "human")
 
 
 @dataclass(kw_only=True)
@@ -72,7 +73,7 @@ class EnvironmentConfig(TaskConfig):
     class_scores: bool = False
     """At image level, also give the score of each class, as far as the feedback shows scores."""
     autoreset_mode: str | AutoresetMode = "SameStep"
-    """SameStep, NextStep or Disabled, in any case."""
+    """Of `make_vec` alone: SameStep, NextStep or Disabled, in any case."""
     array: str = "numpy"
     """numpy or torch: what comes back."""
     device: str | torch.device = "cpu"
@@ -80,7 +81,8 @@ class EnvironmentConfig(TaskConfig):
     validate_actions: bool = True
     """Check the range of actions."""
     render_mode: str | None = None
-    """None or rgb_array."""
+    """None; rgb_array, frames from `render`; or human, a window that each step draws in (needs
+    `rss-env[window]`)."""
     dataset_options: dict[str, Any] = field(default_factory=dict)
     """`root`, or the data set's own arguments."""
 
@@ -91,7 +93,7 @@ class EnvironmentConfig(TaskConfig):
         Raises:
             InputError: If one is invalid by itself. What depends on the data is checked later.
         """
-        own = {part.name for part in fields(cls)} - {"dataset_options"}
+        own = cls._names()
         options = {name: value for name, value in arguments.items() if name not in own}
         known = {name: value for name, value in arguments.items() if name in own}
         config = cls(**known, dataset_options=options)
@@ -104,6 +106,7 @@ class EnvironmentConfig(TaskConfig):
         Raises:
             InputError: If an argument is invalid.
         """
+        self._check_dataset_options()
         check_whole_number("group_size", self.group_size, 1)
         for name in ("horizontal_flip", "validate_actions", "class_balanced", "class_scores"):
             check_flag(name, getattr(self, name))
@@ -115,3 +118,17 @@ class EnvironmentConfig(TaskConfig):
         if check_device(self.device).type != "cpu" and self.array == "numpy":
             device = self.device
             raise InputError(f"array='numpy' lives on the CPU; use array='torch' with {device!r}")
+
+    @classmethod
+    def _names(cls) -> list[str]:
+        """Names of the arguments that every environment takes."""
+        return [part.name for part in fields(cls) if part.name != "dataset_options"]
+
+    def _check_dataset_options(self) -> None:
+        of_the_data = arguments_of(self.dataset)
+        of_the_id = ("dataset", "level")
+        for name in self.dataset_options:
+            if name not in of_the_data:
+                others = [own for own in self._names() if own not in (*of_the_data, *of_the_id)]
+                what = f"environment of {self.dataset}"
+                raise UnknownArgumentError.of(what, name, [*of_the_data, *others])

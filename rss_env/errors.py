@@ -6,12 +6,32 @@ embeds the library can catch `InputError` for all of them.
 
 from __future__ import annotations
 
+import difflib
 import warnings
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
     """Something given to the library is wrong; the message says what and what is valid."""
+
+
+class UnknownArgumentError(InputError, TypeError):
+    """An argument that nothing takes.
+
+    Also a `TypeError` in Python's own words: libraries that try which arguments a constructor takes
+    (TorchRL's `GymEnv`, for one) look for exactly that.
+    """
+
+    @classmethod
+    def of(cls, function: str, name: str, valid: Iterable[str]) -> UnknownArgumentError:
+        """The error for an argument `name` of `function`, which takes those in `valid`."""
+        names = list(valid)
+        close = difflib.get_close_matches(name.replace("-", "_"), names, 1)
+        meant = f"did you mean {close[0]!r}? " if close else ""
+        return cls(
+            f"{function} got an unexpected keyword argument {name!r}; {meant}valid: "
+            f"{', '.join(names)}"
+        )
 
 
 class ActionError(InputError):

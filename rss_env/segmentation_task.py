@@ -31,8 +31,14 @@ from rss_env.judge import LEVELS, Judge, Verdict
 from rss_env.rendering import overlay
 from rss_env.scene_stream import SceneBatch, SceneStream
 from rss_env.scenes import load_scenes
+from rss_env.window import Window
 
 METADATA: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 2}
+# What Gymnasium draws from at random; no image or score depends on it.
+_RANDOM = (
+    *("observation_space", "action_space", "single_observation_space", "single_action_space"),
+    *("_np_random", "_np_random_seed"),
+)
 _POOLED_FROM = 2**20  # bytes of a batch of images; smaller memory is quick to get
 
 
@@ -75,6 +81,10 @@ class SegmentationTask:
                 f"num_envs must be a multiple of group_size={self.group_size}, got {num_envs}"
             )
         self._num_envs, self.render_mode = num_envs, config.render_mode
+        self._window: Window | None = None
+        if self.render_mode == "human":
+            name = f"RSS/{config.dataset}-{config.level}-v0"
+            self._window = Window(name, METADATA["render_fps"])
         self._autoreset_mode = check_autoreset_mode(config.autoreset_mode)
         self.device = check_device(config.device)
         self._on_cpu = self.device.type == "cpu"
@@ -160,12 +170,14 @@ class SegmentationTask:
             "spec": self.spec,
             "closed": self.closed,
             "state": self.get_state(),
+            "random": {name: vars(self)[name] for name in _RANDOM if name in vars(self)},
         }
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         self.__init__(**saved["arguments"])
         self.set_state(saved["state"])
         self.spec, self.closed = saved["spec"], saved["closed"]
+        vars(self).update(saved["random"])
 
     # --- what environments are made of ---
 
@@ -216,11 +228,22 @@ class SegmentationTask:
         """The last judged image of each sub-environment under its finest action map.
 
         Returns:
-            N frames (H, W, 3) uint8; images alone before the first step; None without a mode.
+            N frames (H, W, 3) uint8; images alone before the first step; None without a mode, and
+            with one that shows them in a window.
         """
         self._require_open()
-        if self.render_mode is None:
-            return None
+        return None if self.render_mode in (None, "human") else self._draw()
+
+    def _show(self) -> None:
+        """Show the same in the window, where there is one."""
+        if self._window is not None:
+            self._window.show(self._draw())
+
+    def _close_window(self) -> None:
+        if self._window is not None:
+            self._window.close()
+
+    def _draw(self) -> tuple[np.ndarray, ...]:
         batch, actions = self._shown
         images = as_tensor(self._scenes.observe(batch, self.group_size)).cpu().numpy()
         if actions is None:

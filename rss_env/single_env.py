@@ -14,16 +14,10 @@ from rss_env.errors import ActionError, InputError
 from rss_env.segmentation_task import METADATA, SegmentationTask
 
 _ALL = np.ones(1, np.bool_)  # the groups of an environment of one
-# What Gymnasium draws from at random; no image or score depends on it.
-_RANDOM = ("observation_space", "action_space", "_np_random", "_np_random_seed")
 
 
 class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
-    """Semantic segmentation of one image at a time, rewarded by scores.
-
-    `autoreset_mode` is accepted, so that one set of arguments serves both environments, and has
-    no effect: a single environment is reset by its caller.
-    """
+    """Semantic segmentation of one image at a time, rewarded by scores."""
 
     metadata: dict[str, Any] = METADATA
 
@@ -42,17 +36,16 @@ class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
                     f"a single environment has {name}=1; use gym.make_vec for more, "
                     f"got {arguments[name]!r}"
                 )
+        if "autoreset_mode" in arguments:  # ignoring it would make every other step a dead one
+            raise InputError(
+                "a single environment is reset by its caller and takes no autoreset_mode; for "
+                "vectorization_mode='sync' or 'async' give vector_kwargs={'autoreset_mode': "
+                f"gymnasium.vector.AutoresetMode.SAME_STEP}}, got {arguments['autoreset_mode']!r}"
+            )
         super().__init__(**arguments)
         # Gymnasium 1.2's vector environments write into that of their first sub-environment.
         self.metadata = dict(type(self).metadata)
         self.observation_space, self.action_space = self._spaces
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "random": {name: getattr(self, name) for name in _RANDOM}}
-
-    def __setstate__(self, saved: dict[str, Any]) -> None:
-        super().__setstate__(saved)
-        vars(self).update(saved["random"])
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -77,6 +70,7 @@ class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
             super().reset(seed=seed)
             self._stream.seed(0, seed)
         self._begin_episodes(_ALL)
+        self._show()
         return self.observe(), {}
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
@@ -106,6 +100,7 @@ class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
         verdict = self._judge_maps(maps)
         self._done[0] = True
         self._shown = (self._batch, maps)
+        self._show()
         info = {name: self._export(scores)[0] for name, scores in verdict.infos.items()}
         return self.observe(), float(verdict.rewards[0]), True, False, info
 
@@ -120,6 +115,7 @@ class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
 
     def close(self) -> None:
         """Close the environment; more than once does no harm."""
+        self._close_window()
         self.closed = True
 
 

@@ -69,10 +69,13 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
             raise ResetNeeded("the first reset must reset every sub-environment")
         if seed is not None:
             seeds = seeds_of_groups(seed, self.num_envs, self.group_size)
+            if isinstance(seed, int):
+                super().reset(seed=seed)
             for group, new_seed in enumerate(seeds):
                 if groups[group] and new_seed is not None:
                     self._stream.seed(group, new_seed)
         self._begin_episodes(groups)
+        self._show()
         return self.observe(), {}
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
@@ -126,6 +129,7 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
             self._done = ~dead
         if shown is not None and self.render_mode is not None:
             self._shown = shown  # the episode that ended: a new one has no map to show yet
+            self._show()
         return (
             self.observe(),
             as_array(rewards).astype(np.float64) if self._numpy else self._export(rewards),
@@ -142,6 +146,11 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
         """The last judged image of each sub-environment under its finest action map.
 
         Returns:
-            N frames (H, W, 3) uint8; images alone before the first step; None without a mode.
+            N frames (H, W, 3) uint8; images alone before the first step; None without a mode, and
+            with one that shows them in a window.
         """
         return self._frames()
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Close the window, if there is one; `close` calls it."""
+        self._close_window()

@@ -15,6 +15,7 @@ from PIL import Image
 import rss_env  # noqa: F401  (registers the ids)
 
 torch.set_num_threads(2)
+os.environ["SDL_VIDEODRIVER"] = "dummy"  # windows of render_mode="human" draw into nothing
 
 REAL_DATA = Path(
     os.environ.get("RSS_TEST_DATA", Path(__file__).resolve().parents[2] / "shared" / "data")

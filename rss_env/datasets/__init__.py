@@ -13,7 +13,7 @@ from rss_env.datasets.folder import Folder
 from rss_env.datasets.pascal_context import PascalContext
 from rss_env.datasets.shapes import Shapes
 from rss_env.datasets.voc import VOC
-from rss_env.errors import InputError, check_choice, warn_of
+from rss_env.errors import InputError, UnknownArgumentError, check_choice, warn_of
 
 DATASETS: dict[str, type[SegmentationDataset]] = {
     "Shapes": Shapes,
@@ -33,6 +33,19 @@ def default_image_size(name: str) -> tuple[int, int]:
     return DEFAULT_IMAGE_SIZE.get(name, OTHER_IMAGE_SIZE)
 
 
+def arguments_of(name: str) -> list[str]:
+    """The names of a data set's own arguments.
+
+    Args:
+        name: A key of `DATASETS`.
+
+    Raises:
+        InputError: If there is no such data set.
+    """
+    dataset = DATASETS[check_choice("data set", name, DATASETS)]
+    return [key for key in inspect.signature(dataset).parameters if key != "on_fault"]
+
+
 def resolve_dataset(
     name: str, options: Mapping[str, Any]
 ) -> tuple[type[SegmentationDataset], dict[str, Any]]:
@@ -47,10 +60,10 @@ def resolve_dataset(
     """
     dataset = DATASETS[check_choice("data set", name, DATASETS)]
     arguments = {key: value for key, value in options.items() if value is not None}
-    valid = [key for key in inspect.signature(dataset).parameters if key != "on_fault"]
+    valid = arguments_of(name)
     unknown = [key for key in arguments if key not in valid]
     if unknown:
-        raise InputError(f"{name} takes no argument {unknown[0]!r}; valid: {', '.join(valid)}")
+        raise UnknownArgumentError.of(name, unknown[0], valid)
     for key in set(arguments) & set(PATHS):
         if not isinstance(arguments[key], (str, os.PathLike)):
             raise InputError(f"{key} must be a string or a path, got {arguments[key]!r}")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import pickle
+import re
 from dataclasses import fields
 from typing import Any
 
@@ -13,9 +15,9 @@ import torch
 import tyro
 from gymnasium.vector import AutoresetMode
 
-from rss_env import RSSVectorEnv
+from rss_env import RSSEnv, RSSVectorEnv
 from rss_env.config import EnvironmentConfig, TaskConfig
-from rss_env.errors import InputError
+from rss_env.errors import InputError, UnknownArgumentError
 
 NEEDED = {"dataset": "Shapes", "level": "ImageReward"}
 
@@ -59,12 +61,31 @@ def test_nothing_is_refused_that_is_not_of_the_annotated_type(arguments):
 
 
 def test_other_names_are_options_of_the_data_set():
-    config = EnvironmentConfig.of({**NEEDED, "num_scenes": 3, "dataset_options": 1})
-    assert config.dataset_options == {"num_scenes": 3, "dataset_options": 1}
-    for name in ("flavour", "dataset_options"):
-        unknown: dict[str, Any] = {name: 1}
-        with pytest.raises(InputError, match=f"Shapes takes no argument '{name}'; valid: split"):
-            RSSVectorEnv(2, **NEEDED, **unknown)
+    config = EnvironmentConfig.of({**NEEDED, "num_scenes": 3})
+    assert config.dataset_options == {"num_scenes": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("flavour", "valid: split, color_cue, scene_seed, num_scenes, exclude, image_size"),
+        ("dataset_options", ""),
+        ("imagesize", "did you mean 'image_size'? valid: split"),
+        ("group-size", "did you mean 'group_size'? valid: split"),
+        ("frameskip", "valid: split"),
+        ("numscenes", "did you mean 'num_scenes'? valid: split"),
+    ],
+)
+@pytest.mark.parametrize("environment", [RSSVectorEnv, RSSEnv])
+def test_unknown_names_are_refused_in_the_words_that_libraries_look_for(environment, name, advice):
+    unknown: dict[str, Any] = {name: 1}
+    message = f"environment of Shapes got an unexpected keyword argument '{name}'; {advice}"
+    with pytest.raises(UnknownArgumentError, match="^" + re.escape(message)) as caught:
+        environment(**NEEDED, **unknown)
+    assert isinstance(caught.value, InputError)
+    assert isinstance(caught.value, TypeError)
+    copy = pickle.loads(pickle.dumps(caught.value))
+    assert (type(copy), str(copy)) == (UnknownArgumentError, str(caught.value))
 
 
 def test_a_command_line_reads_a_task():

@@ -74,8 +74,6 @@ def test_torchrl_takes_it(environment_id, data_options):
     for action_format in ("flat", "maps"):
         single = gym.make(environment_id, action_format=action_format, **SMALL, **data)
         check_env_specs(GymWrapper(single))
-    gym_mode = {"autoreset_mode": "NextStep", **SMALL, **data}  # which a single one does not mind
-    check_env_specs(GymWrapper(gym.make(environment_id, **gym_mode)))
 
 
 def run_pickled(pickled: bytes) -> list[Any]:

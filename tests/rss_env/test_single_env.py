@@ -11,6 +11,7 @@ import pytest
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from gymnasium.utils.env_checker import check_env
+from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 from rss_env import RSSEnv, environment_ids
@@ -42,7 +43,7 @@ def test_sb3_checker_finds_nothing(environment_id, data_options):
 
 @pytest.mark.parametrize("environment_id", environment_ids())
 def test_specs_survive_json(environment_id, data_options):
-    options = {**options_for(environment_id, data_options), "autoreset_mode": "SameStep"}
+    options = options_for(environment_id, data_options)
     spec = gym.make(environment_id, **options).spec
     assert spec is not None
     rebuilt = gym.make(EnvSpec.from_json(spec.to_json()))
@@ -104,8 +105,30 @@ def test_bad_actions_are_refused():
 def test_groups_need_a_vector_environment():
     with pytest.raises(InputError, match="use gym.make_vec"):
         gym.make("RSS/Shapes-ImageReward-v0", group_size=2)
-    with pytest.raises(InputError, match="autoreset_mode"):
-        gym.make("RSS/Shapes-ImageReward-v0", autoreset_mode="sometimes")
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep", AutoresetMode.DISABLED, "sometimes"])
+def test_autoreset_modes_are_refused_where_they_would_be_ignored(mode):
+    message = "takes no autoreset_mode; for vectorization_mode='sync' or 'async' give vector_kwargs"
+    with pytest.raises(InputError, match=message):
+        gym.make("RSS/Shapes-ImageReward-v0", autoreset_mode=mode)
+    with pytest.raises(InputError, match=message):
+        gym.make_vec("RSS/Shapes-ImageReward-v0", 2, vectorization_mode="sync", autoreset_mode=mode)
+
+
+def test_no_step_is_dead_where_the_message_is_followed():
+    env = gym.make_vec(
+        "RSS/Shapes-ImageReward-v0",
+        2,
+        vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
+        num_scenes=2,
+    )
+    env.reset(seed=0)
+    for _ in range(3):
+        _, rewards, terminated, _, _ = env.step(np.zeros((2, 5440), np.int64))
+        assert terminated.all()
+        assert (rewards > 0).all()
 
 
 def test_state_pickle_close():

@@ -246,3 +246,14 @@ def test_importing_the_package_is_light_and_needs_no_sb3():
         "gymnasium.make('RSS/Shapes-ImageReward-v0', num_scenes=2).reset(seed=0)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_seed_of_a_reset_is_known_and_survives_pickling():
+    env = make(num_envs=2)
+    env.reset(seed=5)
+    assert env.np_random_seed == env.unwrapped.np_random_seed == 5
+    copy = pickle.loads(pickle.dumps(env.unwrapped))
+    assert copy.np_random_seed == 5
+    assert copy.np_random.random() == env.unwrapped.np_random.random()
+    env.reset()
+    assert env.np_random_seed == 5

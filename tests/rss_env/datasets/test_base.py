@@ -225,7 +225,10 @@ def test_colour_cue_sets_how_much_hue_tells():
         ({"num_scenes": 0}, "num_scenes must be a whole number of at least 1, got 0"),
         ({"scene_seed": -1}, "scene_seed"),
         ({"split": "training"}, "unknown Shapes split 'training'; valid: train, val, test"),
-        ({"root": "/tmp"}, "Shapes takes no argument 'root'; valid: split, color_cue"),
+        (
+            {"root": "/tmp"},
+            "Shapes got an unexpected keyword argument 'root'; valid: split, color_cue",
+        ),
     ],
 )
 def test_bad_shapes_arguments(options, message):
@@ -246,7 +249,9 @@ def test_default_sizes():
 
 
 def test_loaders_report_every_fault_only_to_the_checker(voc_root):
-    with pytest.raises(InputError, match="VOC takes no argument 'on_fault'; valid: root, split$"):
+    with pytest.raises(
+        InputError, match="VOC got an unexpected keyword argument 'on_fault'; valid: root, split$"
+    ):
         open_dataset("VOC", root=str(voc_root), on_fault=print)
 
 
