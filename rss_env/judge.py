@@ -125,6 +125,17 @@ class Judge:
             )
         self._class_weights = torch.from_numpy(weights.astype(np.float32)).to(device)
 
+    @property
+    def info_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of each info of one map, by name."""
+        scales = len(self._columns)
+        if self._pixel_level:
+            return {"pixel_rewards": (self._geometry.num_cells,)}
+        shapes: dict[str, tuple[int, ...]] = {"scale_scores": (scales,)}
+        if self._shows_classes:
+            shapes["class_scores"] = (scales, self._num_classes)
+        return shapes
+
     def __call__(
         self,
         actions: Array,

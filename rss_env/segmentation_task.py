@@ -144,6 +144,11 @@ class SegmentationTask:
         """The images of the data set with numbers (B,) int64, unvaried: (B, H, W, 3) uint8."""
         return self._scenes.images[index]
 
+    @property
+    def info_shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of what a step tells of one map beside its reward, by name; float32."""
+        return self._judge.info_shapes
+
     def content_digest(self) -> str:
         """See `Scenes.content_digest`."""
         return self._scenes.content_digest()

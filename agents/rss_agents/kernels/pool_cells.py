@@ -216,7 +216,29 @@ class _PoolCells(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
         (mirrored,) = ctx.saved_tensors
-        return _backward(gradients[0], ctx.sides, mirrored, *ctx.size), None, None
+        return _SpreadCells.apply(gradients[0], ctx.sides, mirrored, *ctx.size), None, None  # pyright: ignore[reportReturnType]
+
+
+class _SpreadCells(torch.autograd.Function):
+    """The transpose of pooling, whose own gradient is pooling: curvature products need it."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        gradient: torch.Tensor,
+        sides: tuple[int, ...],
+        mirrored: torch.Tensor,
+        height: int,
+        width: int,
+    ) -> torch.Tensor:
+        ctx.save_for_backward(mirrored)
+        ctx.sides = sides
+        return _backward(gradient, sides, mirrored, height, width)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (mirrored,) = ctx.saved_tensors
+        return _PoolCells.apply(gradients[0], ctx.sides, mirrored), None, None, None, None  # pyright: ignore[reportReturnType]
 
 
 def pool_cells(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from gymnasium import spaces
@@ -191,6 +192,11 @@ def _geometry(
         InputError: If the spaces are of something else, or scales do not fit.
     """
     shape = observation_space.shape
+    if observation_space.dtype != np.uint8:
+        raise InputError(
+            f"observations must be images of uint8, got {observation_space.dtype}: the policy "
+            "normalises them itself, so give VecNormalize norm_obs=False"
+        )
     if shape is None or len(shape) != 3 or shape[0] != 3:
         raise InputError(f"observations must be images of shape (3, H, W), got {shape}")
     if not isinstance(action_space, spaces.MultiDiscrete) or action_space.nvec.ndim != 1:

@@ -65,6 +65,9 @@ def test_the_gradient_is_that_of_finite_differences():
     values, scales, stride, mirrored = problem("nested")
     leaf = values[:, :2].double().requires_grad_()
     assert torch.autograd.gradcheck(lambda v: pool_cells(v, scales, stride, mirrored), leaf)
+    assert torch.autograd.gradgradcheck(  # of something that bends
+        lambda v: pool_cells(v, scales, stride, mirrored).exp(), leaf
+    )
 
 
 def test_images_stay_as_they_are_unless_told_otherwise():

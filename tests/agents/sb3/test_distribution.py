@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from stable_baselines3.common.distributions import MultiCategoricalDistribution
+from stable_baselines3.common.distributions import MultiCategoricalDistribution, kl_divergence
 
 from rss_agents.sb3 import MapCategoricalDistribution
 from rss_env.errors import InputError
@@ -44,10 +44,29 @@ def test_samples_follow_the_probabilities_and_the_global_seed():
     assert torch.equal(drawn, distribution.sample())
 
 
+def test_divergences_are_sb3s():
+    cells, classes = 4, 3
+    logits = torch.randn(2, 5, cells * classes, dtype=torch.float64)
+    theirs, ours, means = (
+        [make(cells_).proba_distribution(part) for part in logits]
+        for make, cells_ in (
+            (lambda _: MultiCategoricalDistribution([classes] * cells), None),
+            (lambda c: MapCategoricalDistribution([classes] * cells, c), None),
+            (lambda c: MapCategoricalDistribution([classes] * cells, c), (4,)),
+        )
+    )
+    want = kl_divergence(*theirs)
+    torch.testing.assert_close(kl_divergence(*ours), want)
+    torch.testing.assert_close(kl_divergence(*means), want / cells)
+    assert (want > 0).all()
+
+
 def test_means_are_of_cells_then_of_scales():
     values = torch.tensor([[1.0, 3.0, 10.0]])
-    distribution = MapCategoricalDistribution([2] * 3, cells=(2, 1))
-    assert distribution._over_cells(values).tolist() == [6.0]
-    assert MapCategoricalDistribution([2] * 3)._over_cells(values).tolist() == [14.0]
+    logits = torch.zeros(1, 2, 3)
+    for cells, mean in (((2, 1), 6.0), (None, 14.0)):
+        distribution = MapCategoricalDistribution([2] * 3, cells).proba_distribution(logits)
+        (of_cells,) = distribution.distribution
+        assert of_cells.over_cells(values).tolist() == [mean]
     with pytest.raises(InputError, match=r"one number of classes, got \[2, 3\]"):
         MapCategoricalDistribution([2, 3])

@@ -10,7 +10,7 @@ import pytest
 import torch
 from stable_baselines3 import A2C, PPO
 from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
-from stable_baselines3.common.vec_env import VecMonitor
+from stable_baselines3.common.vec_env import VecMonitor, VecNormalize, VecTransposeImage
 
 from rss_agents.sb3 import (
     MapActorCriticPolicy,
@@ -97,6 +97,13 @@ def test_a_policy_that_does_not_fit_is_refused(arguments, message):
         PPO(MapActorCriticPolicy, make_sb3_env(IMAGE, 2, **TINY), policy_kwargs=arguments)
 
 
+def test_normalised_observations_are_refused():
+    env = VecNormalize(make_sb3_env(IMAGE, 2, **TINY), norm_obs=True)
+    with pytest.raises(InputError, match="images of uint8, got float32.*norm_obs=False"):
+        model(env)
+    model(VecNormalize(make_sb3_env(IMAGE, 2, **TINY), norm_obs=False)).learn(4)
+
+
 @pytest.mark.parametrize("algorithm", [PPO, A2C])
 def test_training_saving_loading_predicting(algorithm, tmp_path):
     env = make_sb3_env(IMAGE, 4, group_size=2, **TINY)
@@ -146,7 +153,7 @@ def test_ppo_learns():
 def test_callbacks_progress_bar_and_tensorboard(tmp_path):
     env = make_sb3_env(IMAGE, 4, **TINY)
     trained = model(env, tensorboard_log=str(tmp_path / "board"))
-    judge = make_sb3_env(IMAGE, 2, split="val", **TINY)
+    judge = VecTransposeImage(make_sb3_env(IMAGE, 2, split="val", **TINY))
     callbacks = [
         EvalCallback(
             judge,
@@ -159,7 +166,7 @@ def test_callbacks_progress_bar_and_tensorboard(tmp_path):
         CheckpointCallback(2, str(tmp_path / "checkpoints")),
     ]
     with warnings.catch_warnings():
-        warnings.filterwarnings("error", message=".*Monitor.*")  # episodes are told as it would
+        warnings.simplefilter("error", UserWarning)  # episodes are told as Monitor would
         trained.learn(16, callback=callbacks, progress_bar=True, log_interval=1)
     assert len(np.load(tmp_path / "evaluations.npz")["results"]) == 2
     assert (tmp_path / "best_model.zip").exists()

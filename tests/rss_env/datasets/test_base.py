@@ -227,7 +227,7 @@ def test_colour_cue_sets_how_much_hue_tells():
         ({"split": "training"}, "unknown Shapes split 'training'; valid: train, val, test"),
         (
             {"root": "/tmp"},
-            "Shapes got an unexpected keyword argument 'root'; valid: split, color_cue",
+            "keyword argument 'root'; valid: split, color_cue",
         ),
     ],
 )
