@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -15,7 +16,7 @@ from small_environments import actions_for, make
 pygame = pytest.importorskip("pygame")
 
 
-def screen():
+def screen() -> Any:
     surface = pygame.display.get_surface()
     return None if surface is None else np.swapaxes(pygame.surfarray.array3d(surface), 0, 1)
 
@@ -23,7 +24,7 @@ def screen():
 def test_a_single_environment_shows_each_image_and_each_map():
     arguments = {"num_scenes": 3, "image_size": 16, "scales": (8, 4)}
     env = gym.make("RSS/Shapes-ImageReward-v0", render_mode="human", **arguments)
-    twin = gym.make("RSS/Shapes-ImageReward-v0", render_mode="rgb_array", **arguments)
+    twin: Any = gym.make("RSS/Shapes-ImageReward-v0", render_mode="rgb_array", **arguments)
     assert pygame.display.get_surface() is None  # before there is something to show
     action = np.zeros(20, np.int64)
     for environment in (env, twin):

@@ -44,7 +44,9 @@ def test_torchrl_reads_the_scores_of_scales(array):
     ]
     env = GymWrapper(made[0])
     env.set_info_dict_reader(
-        default_info_dict_reader(["scale_scores"], [Unbounded((3, 2), dtype=torch.float32)])
+        default_info_dict_reader(
+            ["scale_scores"], [Unbounded(torch.Size([3, 2]), dtype=torch.float32)]
+        )
     )
     env.set_seed(0)
     rollout = env.rollout(2, break_when_any_done=False)
@@ -145,7 +147,7 @@ def test_gymnasium_wraps_vector_environments_as_it_makes_them():
         IMAGE,
         2,
         vectorization_mode="sync",
-        wrappers=[lambda env: gym.wrappers.TransformReward(env, lambda reward: reward - 1)],
+        wrappers=[lambda env: gym.wrappers.TransformReward(env, lambda reward: float(reward) - 1)],
         vector_kwargs={"autoreset_mode": AutoresetMode.SAME_STEP},
         **SMALL,
     )
@@ -195,8 +197,7 @@ def test_minari_records_episodes_with_their_infos(tmp_path, monkeypatch):
     for seed in range(3):
         env.reset(seed=seed)
         scores.append(env.step(env.action_space.sample())[4]["scale_scores"])
-    with pytest.warns(UserWarning):  # that nobody is named as its author
-        dataset = env.create_dataset("rss/shapes-v0")
+    dataset = env.create_dataset("rss/shapes-v0", algorithm_name="random", author="a test")
     recorded = [episode.infos["scale_scores"] for episode in dataset.iterate_episodes()]
     for want, got in zip(scores, recorded, strict=True):
         np.testing.assert_array_equal(got[1], want)

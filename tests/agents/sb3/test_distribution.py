@@ -66,7 +66,7 @@ def test_means_are_of_cells_then_of_scales():
     logits = torch.zeros(1, 2, 3)
     for cells, mean in (((2, 1), 6.0), (None, 14.0)):
         distribution = MapCategoricalDistribution([2] * 3, cells).proba_distribution(logits)
-        (of_cells,) = distribution.distribution
+        of_cells = distribution._of_cells
         assert of_cells.over_cells(values).tolist() == [mean]
     with pytest.raises(InputError, match=r"one number of classes, got \[2, 3\]"):
         MapCategoricalDistribution([2, 3])
