@@ -145,3 +145,17 @@ def notes_in_a_line(program: str) -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """A table in columns as wide as they need; numbers to the right."""
+    lines = [header, *rows]
+    widths = [max(len(line[c]) for line in lines) for c in range(len(header))]
+    to_right = [all(row[c][:1].isdigit() for row in rows) for c in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, to_right, strict=True)
+        ).rstrip()
+        for line in lines
+    )

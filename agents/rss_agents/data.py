@@ -14,7 +14,8 @@ from typing import Annotated, Any, cast
 
 import tyro
 
-from rss_agents.command_line import FilesConfig, run_command
+from rss_agents.command_line import FilesConfig, run_command, table
+from rss_agents.labelling import ConvertConfig, SplitConfig, run_convert, run_split
 from rss_agents.outputs import refuse_inside, refuse_to_replace, write_marked_picture, writing
 from rss_env.datasets import (
     DATASETS,
@@ -69,6 +70,8 @@ Command = (
     Annotated[DownloadConfig, tyro.conf.subcommand("download")]
     | Annotated[CheckConfig, tyro.conf.subcommand("check")]
     | Annotated[InfoConfig, tyro.conf.subcommand("info")]
+    | Annotated[ConvertConfig, tyro.conf.subcommand("convert")]
+    | Annotated[SplitConfig, tyro.conf.subcommand("split")]
 )
 
 
@@ -106,7 +109,7 @@ def run_check(config: CheckConfig) -> None:
         for note in report.notes:
             print(f"note: {report.split}: {note}")
     rows = [[r.split, str(r.samples), str(len(r.faults))] for r in reports]
-    print(_table(["split", "samples", "defects"], rows))
+    print(table(["split", "samples", "defects"], rows))
     if defects:
         print(f"{name}: {len(defects)} defect(s)")
         sys.exit(1)
@@ -136,7 +139,7 @@ def run_info(config: InfoConfig) -> None:
                 zip(dataset.class_names, summary.class_share, summary.class_images, strict=True)
             )
         ]
-        print(_table(["class", "name", "pixels", "images"], rows))
+        print(table(["class", "name", "pixels", "images"], rows))
     with writing(config.sheet):
         write_marked_picture(config.sheet, contact_sheet(dataset, default_image_size(name)), _INFO)
     print(f"wrote {config.sheet}")
@@ -146,24 +149,12 @@ def _ranges(smallest: tuple[int, int], largest: tuple[int, int]) -> list[int]:
     return [value for pair in zip(smallest, largest, strict=True) for value in pair]
 
 
-def _table(header: list[str], rows: list[list[str]]) -> str:
-    """A table in columns as wide as they need; numbers to the right."""
-    lines = [header, *rows]
-    widths = [max(len(line[c]) for line in lines) for c in range(len(header))]
-    to_right = [all(row[c][:1].isdigit() for row in rows) for c in range(len(header))]
-    return "\n".join(
-        "  ".join(
-            cell.rjust(width) if right else cell.ljust(width)
-            for cell, width, right in zip(line, widths, to_right, strict=True)
-        ).rstrip()
-        for line in lines
-    )
-
-
 _ACTIONS: dict[type, Callable[[Any], None]] = {
     DownloadConfig: run_download,
     CheckConfig: run_check,
     InfoConfig: run_info,
+    ConvertConfig: run_convert,
+    SplitConfig: run_split,
 }
 
 

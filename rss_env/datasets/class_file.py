@@ -41,44 +41,60 @@ def read_classes(classes: str | int) -> Classes:
         DatasetError: If the file is unreadable, names a class or a colour twice, gives colours to
             some classes only, or there are fewer than two classes or more than 255.
     """
-    colours = None
     if isinstance(classes, str) and not classes.isdecimal():
-        names, colours = _split_colours(Path(classes), read_list(Path(classes)))
-        count = len(names)
-    else:
-        count = int(classes[:9]) if isinstance(classes, str) else classes
-        names = [f"class {c}" for c in range(min(count, 256))]
+        path = Path(classes)
+        return check_classes(_split_colours(path, read_list(path)), f"class-name file {classes}")
+    count = int(classes[:9]) if isinstance(classes, str) else classes
+    made_up = [f"class {c}" for c in range(min(count, 256))]
+    return check_classes(Classes(made_up), f"classes {classes!r:.300}", count)
+
+
+def check_classes(classes: Classes, origin: str, count: int | None = None) -> Classes:
+    """Return classes that can be told apart, and be indices of 8 bits beside 255 for void.
+
+    Args:
+        classes: The classes.
+        origin: Where they come from, for messages.
+        count: How many are meant; None for as many as there are.
+
+    Raises:
+        DatasetError: If they cannot.
+    """
+    names = classes.names
+    count = len(names) if count is None else count
     if not 2 <= count <= 255:
-        raise DatasetError(f"classes {classes!r:.300} gives {count} classes; valid: 2..255")
+        raise DatasetError(f"{origin} gives {count} classes; valid: 2..255")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise DatasetError(f"class-name file {classes} names the class {twice[0]!r:.300} twice")
-    return Classes(names, colours)
+        raise DatasetError(f"{origin} names the class {twice[0]!r:.300} twice")
+    first: dict[tuple[int, ...], str] = {}
+    for name, colour in zip(names, classes.palette.tolist(), strict=True):
+        other = first.setdefault(tuple(colour), name)
+        if other != name:
+            raise DatasetError(
+                f"{origin} gives the colour {' '.join(map(str, colour))} to two classes, "
+                f"{other!r:.300} and {name!r:.300}"
+            )
+    return classes
 
 
-def _split_colours(path: Path, lines: list[str]) -> tuple[list[str], ByteArray | None]:
-    """Names, and the colours (C, 3) behind them if there are."""
+def _split_colours(path: Path, lines: list[str]) -> Classes:
+    """Names, and the colours behind them if there are."""
     matches = [_COLOURED.fullmatch(line) for line in lines]
     if not any(matches):
-        return lines, None
-    names, colours = [], list[tuple[int, ...]]()
+        return Classes(lines)
+    names, colours = list[str](), list[list[int]]()
     for line, match in zip(lines, matches, strict=True):
         if match is None:
             raise DatasetError(
-                f"class file {path}: {line!r:.300} has no colour, but other lines have; valid: "
-                "`name R G B` in every line, or `name` in every line"
+                f"class-name file {path}: {line!r:.300} has no colour, but other lines have; "
+                "valid: `name R G B` in every line, or `name` in every line"
             )
-        colour = tuple(int(part) for part in match.groups()[1:])
+        colour = [int(part) for part in match.groups()[1:]]
         if max(colour) > 255:
             raise DatasetError(
-                f"class file {path}: {line!r:.300} has no colour of 0..255; valid: `name R G B`"
-            )
-        if colour in colours:
-            other = names[colours.index(colour)]
-            raise DatasetError(
-                f"class file {path} gives the colour {' '.join(map(str, colour))} to two classes, "
-                f"{other!r:.300} and {match[1]!r:.300}"
+                f"class-name file {path}: {line!r:.300} has no colour of 0..255, as in `name R G B`"
             )
         names.append(match[1])
         colours.append(colour)
-    return names, np.array(colours, np.uint8)
+    return Classes(names, np.array(colours, np.uint8))

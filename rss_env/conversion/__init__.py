@@ -1,0 +1,1 @@
+"""Label maps from what labelling tools write: colour masks, COCO, labelme, VOC."""
