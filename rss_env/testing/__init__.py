@@ -12,6 +12,8 @@ beyond it: autoreset, masks, seeds, independence, memory, copies.
     subject.py           how rules open an environment and act in it
     comparison.py        deep comparison of what environments give
     refusals.py          whether bad input is refused and changes nothing
+    rule_weights.py      what findings weigh, and which rules rest on which
+    time_limit.py        giving up on what does not come back
 """
 
 from __future__ import annotations

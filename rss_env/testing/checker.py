@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode
+from tqdm import tqdm
 
-from rss_env.errors import InputError, check_choice
+from rss_env.errors import InputError, check_choice, check_value
 from rss_env.testing import episode_rules, interface_rules, randomness_rules, robustness_rules
 from rss_env.testing.comparison import as_numpy, leaves
+from rss_env.testing.rule_weights import Severity, foundations, severity_of
 from rss_env.testing.subject import SEED, AnyVectorEnv, Inapplicable, Subject
+from rss_env.testing.time_limit import DidNotReturn, within
 
 Rule = Callable[[Subject], Iterator[str]]
 
@@ -41,6 +45,11 @@ class Finding:
     rule: str
     message: str
 
+    @property
+    def severity(self) -> Severity:
+        """`error`, or `advice` for what Gymnasium does not ask for."""
+        return severity_of(self.rule)
+
     def __str__(self) -> str:
         return f"{self.rule}: {self.message}"
 
@@ -60,11 +69,14 @@ class Report:
     skipped: dict[str, str]
 
     def __str__(self) -> str:
+        errors, advice = (
+            len({f.rule for f in self.findings if f.severity == s}) for s in ("error", "advice")
+        )
         lines = [
-            f"{len(self.findings)} findings, {len(self.passed)} rules passed, "
+            f"{errors} rules broken, {advice} pieces of advice, {len(self.passed)} rules passed, "
             f"{len(self.skipped)} skipped"
         ]
-        lines += [f"- {finding}" for finding in self.findings]
+        lines += [f"- {finding.severity}: {finding}" for finding in self.findings]
         for reason in dict.fromkeys(self.skipped.values()):
             rules = [rule for rule, why in self.skipped.items() if why == reason]
             named = ", ".join(rules) if len(rules) < len(RULES) else "every rule"
@@ -97,6 +109,8 @@ def examine_vector_env(
     steps: int = 6,
     max_steps: int = 100,
     skip: Collection[str] = (),
+    seconds: float | None = 120.0,
+    progress: bool = False,
 ) -> Report:
     """Check any vector environment against the contract, rule by rule; never raises for a finding.
 
@@ -115,13 +129,19 @@ def examine_vector_env(
         steps: How many steps runs are compared over; more if the first episode takes longer.
         max_steps: How many steps to wait for an episode to end.
         skip: Names of rules to leave out.
+        seconds: How long a rule may take: one that does not come back, as where an environment
+            deadlocks, is a finding, and ends the check. Rules run in threads of their own for
+            that; None: in the caller's, for as long as they take.
+        progress: Whether to show on stderr which rule is being tried.
 
     Returns:
-        Outcome of every rule.
+        Outcome of every rule. One that rests on another that found something is skipped: it would
+        count the same fault again.
 
     Raises:
         InputError: If an option is invalid.
     """
+    check_value(seconds is None or seconds > 0, "seconds", "positive, or None", seconds)
     number = 3 * group_size if num_envs is None else num_envs
     if group_size < 1 or number % group_size or number < 2 * group_size:
         raise InputError(
@@ -143,56 +163,103 @@ def examine_vector_env(
     )
     held: AnyVectorEnv | None = None  # kept open, so that what environments share stays loaded
     try:
-        held = make(number)
-        subject = replace(subject, mode=_mode(held), device=_device(held.reset(seed=SEED)[0]))
-        subject = replace(subject, steps=_steps_past_an_end(subject, held))
-        return _apply(subject, skip)
+        held = within(seconds, lambda: make(number))
+        subject = within(seconds, lambda: _acquainted(subject, held))
+        return _apply(subject, skip, seconds, progress)
     except Exception as error:
-        finding = Finding(RUNS, f"raised {_described(error)}")
+        finding = Finding(RUNS, _described(error))
         return Report((finding,), (), dict.fromkeys(RULES, "it cannot be reset and stepped"))
     finally:
         if held is not None:
-            held.close()
+            with contextlib.suppress(Exception):  # of what hangs, or raises: it was told above
+                within(seconds, held.close)
 
 
-def check_vector_env(make: Callable[[int], AnyVectorEnv], **options: Any) -> Report:
+def check_vector_env(
+    make: Callable[[int], AnyVectorEnv],
+    *,
+    raise_for: Literal["advice", "error"] = "advice",
+    **options: Any,
+) -> Report:
     """Check any vector environment against the contract, as `check_env` does single ones.
 
     Args:
         make: Gives a new environment of so many sub-environments.
+        raise_for: `advice`, any finding; or `error`, findings of what Gymnasium's interface
+            promises.
         **options: Those of `examine_vector_env`.
 
     Returns:
         The report: which rules passed, and which were skipped and why.
 
     Raises:
-        ContractError: An `AssertionError` that lists every finding.
+        ContractError: An `AssertionError` that lists every finding, if there is one to raise for.
         InputError: If an option is invalid.
     """
+    check_choice("raise_for", raise_for, ("advice", "error"))
     report = examine_vector_env(make, **options)
-    if report.findings:
+    if any(raise_for == "advice" or finding.severity == "error" for finding in report.findings):
         raise ContractError(report)
     return report
 
 
-def _apply(subject: Subject, skip: Collection[str]) -> Report:
-    findings: list[Finding] = []
+def _apply(
+    subject: Subject, skip: Collection[str], seconds: float | None, progress: bool
+) -> Report:
+    findings: dict[str, list[Finding]] = {}
     passed: list[str] = []
     skipped = dict.fromkeys(skip, "left out as asked")
-    for name, rule in RULES.items():
-        if name in skip:
-            continue
-        try:
-            messages = list(islice(rule(subject), MOST_MESSAGES))
-        except Inapplicable as reason:
-            skipped[name] = str(reason)
-            continue
-        except Exception as error:
-            messages = [f"raised {_described(error)}"]
-        findings += [Finding(name, message) for message in messages]
-        if not messages:
-            passed.append(name)
-    return Report(tuple(findings), tuple(passed), skipped)
+    with tqdm(_order(), "checking", unit="rule", disable=not progress) as names:
+        for name in names:
+            names.set_postfix_str(name)
+            if name in skip:
+                continue
+            if shaken := [first for first in foundations(name) if first in findings]:
+                skipped[name] = f"{shaken[0]}, on which it rests, found something"
+                continue
+            try:
+                messages = within(
+                    seconds, lambda name=name: list(islice(RULES[name](subject), MOST_MESSAGES))
+                )
+            except Inapplicable as reason:
+                skipped[name] = str(reason)
+                continue
+            except DidNotReturn as reason:
+                findings[name] = [Finding(name, str(reason))]
+                break
+            except Exception as error:
+                messages = [_described(error)]
+            if messages:
+                findings[name] = [Finding(name, message) for message in messages]
+            else:
+                passed.append(name)
+    for name in RULES:
+        if name not in (*findings, *passed, *skipped):
+            skipped[name] = "a rule before it did not come back"
+    told = tuple(finding for name in RULES for finding in findings.get(name, ()))
+    return Report(told, tuple(name for name in RULES if name in passed), skipped)
+
+
+def _order() -> list[str]:
+    """The rules, each behind those that it rests on."""
+    ordered: list[str] = []
+
+    def add(name: str) -> None:
+        for first in foundations(name):
+            add(first)
+        if name not in ordered:
+            ordered.append(name)
+
+    for name in RULES:
+        add(name)
+    return ordered
+
+
+def _acquainted(subject: Subject, env: AnyVectorEnv) -> Subject:
+    """The subject with what its environment shows by itself: mode, device, length of episodes."""
+    device = _device(env.reset(seed=SEED)[0])
+    subject = replace(subject, mode=_mode(env), device=device)
+    return replace(subject, steps=_steps_past_an_end(subject, env))
 
 
 def _steps_past_an_end(subject: Subject, env: AnyVectorEnv) -> int:
@@ -218,4 +285,6 @@ def _device(observations: Any) -> torch.device | None:
 
 
 def _described(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error)[:300]}"
+    if isinstance(error, DidNotReturn):
+        return str(error)
+    return f"raised {type(error).__name__}: {str(error)[:300]}"

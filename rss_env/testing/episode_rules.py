@@ -220,17 +220,26 @@ def _missing_finals(subject: Subject, key: str) -> Iterator[str]:
                 continue
             over, infos = np.logical_or(*as_numpy(result[2:4])), as_numpy(result[4])
             ends += int(over.any())
-            mask = np.asarray(infos.get(f"_{key}", np.zeros(env.num_envs, np.bool_)))
-            if (over.any() and key not in infos) or not np.array_equal(mask, over):
-                yield (
-                    f"{label}: episodes ended where {over.tolist()}; infos "
-                    f"{'has' if key in infos else 'lacks'} {key!r}, its mask is {mask.tolist()}"
-                )
+            fault = _fault_of_finals(infos, key, over)
+            if fault is not None:
+                yield f"{label}: episodes ended where {over.tolist()}; {fault}"
                 return
             if ends == ENDS_LOOKED_AT:
                 return
         if not ends:
             raise Inapplicable(f"no episode ended within {subject.max_steps} steps")
+
+
+def _fault_of_finals(infos: dict[str, Any], key: str, over: Any) -> str | None:
+    """Say what is wrong with `key` and its mask in a step; None if nothing is."""
+    if not over.any() and f"_{key}" not in infos:
+        return None  # nothing ended, and nothing is said
+    if key not in infos:
+        return f"infos lacks {key!r}"
+    if f"_{key}" not in infos:
+        return f"infos has {key!r} and lacks its mask '_{key}'"
+    mask = np.asarray(infos[f"_{key}"])
+    return None if np.array_equal(mask, over) else f"the mask '_{key}' is {mask.tolist()}"
 
 
 def _step_until_over(subject: Subject, env: AnyVectorEnv) -> Any:

@@ -49,6 +49,26 @@ def metadata_names_the_autoreset_mode(subject: Subject) -> Iterator[str]:
             yield f"metadata['autoreset_mode'] is {mode!r}, not an AutoresetMode"
 
 
+def class_metadata_is_left_alone(subject: Subject) -> Iterator[str]:
+    """Opening and running an environment writes nothing into the metadata of its class."""
+    with subject.opened() as env:
+        singles = [single.unwrapped for single in getattr(env.unwrapped, "envs", ())]
+        kinds = [kind for e in (env.unwrapped, *singles) for kind in type(e).__mro__]
+    watched = {kind: _Watched(kind.metadata) for kind in kinds if "metadata" in vars(kind)}
+    before = {kind: kind.metadata for kind in watched}
+    try:
+        for kind, metadata in watched.items():
+            kind.metadata = metadata
+        with subject.opened() as env:
+            subject.trace(env)
+    finally:
+        for kind, metadata in before.items():
+            kind.metadata = metadata
+    for kind, metadata in watched.items():
+        for change in metadata.changes[:1]:
+            yield f"{kind.__name__}.metadata, which all instances share, is changed by {change}"
+
+
 def attribute_names_the_autoreset_mode(subject: Subject) -> Iterator[str]:
     """The attribute `autoreset_mode`, which TorchRL reads, says the same as the metadata."""
     with subject.opened() as env:
@@ -165,6 +185,7 @@ RULES = (
     is_a_vector_env,
     spaces_are_batched,
     metadata_names_the_autoreset_mode,
+    class_metadata_is_left_alone,
     attribute_names_the_autoreset_mode,
     render_mode_is_declared,
     render_gives_a_frame_each,
@@ -178,6 +199,43 @@ RULES = (
 )
 
 # --- details ---
+
+
+class _Watched(dict[str, Any]):
+    """A dict that notes what is done to it."""
+
+    def __init__(self, content: dict[str, Any]):
+        super().__init__(content)
+        self.changes: list[str] = []
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.changes.append(f"metadata[{key!r}] = {value!r}")
+        super().__setitem__(key, value)
+
+    def __delitem__(self, key: str) -> None:
+        self.changes.append(f"del metadata[{key!r}]")
+        super().__delitem__(key)
+
+    def __ior__(self, other: Any) -> Any:
+        self.changes.append(f"metadata |= {other!r}")
+        return super().__ior__(other)
+
+    def update(self, *arguments: Any, **others: Any) -> None:
+        self.changes.append(f"metadata.update({', '.join(map(repr, arguments))})")
+        super().update(*arguments, **others)
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        if key not in self:
+            self.changes.append(f"metadata.setdefault({key!r}, {default!r})")
+        return super().setdefault(key, default)
+
+    def pop(self, *arguments: Any) -> Any:
+        self.changes.append(f"metadata.pop({arguments[0]!r})")
+        return super().pop(*arguments)
+
+    def clear(self) -> None:
+        self.changes.append("metadata.clear()")
+        super().clear()
 
 
 def _kinds(result: Any) -> str:

@@ -29,10 +29,7 @@ class ForgetsFinalObservations(ToyVectorEnv):
         return {k: v for k, v in infos.items() if k not in ("final_obs", "_final_obs")}
 
 
-@breaks(
-    "same_step_gives_final_observations", "num_envs_makes_no_difference",
-    "other_actions_make_no_difference",
-)  # fmt: skip
+@breaks("same_step_gives_final_observations")
 class MaskOfFinalsIsFull(ToyVectorEnv):
     def finals(self, over, infos):
         infos = super().finals(over, infos)
@@ -93,10 +90,7 @@ class StepsBeforeItsReset(ToyVectorEnv):
             self.begin(np.ones(self.num_envs, np.bool_))
 
 
-@breaks(
-    "reset_masks_restart_only_their_own", "num_envs_makes_no_difference",
-    "other_actions_make_no_difference", "seed_lists_name_each_seed", mode=DISABLED,
-)  # fmt: skip
+@breaks("reset_masks_restart_only_their_own", mode=DISABLED)
 class MaskRestartsAll(ToyVectorEnv):
     def check_mask(self, mask):
         return np.ones_like(super().check_mask(mask))

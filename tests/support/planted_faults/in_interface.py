@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from gymnasium import spaces
 
@@ -31,7 +33,7 @@ class ActionSpaceIsOfOne(ToyVectorEnv):
         return actions
 
 
-@breaks("metadata_names_the_autoreset_mode", "vector_wrappers_work")
+@breaks("metadata_names_the_autoreset_mode")
 class ModeIsText(ToyVectorEnv):
     def __init__(self, num_envs, mode=SAME, **options):
         super().__init__(num_envs, mode, **options)
@@ -137,7 +139,33 @@ class MaskIsOfNumbers(ToyVectorEnv):
         return {"age": infos["age"], "_age": infos["_age"].astype(np.int64)}
 
 
-@breaks("infos_have_masks", "vector_wrappers_work")
+@breaks("infos_have_masks")
 class InfoOfOne(ToyVectorEnv):
     def live_infos(self, alive):
         return {**super().live_infos(alive), "mean": np.zeros(1), "_mean": np.zeros_like(alive)}
+
+
+@breaks("class_metadata_is_left_alone")
+class WritesIntoItsClass(ToyVectorEnv):
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def __init__(self, num_envs, mode, **options):
+        super().__init__(num_envs, mode, **options)
+        del self.metadata  # the class's comes to light
+        self.metadata["autoreset_mode"] = mode
+
+
+@breaks("class_metadata_is_left_alone")
+class UpdatesItsClassWhenItRuns(ToyVectorEnv):
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"]}  # noqa: RUF012
+
+    def reset(self, *, seed=None, options=None):
+        type(self).metadata.update(render_fps=3)
+        return super().reset(seed=seed, options=options)
+
+
+@breaks("infos_have_masks")
+class FinalObservationsWithoutMask(ToyVectorEnv):
+    def finals(self, over, infos):
+        infos = super().finals(over, infos)
+        return {key: value for key, value in infos.items() if key != "_final_obs"}

@@ -96,7 +96,7 @@ class StepsWhenClosed(ToyVectorEnv):
         pass
 
 
-@breaks("pickled_copies_run_alike", "pickled_copies_continue")
+@breaks("pickled_copies_run_alike")
 class CannotBePickled(ToyVectorEnv):
     def __getstate__(self):
         raise TypeError("holds a socket")
