@@ -188,7 +188,8 @@ def test_what_cannot_run_is_one_finding():
 def test_what_rests_on_a_broken_rule_is_not_counted_again():
     class Unseeded(ToyVectorEnv):
         def check_seeds(self, seed):
-            return [None for _ in super().check_seeds(seed)]
+            unseeded: list[int | None] = [None for _ in super().check_seeds(seed)]
+            return unseeded
 
     report = examine_vector_env(Unseeded)
     found = {finding.rule for finding in report.findings}
