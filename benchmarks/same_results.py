@@ -138,6 +138,7 @@ def _of_training(name: str, main: Any, folder: Path) -> dict[str, str]:
         ["--out", str(folder), "--env", env, "--algo", algorithm, *_SHORT.split(), *options.split()]
     )
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    rows = [row for row in rows if row["update"]]  # once nothing was measured before learning
     names = sorted({key for row in rows for key in row})
     found = {key: _digest(row[key] for row in rows if key in row) for key in names}
     found |= {

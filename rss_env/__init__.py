@@ -15,7 +15,7 @@ from rss_env.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from rss_env.action_maps import ActionMapGeometry
-    from rss_env.feedback import Scorer
+    from rss_env.feedback import Scorer, ScoringContext
     from rss_env.single_env import RSSEnv
     from rss_env.vector_env import RSSVectorEnv
 
@@ -24,6 +24,7 @@ _HOME = {
     "RSSEnv": "rss_env.single_env",
     "RSSVectorEnv": "rss_env.vector_env",
     "Scorer": "rss_env.feedback",
+    "ScoringContext": "rss_env.feedback",
 }
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "RSSEnv",
     "RSSVectorEnv",
     "Scorer",
+    "ScoringContext",
     "environment_ids",
 ]
 

@@ -7,16 +7,19 @@ altogether: a reward model, a person, a downstream metric.
 
 from __future__ import annotations
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
 from rss_env import counter_random
 from rss_env.arguments import load_function
 from rss_env.arrays import assert_on_device, to_device
+from rss_env.augmentation import Variation
 from rss_env.errors import InputError, check_choice
 
 KINDS = ("exact", "rating", "noisy", "ranking")
@@ -39,7 +42,48 @@ class Scorer(Protocol):
         ...
 
 
-def load_scorer(scorer: Scorer | str | None) -> Scorer | None:
+@dataclass(frozen=True)
+class ScoringContext:
+    """The images that a scorer is asked about: which they are, and how they are shown.
+
+    Attributes:
+        names: G names of the images: of files their paths, otherwise their numbers.
+        index: (G,) int64, their numbers in the data set.
+        mirrored: (G,) bool, which of them are shown flipped horizontally.
+        variation: How they are zoomed and recoloured; None if they are not.
+        scale: Side in pixels of the cells that the maps are made of; 1 for pixels.
+        is_validation: Whether nothing is learned from the scores.
+    """
+
+    names: tuple[str, ...]
+    index: npt.NDArray[np.int64]
+    mirrored: npt.NDArray[np.bool_]
+    variation: Variation | None = None
+    scale: int = 1
+    is_validation: bool = False
+
+
+class ContextScorer(Protocol):
+    """Scorer that also asks which images it judges: one with a parameter named `context`."""
+
+    def __call__(self, images: Any, action_maps: Any, *, context: ScoringContext) -> Any:
+        """Score K maps of each image; see `Scorer`."""
+        ...
+
+
+AnyScorer = Scorer | ContextScorer
+
+
+def takes_context(scorer: AnyScorer) -> bool:
+    """Tell whether a scorer has a parameter named `context`."""
+    called: Any = scorer.forward if isinstance(scorer, nn.Module) else scorer
+    try:
+        return "context" in inspect.signature(called).parameters
+    except (TypeError, ValueError):  # of built-in functions little is known
+        return False
+
+
+def load_scorer(scorer: AnyScorer | str | None) -> AnyScorer | None:
     """Resolve a scorer given as `module:function`; a callable is returned as it is.
 
     Raises:
@@ -53,7 +97,12 @@ def load_scorer(scorer: Scorer | str | None) -> Scorer | None:
 
 
 def call_scorer(
-    scorer: Scorer, images: torch.Tensor, action_maps: torch.Tensor, *, numpy: bool
+    scorer: AnyScorer,
+    images: torch.Tensor,
+    action_maps: torch.Tensor,
+    *,
+    numpy: bool,
+    context: ScoringContext | None = None,
 ) -> torch.Tensor:
     """Ask a scorer, and check its answer.
 
@@ -62,6 +111,7 @@ def call_scorer(
         images: (G, H, W, 3) uint8.
         action_maps: (G, K, H, W) uint8.
         numpy: Whether the scorer is given NumPy arrays rather than tensors.
+        context: Of the images, for a scorer that takes one (`takes_context`); None for another.
 
     Returns:
         (G, K) float32 in [0, 1] on the images' device.
@@ -70,7 +120,9 @@ def call_scorer(
         InputError: If the answer is not of numbers, has another shape, or a value that is not in
             [0, 1].
     """
-    answer = scorer(images.numpy(), action_maps.numpy()) if numpy else scorer(images, action_maps)
+    ask: Any = scorer
+    shown = (images.numpy(), action_maps.numpy()) if numpy else (images, action_maps)
+    answer = ask(*shown) if context is None else ask(*shown, context=context)
     expected = tuple(action_maps.shape[:2])
     try:
         scores = torch.as_tensor(answer, dtype=torch.float32, device=images.device)

@@ -18,7 +18,7 @@ from rss_env.action_maps import ActionMapGeometry
 from rss_env.arrays import Array, alike, as_tensor, to_device
 from rss_env.config import EnvironmentConfig
 from rss_env.errors import InputError
-from rss_env.feedback import Feedback, Scorer, call_scorer
+from rss_env.feedback import AnyScorer, Feedback, call_scorer, takes_context
 from rss_env.kernels.cell_rewards import action_rewards
 from rss_env.kernels.score_maps import action_counts, metric_scores, weighted_means
 from rss_env.rewards import class_scores, metrics_of_classes
@@ -85,7 +85,7 @@ class Judge:
         geometry: ActionMapGeometry,
         config: EnvironmentConfig,
         feedback: Feedback,
-        scorer: Scorer | None,
+        scorer: AnyScorer | None,
     ):
         """Check what the arguments `config` say of scores, and build what scoring needs.
 
@@ -96,6 +96,7 @@ class Judge:
         self._pixel_level, self._metric = pixel_level, metric
         self._scenes, self._geometry, self._feedback = scenes, geometry, feedback
         self._scorer, self._numpy = scorer, config.array == "numpy"
+        self._gives_context = scorer is not None and takes_context(scorer)
         self._shows_classes = config.class_scores
         weights = check_weights(config.scale_weights, len(geometry.scales))
         device = scenes.images.device
@@ -210,11 +211,14 @@ class Judge:
             scores = alike(actions, torch.cat([as_tensor(scores), of_classes.flatten(2)], -1))
         return scores, means
 
-    def _asked_scores(self, scorer: Scorer, actions: Array, batch: SceneBatch[Array]) -> Array:
+    def _asked_scores(self, scorer: AnyScorer, actions: Array, batch: SceneBatch[Array]) -> Array:
         """Ask a scorer: (G, K, S)."""
         images = as_tensor(self._scenes.observe(batch))
-        scores = [
-            call_scorer(scorer, images, self._geometry.upsample(part, s), numpy=self._numpy)
-            for s, part in enumerate(self._geometry.split(as_tensor(actions)))
-        ]
+        scores = []
+        for s, part in enumerate(self._geometry.split(as_tensor(actions))):
+            context = None
+            if self._gives_context:
+                context = self._scenes.context_of(batch, self._geometry.scales[s])
+            maps = self._geometry.upsample(part, s)
+            scores.append(call_scorer(scorer, images, maps, numpy=self._numpy, context=context))
         return alike(actions, torch.stack(scores, -1))

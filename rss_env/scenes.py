@@ -26,6 +26,7 @@ from rss_env.arrays import Array, alike, as_tensor
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.base import ByteArray, FileDataset
 from rss_env.errors import InputError
+from rss_env.feedback import ScoringContext
 from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.label_table import count_dtype, label_table
 from rss_env.scene_stream import SceneBatch
@@ -168,6 +169,14 @@ class Scenes:
         images = as_tensor(gather_images(pixels, batch.index, batch.mirrored))
         images = batch.variation.of_images(images).repeat_interleave(repeats, 0)
         return alike(batch.index, images)
+
+    def context_of(
+        self, batch: SceneBatch[Any], scale: int = 1, *, is_validation: bool = False
+    ) -> ScoringContext:
+        """The batch as a scorer is told of it; see `ScoringContext`."""
+        index, mirrored = (as_tensor(a).cpu().numpy() for a in (batch.index, batch.mirrored))
+        names = tuple(self._dataset.name_of(number) for number in index.tolist())
+        return ScoringContext(names, index, mirrored, batch.variation, scale, is_validation)
 
     def labels_of(self, batch: SceneBatch[Any]) -> torch.Tensor:
         """The batch's label maps, for supervised learning and evaluation: uint8 (G, H, W)."""

@@ -80,6 +80,10 @@ class SegmentationDataset(ABC):
         """
         return LabelDoubts()
 
+    def name_of(self, index: int) -> str:
+        """The name of a sample, for people and for scorers that ask; its number by default."""
+        return str(index)
+
     @abstractmethod
     def read(
         self, index: int, image_size: tuple[int, int] | None = None
@@ -215,6 +219,10 @@ class FileDataset(SegmentationDataset):
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def name_of(self, index: int) -> str:
+        """The path of the image."""
+        return str(self.images[index])
 
     def read(
         self, index: int, image_size: tuple[int, int] | None = None

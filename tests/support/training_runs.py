@@ -17,7 +17,8 @@ from rss_agents.training.states import RunStates
 TINY = ["--image-size", "16", "--scales", "4", "1", "--num-images", "2", "--group-size", "2"]
 RESULT_KEYS = {
     "env", "algo", "objective", "seed", "updates", "seconds", "score_queries", "versions",
-    "processes", "best", *SplitMetrics.NAMES,
+    "processes", "best", "stopped_early", "validation_queries", "validation_score",
+    *SplitMetrics.NAMES,
 }  # fmt: skip
 
 
@@ -64,7 +65,7 @@ def outcome(run: Path) -> dict[str, Any]:
     result = json.loads((run / "result.json").read_text())
     return {
         "rows": rows,
-        "result": {**result, "seconds": 0},
+        "result": {**result, "seconds": 0, "scorer_seconds_per_call": 0},
         "film": (run / "film.png").read_bytes(),
     }
 

@@ -26,17 +26,19 @@ from rss_agents.networks.trial import check_training
 from rss_agents.sb3.arguments import a2c_arguments, ppo_arguments
 from rss_agents.sb3.policy import MapActorCriticPolicy
 from rss_agents.sb3.vec_env import RSSVecEnv, make_sb3_env
+from rss_agents.training.answers import answer_scores_of
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.setup import (
     Check,
     Metrics,
     Run,
-    open_validation,
     random_state,
     restore_values,
+    scorer_of,
     set_random_state,
     values_of,
 )
+from rss_agents.training.sources import open_validation, scored_files
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.arguments import check_device
 from rss_env.errors import InputError
@@ -165,7 +167,9 @@ def open_sb3_run(config: TrainConfig) -> SB3Run:
     num_envs = config.num_images * config.group_size
     if num_envs < 2:
         raise InputError("SB3 compares maps of a batch: num_images * group_size must be over 1")
-    arguments: dict[str, Any] = config.task_arguments | config.data.options
+    scorer = scorer_of(config)
+    arguments: dict[str, Any] = config.task_arguments | scored_files(config).options
+    arguments["scorer"] = scorer
     env = make_sb3_env(config.data.env, num_envs, **arguments)
     geometry = env.env.geometry
     if config.sb3.policy == "cnn" and min(geometry.image_size) < _LEAST_SIDE:
@@ -207,4 +211,6 @@ def open_sb3_run(config: TrainConfig) -> SB3Run:
             start_from(network, description, Path(config.start_from))
     elif config.start_from is not None and config.resume is None:
         raise InputError("--start-from needs --sb3.policy maps: CnnPolicy has other layers")
-    return SB3Run(model, env, validation, description, config.updates)
+    run = SB3Run(model, env, validation, description, config.updates)
+    run.scorer, run.answer_scores = scorer, answer_scores_of(config, scorer, validation)
+    return run

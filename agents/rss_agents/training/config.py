@@ -27,6 +27,7 @@ from rss_env.registration import parse_environment_id
 from rss_env.rewards import METRICS
 
 _PERSON, _RATINGS, _JUDGE = "person", "ratings:", "judge:"
+_ANSWERS_TO_SCORE = 64  # unless another number is asked for
 
 
 def is_code(scorer: str) -> bool:
@@ -68,6 +69,14 @@ class TrainConfig(TaskConfig, RunConfig):
     """Maps scored per image and scale."""
     val_split: str | None = None
     """Validation split: a name or a list file."""
+    val_images: str | None = None
+    """Folder: images to validate on, where they are not among those of --images."""
+    val_labels: str | None = None
+    """Folder: their label files, where they are not among those of --labels."""
+    val_scores: int | None = None
+    """Where validation images have no labels: how many of them, spread evenly, the scorer judges
+    at a validation. None: 64, but 0 with --queries, which are for learning, or where a person
+    rates. 0: the training's own scores choose best.safetensors."""
     labelled: str | None = None
     """rss: list file of training images with labels to be learned from, and not scored."""
     labelled_weight: float = 1.0
@@ -97,7 +106,9 @@ class TrainConfig(TaskConfig, RunConfig):
     weight_decay: float = 1e-3
     """Weight decay of AdamW."""
     eval_every: int = 100
-    """Updates between validations."""
+    """Updates between validations; there is also one before the first update."""
+    patience: int | None = None
+    """Stop after so many validations in a row of which none was the best; None: never."""
     device: str = "cpu"
     """Device to train on: cpu, cuda, cuda:1, ..."""
     precision: Precision = "float32"
@@ -117,6 +128,14 @@ class TrainConfig(TaskConfig, RunConfig):
     """Updates from one training state to the next; None: at every validation."""
     keep_states: int = 2
     """Training states kept until the run is complete; the last ones."""
+
+    @property
+    def answers_to_score(self) -> int:
+        """Most validation images without labels whose answers the scorer judges; see above."""
+        if self.val_scores is not None:
+            return self.val_scores
+        judges = self.scorer is not None and self.ratings is None and self.queries is None
+        return _ANSWERS_TO_SCORE if judges else 0
 
     @property
     def asks_a_person(self) -> bool:
@@ -147,6 +166,15 @@ class TrainConfig(TaskConfig, RunConfig):
             part.check()
         for name in ("updates", "num_images", "group_size", "eval_every"):
             check_value(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
+        if self.patience is not None:
+            check_value(self.patience >= 1, "patience", "at least 1", self.patience)
+        if self.val_scores is not None:
+            check_value(self.val_scores >= 0, "val_scores", "at least 0", self.val_scores)
+            if self.val_scores and (self.scorer is None or self.ratings is not None):
+                raise InputError(
+                    "val_scores are of a scorer that needs no person: give --scorer "
+                    f"module:function or judge:FOLDER, got {self.scorer!r}"
+                )
         check_value(0 <= self.seed < 2**62, "seed", "in 0..2**62 - 1", self.seed)
         for name in ("learning_rate", "weight_decay"):
             value = getattr(self, name)

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from rss_env.errors import InputError
-from rss_env.feedback import Scorer
+from rss_env.feedback import AnyScorer, ScoringContext, takes_context
 
 
 class ScorerFailedError(RuntimeError):
@@ -26,9 +26,14 @@ class _OutOfTimeError(BaseException):
 
 
 class GuardedScorer:
-    """Calls a scorer under a time limit."""
+    """Calls a scorer under a time limit, and counts how often and for how long.
 
-    def __init__(self, scorer: Scorer, name: str, seconds: float):
+    Attributes:
+        calls: Calls that were answered.
+        seconds: Time that they took in all.
+    """
+
+    def __init__(self, scorer: AnyScorer, name: str, seconds: float):
         """Guard a scorer.
 
         Args:
@@ -36,20 +41,25 @@ class GuardedScorer:
             name: As messages should name it.
             seconds: It may take for one call; infinite for any time.
         """
-        self._scorer, self._name, self._seconds = scorer, name, seconds
+        self._ask: Any = scorer
+        self._name, self._most_seconds = name, seconds
+        self._takes_context = takes_context(scorer)
+        self.calls, self.seconds = 0, 0.0
 
-    def __call__(self, images: Any, action_maps: Any) -> Any:
-        """See `rss_env.feedback.Scorer`.
+    def __call__(self, images: Any, action_maps: Any, context: ScoringContext | None = None) -> Any:
+        """See `rss_env.feedback.Scorer`; the context is passed on to a scorer that takes one.
 
         Raises:
             ScorerFailedError: If it raises an error or is out of time.
         """
+        more = {"context": context} if self._takes_context else {}
+        began = time.perf_counter()
         try:
-            with _time_limit(self._seconds):
-                return self._scorer(images, action_maps)
+            with _time_limit(self._most_seconds):
+                answer = self._ask(images, action_maps, **more)
         except _OutOfTimeError:
             raise ScorerFailedError(
-                f"scorer {self._name} has not answered within {self._seconds:g} s; "
+                f"scorer {self._name} has not answered within {self._most_seconds:g} s; "
                 "--scorer-timeout allows more"
             ) from None
         except InputError:
@@ -61,6 +71,9 @@ class GuardedScorer:
                 f"scorer {self._name} raised {type(error).__name__}: {said} "
                 f"({place.filename}, line {place.lineno})"
             ) from error
+        self.calls += 1
+        self.seconds += time.perf_counter() - began
+        return answer
 
 
 @contextmanager

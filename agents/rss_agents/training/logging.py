@@ -64,8 +64,16 @@ class MetricsLog:
             str(folder / BOARD_FOLDER), purge_step=after
         )
 
-    def add(self, update: int, queries: int, metrics: Mapping[str, float]) -> None:
+    def add(
+        self,
+        update: int,
+        queries: int,
+        metrics: Mapping[str, float],
+        timings: Mapping[str, float] | None = None,
+    ) -> None:
         """Record metrics after an update, with the score queries spent so far.
+
+        Timings are for TensorBoard alone: equal runs have equal files of metrics.
 
         Raises:
             OSError: If `metrics.jsonl` cannot be written.
@@ -74,7 +82,8 @@ class MetricsLog:
         self.rows.append(row)
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
-        self._on_board(lambda board: [board.add_scalar(n, v, update) for n, v in metrics.items()])
+        shown = {**metrics, **(timings or {})}
+        self._on_board(lambda board: [board.add_scalar(n, v, update) for n, v in shown.items()])
 
     def position(self) -> int:
         """Number of bytes of `metrics.jsonl`, all of them on the disk now."""
@@ -115,16 +124,17 @@ def _read_rows(path: Path, position: int) -> list[dict[str, float]]:
 
 
 def draw_curve(rows: list[dict[str, float]], path: Path, title: str) -> None:
-    """Plot score and validation mIoU against updates, and against score queries on top."""
+    """Plot scores and validation mIoU against updates, and against score queries on top."""
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
     figure, axis = plt.subplots(figsize=(6.4, 4.0), layout="constrained")
-    score, miou = (
+    lines = (
         ("score", "mean score in training", "#0072B2"),
         ("miou", "validation mIoU", "#D55E00"),
+        ("validation_score", "score of the answers in validation", "#009E73"),
     )
-    for name, label, colour in (score, miou):
+    for name, label, colour in lines:
         points = [(row["update"], row[name]) for row in rows if name in row]
         if points:
             x, y = zip(*points, strict=True)

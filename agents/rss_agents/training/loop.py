@@ -73,7 +73,8 @@ class TrainingLoop:
             InputError: If anything in the configuration is invalid, or cannot be resumed; nothing
                 has been written.
         """
-        self.config, self.update = config, 0
+        self.config, self.update, self._is_resumed = config, 0, config.resume is not None
+        self._ends = False  # before all updates are done
         self._run = succeed_together(lambda: open_run(config))
         self._states = RunStates(config.out, config.keep_states)
         shared: dict[str, Any] | None = None
@@ -148,6 +149,9 @@ class TrainingLoop:
                     values |= self._folder.validate(self.update, values)
                     run.save(config.out)
                 self._folder.add(self.update, values)
+        if validates and config.patience is not None:
+            folder = self._folder
+            self._ends = from_first_rank(folder is not None and folder.is_out_of_patience)
         is_due = self.update % (config.save_every or config.eval_every) == 0
         if is_due and self.update < config.updates:  # a run that is complete keeps none
             self.save()
@@ -161,9 +165,13 @@ class TrainingLoop:
         config, folder, stopped, is_between_updates = self.config, self._folder, None, True
         with _training_errors(config, self._states.last):
             with stop_signal() as stop_asked_for:
+                if folder is not None and not self._is_resumed:
+                    folder.begin()
                 if config.asks_a_person and self.update == 0:
                     self.save()  # what is waited for may be given long after
-                while self.update < config.updates and not (stopped := stop_asked_for()):
+                while self.update < config.updates and not self._ends:
+                    if stopped := stop_asked_for():
+                        break
                     try:
                         self._learn()
                     except StoppedWaitingError:  # the state before this update is saved

@@ -24,7 +24,7 @@ from rss_env.scenes import Scenes
 # are a file, which may come from anybody.
 _CODE: dict[str, Callable[[str], bool]] = {"scorer": is_code, "network": is_own}
 # Options that may be others when a run goes on: none changes what is learned.
-_FREE = ("out", "resume", "allow_changes", "overwrite", "keep_states", "save_every")
+_FREE = ("out", "resume", "allow_changes", "overwrite", "keep_states", "save_every", "patience")
 
 
 def read_config(run: Path) -> TrainConfig:

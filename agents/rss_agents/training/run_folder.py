@@ -30,6 +30,7 @@ from rss_agents.training.run_files import (
     RESULT_NAME,
     VALIDATION_NAME,
 )
+from rss_agents.training.scorer_time import ScorerTime
 from rss_agents.training.setup import Run
 from rss_agents.training.states import RunStates
 from rss_env.scenes import Scenes
@@ -58,7 +59,14 @@ class RunFolder:
         self._queries_before = run.queries_before
         folder, position = config.out, None
         self._validated: dict[str, Any] = {}
-        self._best: dict[str, Any] = {"value": 0.0, "update": None}
+        self._answer_scores = run.answer_scores
+        self._by = "miou" if validation.labels is not None else "score"
+        if run.answer_scores is not None:
+            self._by = "validation_score"
+        self._best: dict[str, Any] = {"by": self._by, "value": 0.0, "update": None}
+        self._worse = 0  # validations in a row that were not the best
+        self._asked_of_answers = 0
+        self._scorer_time = ScorerTime(run.scorer)
         self._scores: list[float] = []  # of updates that were logged since the last validation
         self._validated_at = 0
         self._before = 0.0
@@ -71,7 +79,12 @@ class RunFolder:
             position = saved["position"]
             self._validated, self._before = saved["validated"], saved["seconds"]
             best = saved["best"]  # before, of labels alone and without the update
-            self._best = best if isinstance(best, dict) else {"value": best, "update": None}
+            best = best if isinstance(best, dict) else {"value": best, "update": None}
+            if best.get("by", self._by if self._by == "miou" else "score") == self._by:
+                self._best |= best
+            self._worse = saved.get("worse", 0)
+            self._asked_of_answers = saved.get("asked_of_answers", 0)
+            self._scorer_time.go_on(saved.get("scorer_time", (0, 0.0)))
             self._scores = list(saved.get("scores", ()))
             self._pictures.film.set_state(saved["pictures"])
         self._log = MetricsLog(folder, position)
@@ -90,6 +103,9 @@ class RunFolder:
             "position": self._log.position(),
             "validated": self._validated,
             "best": self._best,
+            "worse": self._worse,
+            "asked_of_answers": self._asked_of_answers,
+            "scorer_time": self._scorer_time.get_state(),
             "scores": self._scores,
             "seconds": self._seconds,
             "pictures": self._pictures.film.get_state(),
@@ -103,38 +119,70 @@ class RunFolder:
         """Write where the run stands, for whoever looks on."""
         progress = {"state": state, "update": update, "updates": self._config.updates}
         progress["seconds"] = round(self._seconds, 2)
+        progress |= self._scorer_time.report()
         write_json(self._config.out / PROGRESS_NAME, progress)
 
     def count(self) -> None:
         """Move the progress bar by an update."""
         self._bar.update()
 
-    def validate(self, update: int, metrics: Mapping[str, float]) -> dict[str, float]:
-        """After an update: save a checkpoint and pictures, and measure it if there are labels.
+    def begin(self) -> None:
+        """Before the first update: measure what the network answers; no random number is drawn.
 
-        The best checkpoint is kept as well: by mIoU, or else by the scores of the training since
-        the validation before.
+        A network that starts from a trained one may be the best there will be.
+        """
+        numbers = self._measure(0)
+        if self._config.start_from is not None and self._by in numbers:
+            self._compare(0, numbers[self._by])
+        if numbers:
+            self.add(0, numbers)
+        self._pictures.add(self._network, self._config.out)
+
+    def validate(self, update: int, metrics: Mapping[str, float]) -> dict[str, float]:
+        """After an update: save a checkpoint and pictures, and measure it.
+
+        The best checkpoint is kept as well: by mIoU; without labels by the scorer's mean score of
+        the answers, or, where it is not asked about them, by the scores of the training since the
+        validation before.
 
         Args:
             update: How many updates there were.
             metrics: Of the last one.
         """
-        numbers: dict[str, float] = {}
         self._validated_at = update
         scores, self._scores = [*self._scores, metrics.get("score", 0.0)], []
-        value = sum(scores) / len(scores)
-        if self._validation.labels is not None:
-            found = evaluate(self._network, self._validation)
-            numbers = found.numbers()
-            self._validated = found.report(self._validation.class_names)
-            write_json(self._config.out / VALIDATION_NAME, {"update": update, **self._validated})
-            value = found.miou
-        if value > self._best["value"]:
-            self._best = {"value": value, "update": update}
-            self.save(BEST_NAME)
+        numbers = self._measure(update)
+        self._compare(update, numbers.get(self._by, sum(scores) / len(scores)))
         self.save()
         self._pictures.add(self._network, self._config.out)
         return numbers
+
+    def _measure(self, update: int) -> dict[str, float]:
+        """Metrics of the network's answers: against labels, or by the scorer; none without both."""
+        if self._validation.labels is not None:
+            found = evaluate(self._network, self._validation)
+            self._validated = found.report(self._validation.class_names)
+            write_json(self._config.out / VALIDATION_NAME, {"update": update, **self._validated})
+            return found.numbers()
+        if self._answer_scores is None:
+            return {}
+        self._validated = {"validation_score": self._answer_scores(self._network)}
+        self._asked_of_answers += self._answer_scores.count
+        return self._validated
+
+    def _compare(self, update: int, value: float) -> None:
+        """Keep the network if it is the best so far, and count for how long there was none."""
+        self._worse += 1
+        if value > self._best["value"]:
+            self._best |= {"value": value, "update": update}
+            self._worse = 0
+            self.save(BEST_NAME)
+
+    @property
+    def is_out_of_patience(self) -> bool:
+        """Whether too many validations in a row were not the best."""
+        patience = self._config.patience
+        return patience is not None and self._worse >= patience
 
     def save(self, name: str = FILE_NAME) -> None:
         """Save a checkpoint."""
@@ -147,10 +195,12 @@ class RunFolder:
 
     def add(self, update: int, metrics: Mapping[str, float]) -> None:
         """Log metrics after an update."""
-        self._log.add(update, self._queries(update), metrics)
+        timings = self._scorer_time.since_last()
+        self._log.add(update, self._queries(update), metrics, timings)
         if update != self._validated_at and "score" in metrics:
             self._scores.append(metrics["score"])
-        self._shown |= {n: f"{metrics[n]:.3f}" for n in ("score", "miou") if n in metrics}
+        shown = ("score", "miou", "validation_score")
+        self._shown |= {n: f"{metrics[n]:.3f}" for n in shown if n in metrics}
         self._bar.set_postfix(self._shown)
         self._tell("running", update)
 
@@ -180,14 +230,15 @@ class RunFolder:
             "objective": config.agent.objective if config.algo == "rss" else None,
             "seed": config.seed,
             "updates": updates,
+            "stopped_early": updates < config.updates,
             "seconds": round(self._seconds, 2),
             "processes": world_size(),
             "score_queries": self._queries(updates),
+            "validation_queries": self._asked_of_answers,
             **{name: validated.get(name) for name in SplitMetrics.NAMES},
-            "best": {
-                "by": "score" if self._validation.labels is None else "miou",
-                **self._best,
-            },
+            "validation_score": validated.get("validation_score"),
+            "best": self._best,
+            **self._scorer_time.report(),
             "versions": versions(),
         }
         write_json(config.out / RESULT_NAME, result)

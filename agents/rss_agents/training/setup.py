@@ -26,21 +26,21 @@ from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, start_from
 from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork
 from rss_agents.networks.trial import check_training
-from rss_agents.outputs import refuse_inside
 from rss_agents.quality.learned_judge import JudgeScorer, LearnedJudge
 from rss_agents.ratings.person import PersonScorer
+from rss_agents.training.answers import AnswerScores, answer_scores_of
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.guarded_scorer import GuardedScorer
 from rss_agents.training.processes import distribute, own_images, stop_asked_for
+from rss_agents.training.sources import open_validation, scored_files
 from rss_env.arguments import check_device
 from rss_env.errors import InputError
-from rss_env.feedback import Feedback, Scorer, load_scorer
+from rss_env.feedback import AnyScorer, Feedback, load_scorer
 from rss_env.scenes import Scenes, load_scenes
 from rss_env.vector_env import RSSVectorEnv
 
 Metrics = dict[str, torch.Tensor | float]
 Check = Callable[[torch.Tensor | float, torch.Tensor | None], None]
-_DEFAULT_VAL_SPLIT = {"Folder": None}  # every other data set calls it "val"
 
 
 class Run(ABC):
@@ -50,6 +50,8 @@ class Run(ABC):
         network: Learns to predict the classes of images.
         description: Of the network, for checkpoints; None if it is not one of ours.
         validation: Images to validate on; None except in the first process.
+        scorer: In place of labels; None for labels.
+        answer_scores: Of answers for validation images without labels; None if nobody is asked.
         training_digest: Of the images and labels it is trained on.
         queries_per_update: Scores that this process asks for in one update.
         device: Where it is trained.
@@ -58,6 +60,8 @@ class Run(ABC):
     network: Predictor
     description: NetworkDescription | None
     validation: Scenes | None
+    scorer: AnyScorer | None = None
+    answer_scores: AnswerScores | None = None
     training_digest: Callable[[], str]
     queries_per_update: int
     device: torch.device
@@ -144,6 +148,8 @@ class GradientRun(Run):
     schedule: torch.optim.lr_scheduler.LRScheduler
     training_digest: Callable[[], str]
     clip_gradient: float | None = None  # largest norm
+    scorer: AnyScorer | None = None
+    answer_scores: AnswerScores | None = None
 
     def __post_init__(self) -> None:
         self.queries_per_update = self.learner.queries_per_update
@@ -233,18 +239,21 @@ def set_random_state(states: Sequence[torch.Tensor], device: torch.device) -> No
         torch.cuda.set_rng_state(states[1], device)
 
 
-def _scorer_of(config: TrainConfig) -> Scorer | None:
-    """The scorer in place of labels; None for none."""
+def scorer_of(config: TrainConfig) -> AnyScorer | None:
+    """The scorer in place of labels; None for none.
+
+    Raises:
+        InputError: If there is no such function, judge or folder of ratings.
+    """
     if config.scorer is None:
         return None
-    if config.judge is not None:
-        return JudgeScorer(LearnedJudge.load(config.judge))
     if config.ratings is None:
-        scorer = load_scorer(config.scorer)
+        judge = None if config.judge is None else JudgeScorer(LearnedJudge.load(config.judge))
+        scorer = judge or load_scorer(config.scorer)
         assert scorer is not None
         return GuardedScorer(scorer, config.scorer, config.scorer_timeout)
     feedback = Feedback.parse(config.feedback, config.group_size)
-    data = config.data.open(config.split)
+    data = scored_files(config).open(config.split)
     return PersonScorer(
         config.ratings,
         stars=int(feedback.amount) if feedback.kind == "rating" else 5,
@@ -256,16 +265,14 @@ def _scorer_of(config: TrainConfig) -> Scorer | None:
     )
 
 
-def _make_env(config: TrainConfig) -> RSSVectorEnv:
-    arguments: dict[str, Any] = config.task_arguments | config.data.options
+def _make_env(config: TrainConfig, scorer: AnyScorer | None) -> RSSVectorEnv:
+    arguments: dict[str, Any] = config.task_arguments | scored_files(config).options
     if config.labelled is not None:
         arguments["exclude"] = config.labelled
-        if config.scorer is not None:  # the others may have none
-            arguments.pop("labels", None)
     env = gym.make_vec(
         config.data.env,
         num_envs=own_images(config.num_images) * config.group_size,
-        **arguments | {"scorer": _scorer_of(config), "array": "torch", "device": config.device},
+        **arguments | {"scorer": scorer, "array": "torch", "device": config.device},
     )
     return cast(RSSVectorEnv, env.unwrapped)
 
@@ -314,24 +321,6 @@ def _with_labels(
     return LabelledAndScoredLearner(learner, labelled, config.labelled_weight)
 
 
-def open_validation(
-    config: TrainConfig, image_size: tuple[int, int], device: torch.device
-) -> Scenes | None:
-    """The images that a run is validated on, opened on all ranks; None except on rank 0.
-
-    Raises:
-        InputError: If there is no such split, it cannot be used, or the run would lie in it.
-    """
-    name = config.data.dataset_name
-    split = config.val_split or _DEFAULT_VAL_SPLIT.get(name, "val")
-    if split is None and config.data.labels is not None:
-        raise InputError(f"{name} needs --val-split, a list file of the validation images")
-    data = config.data.open(split)
-    if config.resume is None:
-        refuse_inside("--out", config.out, config.data.folders(data))
-    return load_scenes(data, image_size, device) if rank() == 0 else None
-
-
 def open_run(config: TrainConfig) -> GradientRun:
     """Open the data, the environment and the network of a run, or of this process's part of it.
 
@@ -340,11 +329,12 @@ def open_run(config: TrainConfig) -> GradientRun:
     """
     config.check()
     device = check_device(config.device)
-    env = _make_env(config)
+    scorer = scorer_of(config)
+    env = _make_env(config, scorer)
     geometry = env.geometry
     if acts_at_one_scale(config.algo, config.agent) and len(geometry.scales) > 1:
         env.close()
-        env = _make_env(dataclasses.replace(config, scales=geometry.scales[-1:]))
+        env = _make_env(dataclasses.replace(config, scales=geometry.scales[-1:]), scorer)
     validation = open_validation(config, geometry.image_size, device)
     torch.manual_seed(config.seed)
     network = build_network(
@@ -398,4 +388,6 @@ def open_run(config: TrainConfig) -> GradientRun:
         schedule=schedule,
         training_digest=env.content_digest,
         clip_gradient=config.clip_gradient,
+        scorer=scorer,
+        answer_scores=answer_scores_of(config, scorer, validation),
     )

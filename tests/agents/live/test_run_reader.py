@@ -34,7 +34,7 @@ def run(trained, tmp_path) -> Path:
 
 def test_a_complete_run_is_read(trained):
     reader, result = RunReader(trained, "mine"), json.loads((trained / "result.json").read_text())
-    assert [row["update"] for row in reader.rows] == [1, 2, 3, 4]
+    assert [row["update"] for row in reader.rows] == [0, 1, 2, 3, 4]
     assert reader.progress == Progress("complete", 4, 4, reader.progress.seconds)  # type: ignore[union-attr]
     assert reader.progress is not None
     assert reader.progress.seconds_left == 0
@@ -58,7 +58,7 @@ def test_what_is_new_is_found(run):
     assert len(reader.rows) == 1  # a line that is being written is not read yet
     (run / "metrics.jsonl").write_text(text)
     assert reader.refresh()
-    assert len(reader.rows) == 4
+    assert len(reader.rows) == 5
     (run / "metrics.jsonl").write_text(first + "\n")  # the run has gone on from an earlier state
     assert reader.refresh()
     assert len(reader.rows) == 1
@@ -102,10 +102,10 @@ def test_a_damaged_line_is_named_each_time_and_no_row_is_read_twice(run):
     for _ in range(2):
         with pytest.raises(InputError, match="line 3"):
             reader.refresh()
-        assert [row["update"] for row in reader.rows] == [1]
+        assert [row["update"] for row in reader.rows] == [0]
     (run / "metrics.jsonl").write_text("\n".join([first, *rest]) + "\n")
     reader.refresh()
-    assert [row["update"] for row in reader.rows] == [1, 2, 3, 4]
+    assert [row["update"] for row in reader.rows] == [0, 1, 2, 3, 4]
 
 
 def test_runs_are_found_in_folders(trained):

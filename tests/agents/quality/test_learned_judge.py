@@ -210,7 +210,7 @@ def test_a_judge_scores_a_training(tmp_path, folder_data):
     train.main([*options, "--scorer", f"judge:{tmp_path / 'judge'}"])
     result = json.loads((tmp_path / "run/result.json").read_text())
     assert result["miou"] is None
-    assert result["best"]["by"] == "score"
+    assert result["best"]["by"] == "validation_score"
     assert 0 < result["best"]["value"] <= 1
 
 

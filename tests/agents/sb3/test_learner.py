@@ -33,8 +33,8 @@ def test_a_run_of_sb3_writes_the_same(tmp_path, algo):
         "tensorboard", "validation.json",
     }  # fmt: skip
     rows = [json.loads(line) for line in (out / "metrics.jsonl").open()]
-    assert [row["update"] for row in rows] == [1, 2, 3, 4]
-    assert [row["update"] for row in rows if "miou" in row] == [2, 4]
+    assert [row["update"] for row in rows] == [0, 1, 2, 3, 4]
+    assert [row["update"] for row in rows if "miou" in row] == [0, 2, 4]
     assert rows[-1]["score_queries"] == result["score_queries"]
     network, description = load_checkpoint(out)
     validation = load_scenes(DataConfig().open("val"), description.image_size)

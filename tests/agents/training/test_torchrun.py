@@ -58,7 +58,7 @@ def test_two_processes_write_one_folder(tmp_path):
     assert result["processes"] == 2
     assert result["score_queries"] == 4 * 4 * 2 * 2  # updates, images of both, maps, scales
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
-    assert [row["update"] for row in rows] == [1, 2, 3, 4]
+    assert [row["update"] for row in rows] == [0, 1, 2, 3, 4]
     assert rows[-1]["miou"] == result["miou"]
     load_checkpoint(tmp_path / "run")
 

@@ -1,0 +1,56 @@
+"""The data of a training, opened as its options say: images to learn from, to validate on."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from rss_agents.command_line import DataConfig
+from rss_agents.distributed import rank
+from rss_agents.outputs import refuse_inside
+from rss_agents.training.config import TrainConfig
+from rss_env.errors import InputError
+from rss_env.scenes import Scenes, load_scenes
+
+_DEFAULT_VAL_SPLIT = {"Folder": None}  # every other data set calls it "val"
+
+
+def scored_files(config: TrainConfig) -> DataConfig:
+    """The files of the images that are scored: with a scorer none of them needs a label file."""
+    return config.data if config.scorer is None else dataclasses.replace(config.data, labels=None)
+
+
+def validation_files(config: TrainConfig) -> tuple[DataConfig, str | None]:
+    """The files that a run is validated on, and the split of them; None for their default.
+
+    Raises:
+        InputError: If it is not said which they are.
+    """
+    data, name = config.data, config.data.dataset_name
+    split = config.val_split
+    if split is None and config.val_images is None:
+        split = _DEFAULT_VAL_SPLIT.get(name, "val")
+        if split is None and (data.labels is not None or config.val_labels is not None):
+            raise InputError(
+                f"{name} needs --val-split, a list file of the validation images, or --val-images, "
+                "a folder of them (with --val-labels, that of their label files)"
+            )
+    own = {"images": config.val_images, "labels": config.val_labels}
+    files = dataclasses.replace(data, **{k: v for k, v in own.items() if v is not None})
+    return files, split
+
+
+def open_validation(
+    config: TrainConfig, image_size: tuple[int, int], device: torch.device
+) -> Scenes | None:
+    """The images that a run is validated on, opened on all ranks; None except on rank 0.
+
+    Raises:
+        InputError: If there is no such split, it cannot be used, or the run would lie in it.
+    """
+    files, split = validation_files(config)
+    data = files.open(split)
+    if config.resume is None:
+        refuse_inside("--out", config.out, files.folders(data))
+    return load_scenes(data, image_size, device) if rank() == 0 else None
