@@ -31,8 +31,9 @@ from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.networks.tiny_unet import DEFAULT_NETWORK, TinyUNet
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.logging import versions
+from rss_agents.training.optimisation import update_once
 from rss_agents.training.processes import distribute
-from rss_agents.training.setup import open_run, update_once
+from rss_agents.training.setup import open_run
 
 CLASSES = 21
 GPUS_OF_A_NODE = 8

@@ -29,7 +29,8 @@ from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.command_line import DataConfig
 from rss_agents.replay.replay_memory import ReplayMemory
 from rss_agents.training.config import TrainConfig
-from rss_agents.training.setup import open_run, update_once
+from rss_agents.training.optimisation import update_once
+from rss_agents.training.setup import open_run
 
 _MS = 1e-3  # seconds
 

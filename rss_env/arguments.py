@@ -60,8 +60,8 @@ def load_function(what: str, name: str) -> Callable[..., Any]:
     return function
 
 
-def check_image_size(image_size: int | Sequence[int]) -> tuple[int, int]:
-    """Read (H, W) from one side of a square, or from the two sides.
+def check_image_size(image_size: int | Sequence[int], name: str = "image_size") -> tuple[int, int]:
+    """Read (H, W) from one side of a square, or from the two sides; `name` is for messages.
 
     Raises:
         InputError: If it is neither, or not positive.
@@ -69,8 +69,27 @@ def check_image_size(image_size: int | Sequence[int]) -> tuple[int, int]:
     sides = tuple(image_size) if isinstance(image_size, (Sequence, np.ndarray)) else (image_size,)
     whole = all(isinstance(s, (int, np.integer)) and not isinstance(s, bool) for s in sides)
     if len(sides) not in (1, 2) or not whole or min(sides) < 1:
-        raise InputError(f"image_size must be a side or (height, width), got {image_size!r}")
+        raise InputError(f"{name} must be a side or (height, width), got {image_size!r}")
     return int(sides[0]), int(sides[-1])
+
+
+def check_crop_size(
+    crop_size: int | Sequence[int] | None, image_size: tuple[int, int]
+) -> tuple[int, int] | None:
+    """Read (h, w) of a part of images (H, W); None for whole images.
+
+    Raises:
+        InputError: If it is no size, or larger than the images.
+    """
+    if crop_size is None:
+        return None
+    size = check_image_size(crop_size, "crop_size")
+    if size[0] > image_size[0] or size[1] > image_size[1]:
+        raise InputError(
+            f"crop_size must be at most image_size, {image_size[0]}x{image_size[1]}, got "
+            f"{size[0]}x{size[1]}"
+        )
+    return size
 
 
 def check_autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:

@@ -1,4 +1,4 @@
-"""Varying training images at random: flipped, zoomed, in other colours; labels follow.
+"""Varying training images at random: flipped, zoomed, in other colours, cut; labels follow.
 
 Whole batches at a time, on their device; what happens to an image is a pure function of (seed,
 episode), like everything else that is random in an environment.
@@ -20,7 +20,7 @@ from rss_env.errors import InputError
 from rss_env.labels import VOID
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-_NUM_DRAWS = 6  # of an image: zoom, x, y, brightness, contrast, saturation
+_NUM_DRAWS = 8  # of an image: zoom, x, y, brightness, contrast, saturation, cut's y, cut's x
 
 
 @dataclass(frozen=True)
@@ -31,27 +31,52 @@ class Variation:
         window: (G, 3) float32: zoom factor, and the window's centre (x, y) with the image's edges
             at -1 and 1; None for whole images.
         colours: (G, 3) float32 factors of brightness, contrast and saturation; None for none.
+        cut: (G, 2) float32 in 0..1: where between top and bottom, left and right, the part of the
+            image is that is left in the end.
+        cut_size: (h, w) of that part; None for all of it.
     """
 
     window: torch.Tensor | None
     colours: torch.Tensor | None
+    cut: torch.Tensor | None = None
+    cut_size: tuple[int, int] | None = None
+
+    @property
+    def moves_labels(self) -> bool:
+        """Tell whether labels are changed with the images."""
+        return self.window is not None or self.cut is not None
 
     def of_images(self, images: torch.Tensor) -> torch.Tensor:
         """Vary images (G, H, W, 3) uint8; what lies outside of them is black."""
+        if self.window is None and self.colours is None:
+            return self._cut(images)
         values = images.permute(0, 3, 1, 2).float()
         if self.window is not None:
             values = _look_through(self.window, values, "bilinear")
         if self.colours is not None:
             values = _recolour(values, *self.colours.view(-1, 3, 1, 1, 1).unbind(1))
-        return values.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+        return self._cut(values.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous())
 
     def of_labels(self, labels: torch.Tensor) -> torch.Tensor:
         """Vary label maps (G, H, W) uint8 as the images; what lies outside of them is void."""
         if self.window is None:
-            return labels
+            return self._cut(labels)
         # Counted from void, so that the zeros outside of the image mean void.
         shifted = (labels.float() - VOID)[:, None]
-        return (_look_through(self.window, shifted, "nearest")[:, 0] + VOID).to(torch.uint8)
+        labels = (_look_through(self.window, shifted, "nearest")[:, 0] + VOID).to(torch.uint8)
+        return self._cut(labels)
+
+    def _cut(self, values: torch.Tensor) -> torch.Tensor:
+        """The part (G, h, w, ...) of values (G, H, W, ...) that is left."""
+        if self.cut is None or self.cut_size is None:
+            return values
+        places = []
+        for axis, part in enumerate(self.cut_size):
+            rest = values.shape[1 + axis] - part
+            start = (self.cut[:, axis] * (rest + 1)).long().clamp(max=rest)
+            places.append(start[:, None] + torch.arange(part, device=values.device))
+        group = torch.arange(len(values), device=values.device)[:, None, None]
+        return values[group, places[0][:, :, None], places[1][:, None, :]]
 
 
 def _look_through(window: torch.Tensor, values: torch.Tensor, mode: str) -> torch.Tensor:
@@ -85,17 +110,23 @@ class Augmentation:
             the frame, anywhere in it; below 1 the image fills a part of the frame and the rest is
             black and void. None for whole images.
         colour_jitter: How far the factors of brightness, contrast and saturation go from 1.
+        cut_size: (h, w) of the part of an image that is shown, anywhere in it; None for all of it.
     """
 
     horizontal_flip: bool = False
     zoom: tuple[float, float] | None = None
     colour_jitter: float = 0.0
+    cut_size: tuple[int, int] | None = None
 
     @classmethod
     def parse(
-        cls, horizontal_flip: bool, zoom: Sequence[float] | None, colour_jitter: float
+        cls,
+        horizontal_flip: bool,
+        zoom: Sequence[float] | None,
+        colour_jitter: float,
+        cut_size: tuple[int, int] | None = None,
     ) -> Augmentation:
-        """Check arguments.
+        """Check arguments; `cut_size` has been checked.
 
         Raises:
             InputError: If one is invalid.
@@ -103,19 +134,19 @@ class Augmentation:
         if not (_is_number(colour_jitter) and 0 <= colour_jitter < 1):
             raise InputError(f"colour_jitter must be in 0..1 (below 1), got {colour_jitter!r}")
         if zoom is None:
-            return cls(bool(horizontal_flip), None, float(colour_jitter))
+            return cls(bool(horizontal_flip), None, float(colour_jitter), cut_size)
         legal = isinstance(zoom, Sequence) and len(zoom) == 2 and all(map(_is_number, zoom))
         if not (legal and 0 < zoom[0] <= zoom[1] < float("inf")):
             raise InputError(
                 f"zoom must be two positive factors, lowest and highest, got {zoom!r}; for example "
                 "(0.75, 1.5)"
             )
-        return cls(bool(horizontal_flip), (zoom[0], zoom[1]), float(colour_jitter))
+        return cls(bool(horizontal_flip), (zoom[0], zoom[1]), float(colour_jitter), cut_size)
 
     @property
     def makes_new_images(self) -> bool:
         """Tell whether an image hardly ever comes back as it was, or as its mirror image."""
-        return self.zoom is not None or self.colour_jitter > 0
+        return self.zoom is not None or self.colour_jitter > 0 or self.cut_size is not None
 
     @property
     def changes_images(self) -> bool:
@@ -158,8 +189,9 @@ class Augmentation:
             window = to_device(np.concatenate([zoom, centre], 1).astype(np.float32), device)
         if self.colour_jitter:
             jitter = np.float32(self.colour_jitter)
-            colours = to_device(1 + jitter * (2 * draws[:, 3:] - 1), device)
-        return mirrored, Variation(window, colours)
+            colours = to_device(1 + jitter * (2 * draws[:, 3:6] - 1), device)
+        cut = None if self.cut_size is None else to_device(draws[:, 6:], device)
+        return mirrored, Variation(window, colours, cut, self.cut_size)
 
 
 def _is_number(value: object) -> bool:

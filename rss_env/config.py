@@ -15,6 +15,7 @@ from gymnasium.vector import AutoresetMode
 
 from rss_env.arguments import check_autoreset_mode, check_device, check_flag, check_whole_number
 from rss_env.datasets import arguments_of
+from rss_env.datasets.resizing import RESIZES, Resize
 from rss_env.errors import InputError, UnknownArgumentError, check_choice
 from rss_env.rewards import METRICS
 
@@ -32,11 +33,17 @@ class TaskConfig:
     """List file, as a split's, of images of the split to leave out."""
     image_size: tuple[int, ...] | None = None
     """One side, or height and width, in pixels; None: the data set's default."""
+    resize: Resize = "stretch"
+    """stretch: to that size; pad: into it, in the shape that images have, with void around them."""
+    crop_size: tuple[int, ...] | None = None
+    """Show a random window of this size, one side or height and width; None: whole images."""
     scales: tuple[int, ...] | None = None
     """Cell sizes in pixels, coarse to fine; None: (8, 4, 2, 1) up to 64 pixels and (32, 16, 8, 4)
     above."""
     metric: str = "miou"
     """Metric that scores maps: miou, pixel_accuracy, mean_accuracy or dice."""
+    class_balanced: bool = False
+    """At pixel level, weight classes by inverse frequency."""
     feedback: str = "exact"
     """Feedback on a score: exact, rating[:stars], noisy[:deviation] or ranking."""
     scorer: str | None = None
@@ -68,8 +75,6 @@ class EnvironmentConfig(TaskConfig):
     """Weight of each scale in the reward; None: equal."""
     action_format: str = "flat"
     """flat, one MultiDiscrete; maps, a Dict of one grid per scale."""
-    class_balanced: bool = False
-    """At pixel level, weight classes by inverse frequency."""
     class_scores: bool = False
     """At image level, also give the score of each class, as far as the feedback shows scores."""
     autoreset_mode: str | AutoresetMode = "SameStep"
@@ -112,6 +117,7 @@ class EnvironmentConfig(TaskConfig):
             check_flag(name, getattr(self, name))
         check_choice("array", self.array, ARRAYS)
         check_choice("metric", self.metric, METRICS)
+        check_choice("resize", self.resize, RESIZES)
         if self.render_mode is not None:
             check_choice("render_mode", self.render_mode, RENDER_MODES)
         check_autoreset_mode(self.autoreset_mode)

@@ -118,12 +118,7 @@ class Judge:
             )
         weights = np.ones(scenes.num_classes)
         if config.class_balanced:
-            # Inverse frequency over the data set, so that a right pixel is worth 1 on average.
-            frequencies = scenes.class_frequencies()
-            occurring = max(int((frequencies > 0).sum()), 1)
-            weights = np.divide(
-                1.0 / occurring, frequencies, out=np.zeros_like(weights), where=frequencies > 0
-            )
+            weights = scenes.inverse_frequencies()
         self._class_weights = torch.from_numpy(weights.astype(np.float32)).to(device)
 
     @property

@@ -25,10 +25,12 @@ from rss_env.array_pool import ArrayPool
 from rss_env.arrays import Array, alike, as_tensor
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.base import ByteArray, FileDataset
+from rss_env.datasets.resizing import Resize, fit_image, fit_label
 from rss_env.errors import InputError
 from rss_env.feedback import ScoringContext
 from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.label_table import count_dtype, label_table
+from rss_env.labels import VOID
 from rss_env.scene_stream import SceneBatch
 from rss_env.version import __version__
 
@@ -62,7 +64,11 @@ class Scenes:
     """
 
     def __init__(
-        self, dataset: SegmentationDataset, image_size: tuple[int, int], device: torch.device
+        self,
+        dataset: SegmentationDataset,
+        image_size: tuple[int, int],
+        device: torch.device,
+        resize: Resize = "stretch",
     ):
         """Decode the whole data set, on all cores, or map what was decoded before.
 
@@ -72,12 +78,13 @@ class Scenes:
         self.num_classes = dataset.num_classes
         self.class_names, self.palette = dataset.class_names, dataset.palette
         self._dataset, self._tables = dataset, dict[int, np.ndarray | torch.Tensor]()
+        self._kind = "" if resize == "stretch" else f"-{resize}"
         self._known: dict[Any, tuple[list[Any], Any]] = {}  # what `look_up` found
         count, (height, width) = len(dataset), image_size
         pixels = count * height * width
         samples = self._cached(
-            f"samples-{height}x{width}",
-            lambda: _read_all(dataset, image_size),
+            f"samples-{height}x{width}{self._kind}",
+            lambda: _read_all(dataset, image_size, resize),
             ((4 if dataset.has_labels else 3) * pixels,),
             torch.uint8,
         )
@@ -144,7 +151,7 @@ class Scenes:
             elif scale == 1:
                 self._tables[scale] = build().numpy()
             else:
-                name = f"label-counts-{height}x{width}-{scale}"
+                name = f"label-counts-{height}x{width}{self._kind}-{scale}"
                 cells = (height // scale) * (width // scale)
                 shape = (len(labels), cells, self.num_classes + 1)
                 self._tables[scale] = self._cached(
@@ -190,7 +197,7 @@ class Scenes:
         Raises:
             InputError: If the data set has no labels.
         """
-        if batch.variation is None or batch.variation.window is None:
+        if batch.variation is None or not batch.variation.moves_labels:
             known = (type(batch.index), scales)
             if known not in self._known:  # a single environment asks in every step
                 self._need_labels()
@@ -209,6 +216,22 @@ class Scenes:
             alike(batch.index, count_classes(labels, self.num_classes)),
         )
 
+    def shown_pixels(self) -> npt.NDArray[np.int64]:
+        """Pixels of each label, (M,), without what is around a picture that is fitted in.
+
+        That is void, and what is void at the edges of a picture is taken for the same.
+        """
+        labels, (height, width) = self._need_labels(), self.image_size
+        if not self._kind:
+            return np.full(len(labels), height * width)
+        valid = (labels != VOID).cpu().numpy()
+        sides = []
+        for axis, length in ((2, height), (1, width)):
+            line = valid.any(axis)  # (M, length)
+            last = length - line[:, ::-1].argmax(1)
+            sides.append(np.where(line.any(1), last - line.argmax(1), 0))
+        return sides[0] * sides[1]
+
     def class_frequencies(self) -> npt.NDArray[np.float64]:
         """Share of each class among the valid pixels of the data set, (C,)."""
         self._need_labels()
@@ -216,13 +239,25 @@ class Scenes:
         total = self.class_pixels.sum(0).double().cpu().numpy()
         return total / max(total.sum(), 1.0)
 
+    def inverse_frequencies(self) -> npt.NDArray[np.float64]:
+        """Weights of the classes, (C,), by which a pixel of the data set is worth 1 on average.
+
+        They are inverse to the classes' frequencies; that of a class without a pixel is 0.
+        """
+        frequencies = self.class_frequencies()
+        occurring = max(int((frequencies > 0).sum()), 1)
+        weights = np.zeros(len(frequencies))
+        return np.divide(1.0 / occurring, frequencies, out=weights, where=frequencies > 0)
+
     def _need_labels(self) -> torch.Tensor:
         if self.labels is None:
             raise InputError("this data set has no labels; give a scorer")
         return self.labels
 
 
-def _read_all(dataset: SegmentationDataset, image_size: tuple[int, int]) -> ByteArray:
+def _read_all(
+    dataset: SegmentationDataset, image_size: tuple[int, int], resize: Resize
+) -> ByteArray:
     """All images (M, H, W, 3), and then all labels (M, H, W) if there are any, in one row."""
     count, pixels = len(dataset), image_size[0] * image_size[1]
     row = np.empty((4 if dataset.has_labels else 3) * count * pixels, np.uint8)
@@ -230,7 +265,12 @@ def _read_all(dataset: SegmentationDataset, image_size: tuple[int, int]) -> Byte
     labels = row[3 * count * pixels :].reshape(-1, *image_size)
 
     def read(index: int) -> None:
-        image, label = dataset.read(index, image_size)
+        if resize == "pad":
+            image, label = dataset.read(index)
+            image = fit_image(image, image_size)
+            label = None if label is None else fit_label(label, image_size)
+        else:
+            image, label = dataset.read(index, image_size)
         images[index] = image
         if label is not None:
             labels[index] = label
@@ -256,21 +296,30 @@ _loaded: weakref.WeakValueDictionary[Any, Scenes] = weakref.WeakValueDictionary(
 
 
 def load_scenes(
-    dataset: SegmentationDataset, image_size: tuple[int, int], device: torch.device | str = "cpu"
+    dataset: SegmentationDataset,
+    image_size: tuple[int, int],
+    device: torch.device | str = "cpu",
+    resize: Resize = "stretch",
 ) -> Scenes:
     """Decode a data set, or share the copy that something in this process still holds.
 
     What may not be meant in its labels is a `UserWarning`.
 
+    Args:
+        dataset: The data set.
+        image_size: (H, W) of the images.
+        device: Where they are to be.
+        resize: Whether they are stretched to the size, or keep their shape and are padded.
+
     Raises:
         DatasetError: If a file cannot be used, or the labels cannot be meant as they are read.
     """
     device = torch.device(device)
-    key = (dataset.identity, tuple(image_size), str(device))
+    key = (dataset.identity, tuple(image_size), str(device), resize)
     scenes = _loaded.get(key)
     if scenes is None:
-        scenes = _loaded[key] = Scenes(dataset, image_size, device)
+        scenes = _loaded[key] = Scenes(dataset, image_size, device, resize)
     if scenes.class_pixels is not None:  # of the data set at hand, which may say what void is
         counts = scenes.class_pixels.cpu().numpy()
-        dataset.doubts(counts, image_size[0] * image_size[1] - counts.sum(1)).tell()
+        dataset.doubts(counts, scenes.shown_pixels() - counts.sum(1)).tell()
     return scenes

@@ -16,6 +16,7 @@ from gymnasium.error import ClosedEnvironmentError, ResetNeeded
 from rss_env.action_maps import ActionMapGeometry, default_scales
 from rss_env.arguments import (
     check_autoreset_mode,
+    check_crop_size,
     check_device,
     check_image_size,
     check_whole_number,
@@ -50,6 +51,8 @@ class SegmentationTask:
     Attributes:
         group_size: K; sub-environments gK .. gK + K - 1 see the same image at the same time.
         geometry: The action maps' grids and offsets.
+        image_size: (H, W) that images are resized to; they are shown in parts with a `crop_size`.
+        dataset: Where they are from.
         class_names: C names.
         metric: Name of the metric that scores maps; None with a scorer.
         formula: The same, but with a scorer the metric whose values it may estimate.
@@ -98,7 +101,11 @@ class SegmentationTask:
         options = config.dataset_options
         data = open_dataset(config.dataset, config.exclude, split=config.split, **options)
         size = config.image_size
-        size = check_image_size(default_image_size(config.dataset) if size is None else size)
+        self.image_size = check_image_size(
+            default_image_size(config.dataset) if size is None else size
+        )
+        cut_size = check_crop_size(config.crop_size, self.image_size)
+        size = cut_size or self.image_size  # of what is shown
         scales = default_scales(size) if config.scales is None else config.scales
         self.geometry = ActionMapGeometry(size, scales, data.num_classes)
         if not data.has_labels and scorer is None:
@@ -108,12 +115,14 @@ class SegmentationTask:
         self._action_format = config.action_format
         self._validate_actions = config.validate_actions
         self.augmentation = Augmentation.parse(
-            config.horizontal_flip, config.zoom, config.colour_jitter
+            config.horizontal_flip, config.zoom, config.colour_jitter, cut_size
         )
-        self._scenes = load_scenes(data, size, self.device)
+        self.dataset = data
+        self._scenes = load_scenes(data, self.image_size, self.device, config.resize)
         self.class_names, self.palette = data.class_names, data.palette
         self._judge = Judge(self._scenes, self.geometry, config, self.feedback, scorer)
-        if scorer is None and config.zoom is None:  # windows are judged by tables of their own
+        # Windows are judged by tables of their own.
+        if scorer is None and config.zoom is None and cut_size is None:
             for scale in self.geometry.scales:
                 self._scenes.label_table(scale)  # now, rather than in the first step
         self._spaces = (  # of one image and of one action

@@ -57,10 +57,16 @@ def evaluate_checkpoint(config: EvalConfig) -> dict[str, Any]:
         )
     if config.full_resolution:
         metrics = evaluate_full_resolution(
-            network, dataset, description.image_size, device, config.windows
+            network,
+            dataset,
+            description.image_size,
+            device,
+            config.windows,
+            description.resize,
         )
     else:
-        metrics = evaluate(network, load_scenes(dataset, description.image_size, device))
+        size, resize = description.image_size, description.resize
+        metrics = evaluate(network, load_scenes(dataset, size, device, resize))
     return {
         "checkpoint": str(config.checkpoint),
         "env": config.data.env,

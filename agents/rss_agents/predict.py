@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from rss_agents.command_line import run_command
 from rss_agents.networks.checkpoint import load_checkpoint
+from rss_agents.networks.evaluation import predict_fitted
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.networks.tiling import TileConfig, predict_tiles
 from rss_agents.outputs import (
@@ -27,6 +28,7 @@ from rss_env.datasets import warn_of
 from rss_env.datasets.decoding import ByteArray, read_image
 from rss_env.datasets.image_files import find_images
 from rss_env.datasets.paths import expanded, is_file
+from rss_env.datasets.resizing import Resize
 from rss_env.errors import InputError
 from rss_env.rendering import overlay, palette_image
 
@@ -53,7 +55,10 @@ class PredictConfig:
 
 
 def predict(
-    network: SegmentationNetwork, image: Image.Image, image_size: tuple[int, int]
+    network: SegmentationNetwork,
+    image: Image.Image,
+    image_size: tuple[int, int],
+    resize: Resize = "stretch",
 ) -> ByteArray:
     """The most likely class of every pixel of an RGB image, (H, W) uint8 at its own size.
 
@@ -61,7 +66,10 @@ def predict(
         network: A trained network, in evaluation mode.
         image: Any size.
         image_size: (H, W) the network was trained at; the logits are upsampled from it.
+        resize: How the image is brought to it.
     """
+    if resize == "pad":
+        return predict_fitted(network, np.array(image), image_size).numpy()
     resized = image.resize((image_size[1], image_size[0]), Image.Resampling.BILINEAR)
     device = next(network.parameters()).device
     pixels = torch.from_numpy(np.array(resized)).to(device)[None]
@@ -91,7 +99,7 @@ def predict_folder(config: PredictConfig) -> int:
         if windows.tiles:
             class_map = predict_tiles(network, pixels, size, windows)
         else:
-            class_map = predict(network, image, size)
+            class_map = predict(network, image, size, description.resize)
         blended = Image.fromarray(overlay(pixels, class_map, palette))
         pictures = (palette_image(class_map, palette), blended)
         for target, picture in zip(targets[name], pictures, strict=True):

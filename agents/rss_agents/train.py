@@ -8,6 +8,7 @@ writes the folder.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from typing import Any
@@ -19,7 +20,7 @@ from rss_agents.sb3 import require_sb3
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.loop import TrainingError, TrainingLoop
 from rss_agents.training.processes import ProcessLostError, joined_processes
-from rss_agents.training.resume import resumed_config
+from rss_agents.training.resume import given_config
 from rss_agents.training.setup import Run, open_run
 from rss_agents.training.states import RunStates
 
@@ -58,6 +59,7 @@ def train_and_print(config: TrainConfig) -> None:
     Raises:
         InputError: If anything in the configuration is invalid; nothing has been written.
     """
+    config = dataclasses.replace(config, config=None)  # its options are read
     try:
         with joined_processes(config.device):
             result = train(config)
@@ -75,7 +77,7 @@ def train_and_print(config: TrainConfig) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point of `rss-train`."""
-    run_command("rss-train", TrainConfig, train_and_print, arguments, default=resumed_config)
+    run_command("rss-train", TrainConfig, train_and_print, arguments, default=given_config)
 
 
 if __name__ == "__main__":

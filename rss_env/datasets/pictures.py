@@ -137,3 +137,18 @@ def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes]]:
         if not can_be_spared or zlib.crc32(chunk[4:-4]) == int.from_bytes(chunk[-4:], "big"):
             yield kind, chunk
         start = end
+
+
+def read_size(path: Path) -> tuple[int, int]:
+    """(H, W) of a picture file, upright, from its header if that can be read by itself.
+
+    Raises:
+        DatasetError: If it is not a picture that can be used.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+            return (image.width, image.height) if turned else (image.height, image.width)
+    except Exception:  # of its metadata, for one
+        image, _ = decode_picture(path, "image")
+        return image.height, image.width

@@ -29,7 +29,7 @@ from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.predict import PredictConfig, predict_folder
 from rss_agents.ratings.person import PersonScorer
 from rss_agents.training.config import TrainConfig
-from rss_agents.training.resume import resumed_config
+from rss_agents.training.resume import given_config
 from rss_agents.training.setup import open_run
 from rss_agents.training.states import RunStates
 from rss_env import ActionError, InputError
@@ -157,7 +157,7 @@ def resume(path: Path) -> None:
     options = dataclasses.asdict(config) | {"out": str(path)}
     (path / "config.json").write_text(json.dumps(options))
     RunStates(path).write(2, {})
-    resumed_config(["--resume", str(path)])
+    given_config(["--resume", str(path)])
 
 
 def replay_other_maps(path: Path) -> None:

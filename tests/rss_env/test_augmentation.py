@@ -131,8 +131,9 @@ def test_what_happens_is_a_function_of_seed_and_episode(array):
 
 @pytest.mark.parametrize("level", ["Image", "Pixel"])
 @pytest.mark.parametrize("zoom", [None, (0.6, 2.5), (1.0, 1.0)])
-def test_the_label_as_seen_is_the_best_answer(level, zoom):
-    env = make(level, zoom=zoom, scales=(1,))
+@pytest.mark.parametrize("crop_size", [None, (8, 16)])
+def test_the_label_as_seen_is_the_best_answer(level, zoom, crop_size):
+    env = make(level, zoom=zoom, scales=(1,), crop_size=crop_size)
     env.reset(seed=3)
     for _ in range(4):
         labels = env._scenes.labels_of(env._batch).flatten(1)
@@ -214,11 +215,46 @@ def test_the_label_of_the_references_is_that_of_the_environment():
         ({"colour_jitter": 1.0}, r"colour_jitter must be in 0..1 \(below 1\), got 1.0"),
         ({"colour_jitter": float("nan")}, "colour_jitter must be"),
         ({"colour_jitter": "0.1"}, "colour_jitter must be"),
+        ({"crop_size": (17, 8)}, "crop_size must be at most image_size, 16x24, got 17x8"),
+        ({"crop_size": 0}, r"crop_size must be a side or \(height, width\), got 0"),
     ],
 )
 def test_bad_arguments_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         make(**options)
+
+
+def test_parts_of_images_are_cut_out_whole():
+    """Each is found in its image, places go from edge to edge, and labels are cut alike."""
+    env = make(
+        num_envs=64, zoom=None, colour_jitter=0.0, horizontal_flip=False, crop_size=(8, 12),
+        scales=(4,),
+    )  # fmt: skip
+    assert env.single_observation_space.shape == (8, 12, 3)
+    observed, _ = env.reset(seed=1)
+    labels = env._scenes.labels_of(env._batch).numpy()
+    places = set()
+    for n, index in enumerate(env.image_index.tolist()):
+        image, label = env._scenes.images[index].numpy(), env._scenes.labels[index].numpy()
+        found = [
+            (y, x)
+            for y in range(9)
+            for x in range(13)
+            if np.array_equal(image[y : y + 8, x : x + 12], observed[n])
+            and np.array_equal(label[y : y + 8, x : x + 12], labels[n])
+        ]
+        assert found
+        places |= set(found)
+    assert {y for y, _ in places} == set(range(9))
+    assert {x for _, x in places} == set(range(13))
+
+
+def test_a_cut_leaves_other_draws_as_they_are():
+    plain, cut = make(), make(crop_size=(8, 16))
+    plain.reset(seed=2)
+    cut.reset(seed=2)
+    for name in ("window", "colours"):
+        assert getattr(plain._batch.variation, name).equal(getattr(cut._batch.variation, name))
 
 
 def test_counted_classes():

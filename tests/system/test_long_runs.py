@@ -21,7 +21,8 @@ from conftest import Tally, effort
 
 from rss_agents.command_line import DataConfig
 from rss_agents.training.config import TrainConfig
-from rss_agents.training.setup import open_run, update_once
+from rss_agents.training.optimisation import update_once
+from rss_agents.training.setup import open_run
 from rss_env.array_cache import cached_array
 from small_environments import actions_for, make
 

@@ -88,13 +88,18 @@ def build_learner(
         return BaselineLearner(algo, network, env, baseline, seed)
     if algo == "psl-dice" and world_size() > 1:
         raise InputError("psl-dice has a loss that takes a whole batch: use one process")
-    bind: Callable[..., Learner] = CrossEntropyLearner
+    bind: Callable[..., Learner] = partial(CrossEntropyLearner, supervised=supervised)
     if algo == "psl-dice":
-        bind = DiceLearner
+        bind = partial(DiceLearner, supervised=supervised)
     elif algo == "psl-metric":
         if env.metric is None:
             raise InputError("psl-metric decides for a metric: give --metric, and no --scorer")
-        bind = partial(MetricDecisionLearner, metric=env.metric, model=agent.metric_model)
+        bind = partial(
+            MetricDecisionLearner,
+            metric=env.metric,
+            model=agent.metric_model,
+            supervised=supervised,
+        )
     elif algo == "psl-multiscale":
         bind = partial(MultiScaleLearner, geometry=env.geometry)
     elif algo == "wsss-cam":

@@ -86,7 +86,8 @@ class RSSLearner(Learner):
         if plan is not None and not isinstance(self.objective.memory, ReplayMemory):
             raise InputError(
                 "a budget of queries needs a memory of scored maps to learn from in between: give "
-                "--replay, an ImageReward environment, and neither --zoom nor --colour-jitter"
+                "--replay, an ImageReward environment, and none of --zoom, --colour-jitter and "
+                "--crop-size"
             )
         self._seen = torch.zeros(env.num_images, dtype=torch.bool, device=env.device)
         self._last: dict[str, torch.Tensor] = {}
@@ -285,6 +286,11 @@ class RSSLearner(Learner):
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `get_state`."""
+        if self.incumbent is not None and state["incumbent"] is None:
+            raise InputError(
+                "to resume it, the network that the run started from has to be there: its classes "
+                "were others"
+            )
         self.env.set_state(state["env"])
         self.observations = self.env.observe()
         self.generator.set_state(state["generator"])

@@ -6,8 +6,9 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from segmentation_models_pytorch.losses import DiceLoss
@@ -16,14 +17,18 @@ from torch import nn
 from rss_agents.algorithms.base import Learner
 from rss_agents.distributed import mean_over_ranks, own_seed
 from rss_agents.kernels.pool_cells import pool_cells
+from rss_agents.losses.cross_entropy import weighted_cross_entropy
 from rss_agents.losses.score_models import MetricModelConfig
 from rss_agents.networks.segmentation_network import SegmentationNetwork, upsample
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.augmentation import Augmentation
-from rss_env.errors import check_value
+from rss_env.errors import InputError, check_value
 from rss_env.labels import VOID
 from rss_env.scene_stream import SceneStream
 from rss_env.scenes import Scenes
+
+# Algorithms of the cross-entropy, in which some pixels may count more.
+WEIGHING = ("psl", "psl-metric", "psl-dice")
 
 
 @dataclass(frozen=True)
@@ -32,9 +37,24 @@ class SupervisedConfig:
 
     tag_sharpness: float = 5.0
     """wsss-cam: sharpness of the soft maximum over pixels."""
+    class_weights: tuple[float, ...] | Literal["inverse", "root"] | None = None
+    """Cross-entropy: weight of each class's pixels; inverse: of their share of the training
+    pixels; root: its square root. None: alike."""
+    focal_gamma: float = 0.0
+    """Cross-entropy: focus on pixels that are wrong (focal loss), 2 in its source; 0: none."""
+
+    @property
+    def weighs_pixels(self) -> bool:
+        """Tell whether the cross-entropy counts some pixels more than others."""
+        return self.class_weights is not None or self.focal_gamma != 0
 
     def check(self) -> None:
         """Refuse values that make no loss, with an `InputError`."""
+        gamma, weights = self.focal_gamma, self.class_weights
+        check_value(0 <= gamma < float("inf"), "focal_gamma", "finite and at least 0", gamma)
+        if isinstance(weights, tuple):
+            legal = all(0 <= w < float("inf") for w in weights) and any(weights)
+            check_value(legal, "class_weights", "finite, at least 0 and not all 0", weights)
         check_value(
             0 < self.tag_sharpness < float("inf"), "tag_sharpness", "positive", self.tag_sharpness
         )
@@ -104,8 +124,40 @@ class LabelledLearner(Learner):
 class CrossEntropyLearner(LabelledLearner):
     """Cross-entropy of every pixel (`psl`, pixel-level supervised learning)."""
 
+    def __init__(self, *arguments: Any, supervised: SupervisedConfig | None = None, **options: Any):
+        """Bind a network to labelled scenes.
+
+        Args:
+            *arguments: Of the parent.
+            supervised: Which pixels count more; None: all alike.
+            **options: Of the parent.
+
+        Raises:
+            InputError: If there is not one weight a class.
+        """
+        super().__init__(*arguments, **options)
+        self._config = supervised or SupervisedConfig()
+        self._weights = self._weights_of(self._config.class_weights)
+
+    def _weights_of(
+        self, given: tuple[float, ...] | Literal["inverse", "root"] | None
+    ) -> torch.Tensor:
+        """Weights of the classes, (C,) float32."""
+        classes = self.scenes.num_classes
+        if isinstance(given, tuple) and len(given) != classes:
+            raise InputError(f"class_weights has {len(given)} numbers, the data {classes} classes")
+        weights = np.ones(classes) if given is None else np.array(given)
+        if isinstance(given, str):
+            weights = self.scenes.inverse_frequencies() ** (0.5 if given == "root" else 1.0)
+        return torch.from_numpy(weights.astype(np.float32)).to(self.scenes.images.device)
+
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The mean over valid pixels, and zero instead of NaN for a batch that has none."""
+        if self._config.weighs_pixels:
+            total, weight = weighted_cross_entropy(
+                logits, labels, self._weights, self._config.focal_gamma
+            )
+            return total / mean_over_ranks(weight).clamp(min=1e-6)
         total = F.cross_entropy(logits, labels, ignore_index=VOID, reduction="sum")
         return total / _count(labels != VOID)
 

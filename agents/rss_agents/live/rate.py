@@ -7,6 +7,7 @@ state after every update.
 
 from __future__ import annotations
 
+import dataclasses
 import multiprocessing
 import sys
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from rss_agents.live.page import build_page
 from rss_agents.live.serving import PageConfig, serve
 from rss_agents.train import train_and_print
 from rss_agents.training.config import TrainConfig
-from rss_agents.training.resume import resumed_config
+from rss_agents.training.resume import given_config
 from rss_env.errors import InputError
 
 _PATIENCE = 5.0  # seconds for the training to end by itself, after Ctrl-C
@@ -52,9 +53,9 @@ class RateConfig:
 
 
 def _default(arguments: list[str] | None) -> RateConfig | None:
-    """The options of the run to resume; None if none is asked for."""
-    resumed = resumed_config(arguments)
-    return None if resumed is None else RateConfig(resumed)
+    """The options of the run to resume or of a template; None if neither is asked for."""
+    given = given_config(arguments)
+    return None if given is None else RateConfig(given)
 
 
 def _train(config: TrainConfig) -> None:
@@ -69,7 +70,7 @@ def rate(config: RateConfig) -> None:
     Raises:
         InputError: If an option is invalid, the page cannot be served, or NiceGUI is missing.
     """
-    options = config.train
+    options = dataclasses.replace(config.train, config=None)  # its options are read
     if options.ratings is None or not options.asks_a_person:
         raise InputError(f"rss-rate asks a person: scorer must be 'person', got {options.scorer!r}")
     require("nicegui", "NiceGUI", "live")

@@ -6,7 +6,7 @@ A checkpoint is whole or absent, and nothing is ever unpickled.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +21,9 @@ from rss_agents.networks.build import build_network
 from rss_agents.networks.own_network import check_own_network
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_env.datasets.paths import is_file, is_folder
+from rss_env.datasets.resizing import Resize
 from rss_env.errors import InputError
+from rss_env.labels import MAX_CLASSES
 
 FILE_NAME, BEST_NAME = "model.safetensors", "best.safetensors"
 # What reading a file that is none raises; `InputError` is a `ValueError`.
@@ -37,12 +39,14 @@ class NetworkDescription:
         image_size: (H, W) it was trained at.
         class_names: C names.
         palette: C colours, RGB 0..255.
+        resize: How images of other sizes are brought to it.
     """
 
     network: str
     image_size: tuple[int, int]
     class_names: tuple[str, ...]
     palette: tuple[tuple[int, int, int], ...]
+    resize: Resize = "stretch"
 
     @classmethod
     def of(
@@ -51,10 +55,11 @@ class NetworkDescription:
         image_size: tuple[int, int],
         class_names: Sequence[str],
         palette: npt.NDArray[np.uint8],
+        resize: Resize = "stretch",
     ) -> NetworkDescription:
         """Describe a network for a data set's classes and palette (C, 3)."""
         colours = tuple((int(r), int(g), int(b)) for r, g, b in palette)
-        return cls(network, image_size, tuple(class_names), colours)
+        return cls(network, image_size, tuple(class_names), colours, resize)
 
     @classmethod
     def read(cls, text: str) -> NetworkDescription:
@@ -156,28 +161,70 @@ def load_checkpoint(
     return network.eval(), description
 
 
-def start_from(network: SegmentationNetwork, description: NetworkDescription, folder: Path) -> None:
+def classes_of(folder: Path) -> tuple[str, ...]:
+    """Names of the classes that a trained network tells apart; its weights are not read.
+
+    Raises:
+        InputError: If there is no checkpoint or it is not one of ours.
+    """
+    path = _file_of(folder)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return NetworkDescription.read((file.metadata() or {})["description"]).class_names
+    except _NO_CHECKPOINT as error:
+        raise _not_ours(path, error) from None
+
+
+def start_from(
+    network: SegmentationNetwork, description: NetworkDescription, folder: Path
+) -> tuple[str, ...]:
     """Give a network the weights of a trained one; how that decided (`decide`) stays behind.
+
+    If the classes are others, the head keeps the weights it has: whatever has another shape for
+    another number of classes.
 
     Args:
         network: The network; written.
         description: Of the network. The image size need not be that of the checkpoint.
         folder: The training run's folder, or the checkpoint file itself.
 
+    Returns:
+        Names of the tensors that were not taken, of the network's `body`; none for equal classes.
+
     Raises:
-        InputError: If there is no checkpoint, or it is of another network or of other classes.
+        InputError: If there is no checkpoint, or it is of another network.
     """
     path = _file_of(folder)
     found, weights = read_checkpoint(path)
-    for what in ("network", "class_names"):
-        theirs, own = getattr(found, what), getattr(description, what)
-        if theirs != own:
-            raise InputError(
-                f"cannot start from {path}: its {what} is {theirs!r:.300}, here it is {own!r:.300}"
-            )
+    if found.network != description.network:
+        raise InputError(
+            f"cannot start from {path}: its network is {found.network!r:.300}, here it is "
+            f"{description.network!r:.300}"
+        )
     prefix = "body."
     body = {k[len(prefix) :]: value for k, value in weights.items() if k.startswith(prefix)}
+    head: tuple[str, ...] = ()
+    if found.class_names != description.class_names:
+        own = network.body.state_dict()
+        head = _head_of(own, description)
+        body |= {name: own[name] for name in head}
     try:
         network.body.load_state_dict(body)
     except _NO_CHECKPOINT as error:
         raise _not_ours(path, error) from None
+    return head
+
+
+def _head_of(body: Mapping[str, torch.Tensor], description: NetworkDescription) -> tuple[str, ...]:
+    """Names of the tensors whose shapes depend on the number of classes."""
+    classes = len(description.class_names)
+    others = classes + 1 if classes < MAX_CLASSES else classes - 1
+    with torch.random.fork_rng():
+        other = build_network(description.network, others, description.image_size).body.state_dict()
+    head = tuple(name for name, value in body.items() if other[name].shape != value.shape)
+    if not head:
+        raise InputError(
+            f"network {description.network!r:.300} has no weights that depend on the number of "
+            "classes: it cannot start from a network of other classes"
+        )
+    return head

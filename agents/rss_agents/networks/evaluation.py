@@ -12,6 +12,8 @@ import torch
 from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork
 from rss_agents.networks.tiling import TileConfig, predict_tiles
 from rss_env.datasets import SegmentationDataset
+from rss_env.datasets.decoding import ByteArray
+from rss_env.datasets.resizing import Resize, fit_image, window_of
 from rss_env.errors import InputError
 from rss_env.kernels.score_maps import class_counts
 from rss_env.scenes import SceneBatch, Scenes
@@ -142,6 +144,21 @@ def evaluate(network: Predictor, scenes: Scenes) -> SplitMetrics:
     return metrics
 
 
+def predict_fitted(
+    network: SegmentationNetwork, image: ByteArray, image_size: tuple[int, int]
+) -> torch.Tensor:
+    """The answer for an image (H, W, 3) that is fitted into a size: (H, W) uint8, on the CPU.
+
+    Args:
+        network: In evaluation mode.
+        image: Of any size.
+        image_size: (H, W) the network was trained at; what is around the image is black.
+    """
+    fitted = torch.from_numpy(fit_image(image, image_size)).to(network.mean.device)
+    size = (image.shape[0], image.shape[1])
+    return network.predict(fitted[None], size, window_of(size, image_size))[0].cpu()
+
+
 @torch.no_grad()
 def evaluate_full_resolution(
     network: SegmentationNetwork,
@@ -149,6 +166,7 @@ def evaluate_full_resolution(
     image_size: tuple[int, int],
     device: torch.device,
     windows: TileConfig | None = None,
+    resize: Resize = "stretch",
 ) -> SplitMetrics:
     """Metrics at each label's own size, the logits upsampled to it (bilinear).
 
@@ -158,6 +176,7 @@ def evaluate_full_resolution(
         image_size: (H, W) the network was trained at.
         device: Where the network lives.
         windows: With `tiles`, images are looked at in windows of that size instead of resized.
+        resize: How they are resized otherwise.
 
     Raises:
         InputError: If there are no labels, or none that can be meant as they are read.
@@ -169,6 +188,8 @@ def evaluate_full_resolution(
             raise InputError("the split has no labels to evaluate against")
         if windows is not None and windows.tiles:
             maps = torch.from_numpy(predict_tiles(network, image, image_size, windows))[None]
+        elif resize == "pad":
+            maps = predict_fitted(network, image, image_size)[None]
         else:
             image, _ = dataset.read(index, image_size)
             maps = network.predict(torch.from_numpy(image).to(device)[None], label.shape).cpu()

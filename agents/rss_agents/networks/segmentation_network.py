@@ -145,18 +145,26 @@ class SegmentationNetwork(Predictor):
         return self.decide(upsample(self(images), images.shape[1:3]))
 
     @torch.no_grad()
-    def predict(self, images: torch.Tensor, size: Sequence[int] | None = None) -> torch.Tensor:
+    def predict(
+        self,
+        images: torch.Tensor,
+        size: Sequence[int] | None = None,
+        window: tuple[slice, slice] | None = None,
+    ) -> torch.Tensor:
         """The class of each pixel; the network has to be in evaluation mode.
 
         Args:
             images: (B, H, W, 3) uint8.
             size: (H', W') of the answer, to which values are upsampled; None: of the images.
+            window: Rows and columns of the images that are asked for; None: all.
 
         Returns:
             (B, H', W') uint8.
         """
         values = self.pixel_values(images)
-        return upsample(values, size or images.shape[1:3]).argmax(1).to(torch.uint8)
+        if window is not None:
+            values = values[:, :, window[0], window[1]]
+        return upsample(values, size or values.shape[2:]).argmax(1).to(torch.uint8)
 
     def check_scales(self, scales: Sequence[int]) -> None:
         """Refuse scales whose cells are not whole cells of the network.

@@ -20,7 +20,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from rss_agents.algorithms.sb3_config import SB3_FILE
 from rss_agents.distributed import world_size
 from rss_agents.files import replace_file
-from rss_agents.networks.checkpoint import NetworkDescription, start_from
+from rss_agents.networks.checkpoint import NetworkDescription
 from rss_agents.networks.segmentation_network import Predictor
 from rss_agents.networks.trial import check_training
 from rss_agents.sb3.arguments import a2c_arguments, ppo_arguments
@@ -28,14 +28,15 @@ from rss_agents.sb3.policy import MapActorCriticPolicy
 from rss_agents.sb3.vec_env import RSSVecEnv, make_sb3_env
 from rss_agents.training.answers import answer_scores_of
 from rss_agents.training.config import TrainConfig
+from rss_agents.training.optimisation import Check
 from rss_agents.training.setup import (
-    Check,
     Metrics,
     Run,
     random_state,
     restore_values,
     scorer_of,
     set_random_state,
+    start,
     values_of,
 )
 from rss_agents.training.sources import open_validation, scored_files
@@ -189,7 +190,11 @@ def open_sb3_run(config: TrainConfig) -> SB3Run:
             "scales": geometry.scales,
         }
         description = NetworkDescription.of(
-            config.network, geometry.image_size, env.env.class_names, env.env.palette
+            config.network,
+            geometry.image_size,
+            env.env.class_names,
+            env.env.palette,
+            config.resize,
         )
     common = {"seed": config.seed % 2**32, "device": device, "policy_kwargs": policy_kwargs}
     learning: dict[str, Any] = {
@@ -207,9 +212,8 @@ def open_sb3_run(config: TrainConfig) -> SB3Run:
     if description is not None:
         network: Any = model.policy.network
         check_training(network, config.network, config.num_images, geometry.image_size)
-        if config.start_from is not None and config.resume is None:
-            start_from(network, description, Path(config.start_from))
-    elif config.start_from is not None and config.resume is None:
+        start(config, network, description)
+    elif config.start_from is not None:
         raise InputError("--start-from needs --sb3.policy maps: CnnPolicy has other layers")
     run = SB3Run(model, env, validation, description, config.updates)
     run.scorer, run.answer_scores = scorer, answer_scores_of(config, scorer, validation)

@@ -13,9 +13,10 @@ from rss_agents.algorithms.registry import Algorithm
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.algorithms.sb3_config import ALGORITHMS as SB3_ALGORITHMS
 from rss_agents.algorithms.sb3_config import SB3Config
-from rss_agents.algorithms.supervised import SupervisedConfig
+from rss_agents.algorithms.supervised import WEIGHING, SupervisedConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.distributed import world_size
+from rss_agents.extras import require
 from rss_agents.networks.segmentation_network import Precision
 from rss_agents.networks.tiny_unet import DEFAULT_NETWORK
 from rss_agents.outputs import refuse_inside
@@ -97,14 +98,20 @@ class TrainConfig(TaskConfig, RunConfig):
     """Start the encoder from ImageNet weights, downloaded once; those of EfficientNet-Lite0 come
     with the extra rss-env[pretrained]."""
     start_from: str | None = None
-    """Start from the weights of a run's folder, or of a checkpoint: of the same network and
-    classes."""
-    learning_rate: float = 3e-3
+    """Start from the weights of a run's folder, or of a checkpoint, of the same network. If its
+    classes are others, what gives logits starts anew."""
+    learning_rate: Annotated[float, tyro.conf.arg(aliases=("--lr",))] = 3e-3
     """Peak of the one-cycle schedule."""
+    encoder_rate: float = 1.0
+    """Learning rate of the encoder, as a share of that of the other parts."""
     warm_up: float = 0.3
     """Share of the training in which the learning rate rises to its peak."""
+    warm_up_updates: int | None = None
+    """Updates in which it rises, in place of a share; 0: it starts at its peak."""
     weight_decay: float = 1e-3
     """Weight decay of AdamW."""
+    accumulate: int = 1
+    """Batches of --num-images in an update, whose gradients are averaged for one step."""
     eval_every: int = 100
     """Updates between validations; there is also one before the first update."""
     patience: int | None = None
@@ -117,8 +124,13 @@ class TrainConfig(TaskConfig, RunConfig):
     """Compile the network first, which takes a minute or more."""
     clip_gradient: float | None = None
     """Largest norm of the gradient, which is scaled down to it; None: any."""
+    wandb: str | None = None
+    """Project of Weights & Biases that gets what TensorBoard gets."""
     overwrite: bool = False
     """Write into a folder that already holds a run."""
+    config: Path | None = None
+    """On a command line: start from the options of a config.json, or of a run's folder; those that
+    are given beside it count more."""
     resume: Path | None = None
     """Go on with a run that was stopped: its folder, or one of the files in its folder `states`.
     All other options are then those it was started with."""
@@ -164,7 +176,7 @@ class TrainConfig(TaskConfig, RunConfig):
         check_choice("metric", self.metric, METRICS)
         for part in (self.agent, self.baseline, self.supervised, self.sb3):
             part.check()
-        for name in ("updates", "num_images", "group_size", "eval_every"):
+        for name in ("updates", "num_images", "group_size", "eval_every", "accumulate"):
             check_value(getattr(self, name) >= 1, name, "at least 1", getattr(self, name))
         if self.patience is not None:
             check_value(self.patience >= 1, "patience", "at least 1", self.patience)
@@ -176,7 +188,7 @@ class TrainConfig(TaskConfig, RunConfig):
                     f"module:function or judge:FOLDER, got {self.scorer!r}"
                 )
         check_value(0 <= self.seed < 2**62, "seed", "in 0..2**62 - 1", self.seed)
-        for name in ("learning_rate", "weight_decay"):
+        for name in ("learning_rate", "encoder_rate", "weight_decay"):
             value = getattr(self, name)
             check_value(0 <= value < float("inf"), name, "finite and at least 0", value)
         for name in ("queries", "labelled"):
@@ -188,6 +200,10 @@ class TrainConfig(TaskConfig, RunConfig):
             raise InputError("give --labelled or --exclude: images with labels are left out anyway")
         check_value(self.scorer_timeout > 0, "scorer_timeout", "positive", self.scorer_timeout)
         check_value(0 < self.warm_up < 1, "warm_up", "between 0 and 1", self.warm_up)
+        if (rise := self.warm_up_updates) is not None:
+            valid = f"in 0..{self.updates - 1}, fewer than the updates"
+            check_value(0 <= rise < self.updates, "warm_up_updates", valid, rise)
+        self._check_kind()
         if (clip := self.clip_gradient) is not None:
             check_value(clip > 0, "clip_gradient", "positive", clip)
         if (often := self.save_every) is not None:
@@ -200,7 +216,27 @@ class TrainConfig(TaskConfig, RunConfig):
             )
         if self.start_from is not None and self.pretrained:
             raise InputError("a network has one start: give --pretrained or --start-from, not both")
+        if self.config is not None:
+            raise InputError(
+                "config is for command lines; in Python, take rss_agents.training.resume."
+                "read_config(folder) and dataclasses.replace"
+            )
+        if self.wandb is not None:
+            require("wandb", "Weights & Biases", "wandb")
         self._check_out()
+
+    def _check_kind(self) -> None:
+        """Refuse options that the algorithm has no use for."""
+        own = ("encoder_rate", "warm_up_updates", "accumulate", "crop_size")
+        changed = [name for name in own if getattr(self, name) != getattr(TrainConfig, name)]
+        if changed and self.algo in SB3_ALGORITHMS:
+            raise InputError(f"{self.algo} is trained by Stable-Baselines3, without {changed[0]}")
+        weighs = self.supervised.weighs_pixels
+        if weighs and self.algo not in WEIGHING and self.labelled is None:
+            raise InputError(
+                "class_weights and focal_gamma are of the cross-entropy of labels: of --algo "
+                f"{', '.join(WEIGHING)}, and of rss with --labelled; got --algo {self.algo}"
+            )
 
     def _check_out(self) -> None:
         if self.resume is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import os
@@ -16,6 +17,7 @@ import torch
 from PIL import Image
 from torch.utils.tensorboard.writer import SummaryWriter
 
+from rss_agents.extras import require
 from rss_agents.files import write_picture
 from rss_agents.networks.segmentation_network import Predictor
 from rss_agents.training.run_files import BOARD_FOLDER, FILM_NAMES, METRICS_NAME, OVERLAY_NAME
@@ -37,6 +39,31 @@ def versions() -> dict[str, str]:
         except importlib.metadata.PackageNotFoundError:
             found[package] = "not installed"
     return found
+
+
+def start_wandb(project: str, name: str, options: Mapping[str, Any]) -> Callable[[], None]:
+    """Send a project of Weights & Biases what TensorBoard is told from now on.
+
+    Args:
+        project: Its name.
+        name: Of the run.
+        options: Of the run.
+
+    Returns:
+        A function that ends it.
+
+    Raises:
+        InputError: If it is not installed, or cannot start: nobody is logged in, for one.
+    """
+    require("wandb", "Weights & Biases", "wandb")
+    wandb = importlib.import_module("wandb")
+    try:
+        wandb.init(project=project, name=name, config=dict(options), sync_tensorboard=True)
+    except Exception as error:  # of whatever its service raises
+        raise InputError(
+            f"Weights & Biases cannot start: {type(error).__name__}: {str(error)[:300]}"
+        ) from None
+    return wandb.finish
 
 
 class MetricsLog:
@@ -84,6 +111,19 @@ class MetricsLog:
         self._file.flush()
         shown = {**metrics, **(timings or {})}
         self._on_board(lambda board: [board.add_scalar(n, v, update) for n, v in shown.items()])
+
+    def add_validation(
+        self, update: int, class_iou: Mapping[str, float | None], picture: ByteArray
+    ) -> None:
+        """Show TensorBoard a validation: the IoU of each class, and a picture (H, W, 3) uint8."""
+
+        def add(board: SummaryWriter) -> None:
+            for name, value in class_iou.items():
+                if value is not None:
+                    board.add_scalar(f"class_iou/{name}", value, update)
+            board.add_image("validation", picture, update, dataformats="HWC")
+
+        self._on_board(add)
 
     def position(self) -> int:
         """Number of bytes of `metrics.jsonl`, all of them on the disk now."""
@@ -185,17 +225,19 @@ class ValidationPictures:
             for row, class_map in zip(self._truth, maps, strict=True)
         ]
 
-    def add(self, network: Predictor, folder: Path) -> None:
-        """Add what the network predicts now to the film, and write `overlay.png`."""
-        self.film.add(self._save_overlay(network, folder))
+    def add(self, network: Predictor, folder: Path) -> ByteArray:
+        """Add what the network predicts now to the film, and write and return `overlay.png`."""
+        predictions, sheet = self._save_overlay(network, folder)
+        self.film.add(predictions)
+        return sheet
 
-    def _save_overlay(self, network: Predictor, folder: Path) -> list[ByteArray]:
-        """Write `overlay.png`; returns the predictions in it."""
+    def _save_overlay(self, network: Predictor, folder: Path) -> tuple[list[ByteArray], ByteArray]:
+        """Write `overlay.png`; returns the predictions in it, and the whole."""
         predictions = self._predict(network)
         rows = [[*row, panel] for row, panel in zip(self._truth, predictions, strict=True)]
         grid = panel_grid([[enlarged(panel, 192) for panel in row] for row in rows])
         write_picture(folder / OVERLAY_NAME, Image.fromarray(grid))
-        return predictions
+        return predictions, grid
 
     def save(self, network: Predictor, folder: Path) -> None:
         """Write `overlay.png`, and `film.gif` and `film.png` if anything was added.

@@ -1,4 +1,4 @@
-"""Going on with a run that was stopped: with which options, and whether anything has changed."""
+"""Options of an earlier run: as a template, or to go on, and whether anything has changed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+import tyro
+from pydantic import TypeAdapter
 
 from rss_agents.networks.own_network import is_own
 from rss_agents.training.config import TrainConfig, is_code
@@ -24,7 +25,10 @@ from rss_env.scenes import Scenes
 # are a file, which may come from anybody.
 _CODE: dict[str, Callable[[str], bool]] = {"scorer": is_code, "network": is_own}
 # Options that may be others when a run goes on: none changes what is learned.
-_FREE = ("out", "resume", "allow_changes", "overwrite", "keep_states", "save_every", "patience")
+_FREE = (
+    *("out", "config", "resume", "allow_changes", "overwrite", "keep_states", "save_every"),
+    *("patience", "wandb"),
+)
 
 
 def read_config(run: Path) -> TrainConfig:
@@ -35,16 +39,29 @@ def read_config(run: Path) -> TrainConfig:
     """
     path = run / CONFIG_NAME
     try:
-        with path.open("rb") as file:
-            text = file.read(LONGEST_CONFIG + 1)
+        return _options_of(path)
     except OSError as error:
         raise InputError(f"{run} is no run to resume: {path}: {error.strerror}") from None
+
+
+def _options_of(path: Path, **absent: Any) -> TrainConfig:
+    """The options in a file; `absent` are those that it need not have.
+
+    Raises:
+        OSError: If it cannot be read.
+        InputError: If it does not hold the options of this version.
+    """
+    with path.open("rb") as file:
+        text = file.read(LONGEST_CONFIG + 1)
     if len(text) > LONGEST_CONFIG:
         raise InputError(f"{path} has more than {LONGEST_CONFIG} bytes: it is not of rss-train")
     try:
+        raw = json.loads(text)
+        if isinstance(raw, dict):
+            text = json.dumps(absent | raw)
         config = TypeAdapter(TrainConfig).validate_json(text)
-        unknown = _unknown(json.loads(text), dataclasses.asdict(config))
-    except (ValidationError, RecursionError) as error:
+        unknown = _unknown(raw, dataclasses.asdict(config))
+    except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:300]
         raise InputError(f"{path} does not hold options of rss-train: {reason}") from None
     if unknown:
@@ -61,35 +78,57 @@ def _unknown(raw: Mapping[str, Any], known: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def resumed_config(arguments: list[str] | None) -> TrainConfig | None:
-    """The options of the run that the command line asks to resume; None if it asks for none.
+def given_config(arguments: list[str] | None) -> TrainConfig | None:
+    """The options of the run, or of the template, that the command line starts from.
 
     Args:
         arguments: The command line without the program; None for the process's own.
 
+    Returns:
+        Those of the run to resume, or of --config, with an output folder yet to be named; None if
+        the command line asks for neither.
+
     Raises:
-        InputError: If there is nothing to resume, or its options name code that the command line
-            does not.
+        InputError: If there are none, or they name code that the command line does not.
     """
     reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    reader.add_argument("--resume", type=Path)
+    for name in ("resume", "config"):
+        reader.add_argument(f"--{name}", type=Path)
     for name in _CODE:
         reader.add_argument(f"--{name}")
     known, _ = reader.parse_known_args(sys.argv[1:] if arguments is None else arguments)
-    if known.resume is None:
+    if known.resume is None and known.config is None:
         return None
-    run, _ = find_state(known.resume)
-    config = read_config(run)
+    if known.resume is not None and known.config is not None:
+        raise InputError("a run that is resumed keeps its options: give --resume or --config")
+    if known.resume is None:
+        path = known.config / CONFIG_NAME if known.config.is_dir() else known.config
+        config = _template(path)
+        where: dict[str, Any] = {"out": tyro.MISSING, "resume": None}
+    else:
+        run, _ = find_state(known.resume)
+        path, config = run / CONFIG_NAME, read_config(run)
+        where = {"out": run, "resume": known.resume}
     for name, names_code in _CODE.items():
         stored = getattr(config, name)
         if stored is not None and names_code(stored) and getattr(known, name) is None:
             raise InputError(
-                f"{run / CONFIG_NAME} names the {name} {stored!r:.300}, which is code that would "
+                f"{path} names the {name} {stored!r:.300}, which is code that would "
                 f"run with your rights; if it is yours, say so with --{name} and the same name"
             )
-    return dataclasses.replace(
-        config, out=run, resume=known.resume, overwrite=False, allow_changes=False
-    )
+    return dataclasses.replace(config, **where, overwrite=False, allow_changes=False, config=None)
+
+
+def _template(path: Path) -> TrainConfig:
+    """The options of a file; it need not name an output folder, nor all of them.
+
+    Raises:
+        InputError: If it cannot be read, or does not hold the options of this version.
+    """
+    try:
+        return _options_of(path, out=".")
+    except OSError as error:
+        raise InputError(f"config {path} cannot be read: {error.strerror}") from None
 
 
 def update_to_resume(config: TrainConfig) -> int:

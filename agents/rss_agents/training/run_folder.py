@@ -6,7 +6,7 @@ import dataclasses
 import shutil
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,13 @@ from rss_agents.networks.checkpoint import BEST_NAME, FILE_NAME, save_checkpoint
 from rss_agents.networks.evaluation import SplitMetrics, evaluate
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.training.config import TrainConfig
-from rss_agents.training.logging import MetricsLog, ValidationPictures, draw_curve, versions
+from rss_agents.training.logging import (
+    MetricsLog,
+    ValidationPictures,
+    draw_curve,
+    start_wandb,
+    versions,
+)
 from rss_agents.training.run_files import (
     BOARD_FOLDER,
     CONFIG_NAME,
@@ -52,7 +58,7 @@ class RunFolder:
         there is a description of it. `saved` is a state of `get_state` to go on from.
 
         Raises:
-            InputError: If the metrics so far cannot be continued.
+            InputError: If the metrics so far cannot be continued, or Weights & Biases cannot start.
         """
         self._config, self._validation = config, validation
         self._network, self._description = run.answering, run.description
@@ -71,6 +77,9 @@ class RunFolder:
         self._validated_at = 0
         self._before = 0.0
         self._pictures = ValidationPictures(validation)
+        self._end_wandb: Callable[[], None] | None = None
+        if config.wandb is not None:  # before TensorBoard's writer, which it listens to
+            self._end_wandb = start_wandb(config.wandb, folder.resolve().name, _plain(config))
         if saved is None:
             _clear(folder)
             # The first file: one that a kill leaves alone would be of no run.
@@ -136,7 +145,12 @@ class RunFolder:
             self._compare(0, numbers[self._by])
         if numbers:
             self.add(0, numbers)
-        self._pictures.add(self._network, self._config.out)
+        self._show(0)
+
+    def _show(self, update: int) -> None:
+        """Add what the network answers now to the pictures, and show TensorBoard."""
+        picture = self._pictures.add(self._network, self._config.out)
+        self._log.add_validation(update, self._validated.get("class_iou", {}), picture)
 
     def validate(self, update: int, metrics: Mapping[str, float]) -> dict[str, float]:
         """After an update: save a checkpoint and pictures, and measure it.
@@ -154,7 +168,7 @@ class RunFolder:
         numbers = self._measure(update)
         self._compare(update, numbers.get(self._by, sum(scores) / len(scores)))
         self.save()
-        self._pictures.add(self._network, self._config.out)
+        self._show(update)
         return numbers
 
     def _measure(self, update: int) -> dict[str, float]:
@@ -217,6 +231,8 @@ class RunFolder:
         config = self._config
         self._bar.close()
         self._log.close()
+        if self._end_wandb is not None:
+            self._end_wandb()
         self._pictures.save(self._network, config.out)
         title = f"{config.algo} on {config.data.env}"
         draw_curve(self._log.rows, config.out / CURVE_NAME, title)
@@ -258,5 +274,5 @@ def _clear(folder: Path) -> None:
 
 def _plain(config: TrainConfig) -> dict[str, Any]:
     """The options as JSON has them, without those that say how the run is started."""
-    started = {"out": str(config.out), "resume": None, "allow_changes": False, "overwrite": False}
-    return dataclasses.asdict(config) | started
+    started = {"out": str(config.out), "config": None, "resume": None}
+    return dataclasses.asdict(config) | started | {"allow_changes": False, "overwrite": False}

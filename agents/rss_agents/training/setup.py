@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,24 +22,25 @@ from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.supervised import CrossEntropyLearner
 from rss_agents.distributed import rank, world_size
 from rss_agents.networks.build import build_network
-from rss_agents.networks.checkpoint import NetworkDescription, start_from
+from rss_agents.networks.checkpoint import NetworkDescription, classes_of, start_from
 from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork
-from rss_agents.networks.trial import check_training
+from rss_agents.networks.trial import check_logits, check_training
 from rss_agents.quality.learned_judge import JudgeScorer, LearnedJudge
 from rss_agents.ratings.person import PersonScorer
 from rss_agents.training.answers import AnswerScores, answer_scores_of
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.guarded_scorer import GuardedScorer
+from rss_agents.training.optimisation import Check, build_optimizer, update_once
 from rss_agents.training.processes import distribute, own_images, stop_asked_for
+from rss_agents.training.shape import note_shape
 from rss_agents.training.sources import open_validation, scored_files
 from rss_env.arguments import check_device
-from rss_env.errors import InputError
+from rss_env.errors import InputError, warn_of
 from rss_env.feedback import AnyScorer, Feedback, load_scorer
 from rss_env.scenes import Scenes, load_scenes
 from rss_env.vector_env import RSSVectorEnv
 
 Metrics = dict[str, torch.Tensor | float]
-Check = Callable[[torch.Tensor | float, torch.Tensor | None], None]
 
 
 class Run(ABC):
@@ -102,40 +102,6 @@ class Run(ABC):
         """Write what a checkpoint does not hold into the run's folder; nothing by default."""
 
 
-def update_once(
-    learner: Learner,
-    optimizer: torch.optim.Optimizer,
-    progress: float,
-    *,
-    clip_gradient: float | None = None,
-    check: Check | None = None,
-) -> dict[str, torch.Tensor]:
-    """Learn from a new batch, and return scalar tensors to log.
-
-    Args:
-        learner: Where losses come from.
-        optimizer: Takes the steps.
-        progress: Share of the training done, 0..1.
-        clip_gradient: Largest norm of a gradient; None: any.
-        check: Takes each loss and norm before the step is made, and may raise.
-    """
-    logged: dict[str, torch.Tensor] = {}
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    largest = math.inf if clip_gradient is None else clip_gradient
-    for loss, metrics in learner.losses(progress):
-        if loss is None:
-            logged = {**logged, **metrics}
-            continue
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = nn.utils.clip_grad_norm_(parameters, largest)
-        if check is not None:
-            check(loss.detach(), norm)
-        optimizer.step()
-        logged = {"loss": loss.detach(), "gradient_norm": norm, **metrics}
-    return logged
-
-
 @dataclass
 class GradientRun(Run):
     """A run of one of our learners, with an optimiser and a schedule of its learning rate."""
@@ -148,11 +114,12 @@ class GradientRun(Run):
     schedule: torch.optim.lr_scheduler.LRScheduler
     training_digest: Callable[[], str]
     clip_gradient: float | None = None  # largest norm
+    batches: int = 1  # of an update
     scorer: AnyScorer | None = None
     answer_scores: AnswerScores | None = None
 
     def __post_init__(self) -> None:
-        self.queries_per_update = self.learner.queries_per_update
+        self.queries_per_update = self.batches * self.learner.queries_per_update
         self.device = self.network.mean.device
 
     @property
@@ -161,10 +128,14 @@ class GradientRun(Run):
         return self.learner.answering or self.network
 
     def update(self, progress: float, check: Check | None = None) -> Metrics:
-        """See `Run.update`: the losses of one batch, a step for each, and the schedule's."""
-        clip = self.clip_gradient
+        """See `Run.update`: the losses of new batches, a step for each, and the schedule's."""
         metrics = update_once(
-            self.learner, self.optimizer, progress, clip_gradient=clip, check=check
+            self.learner,
+            self.optimizer,
+            progress,
+            clip_gradient=self.clip_gradient,
+            check=check,
+            batches=self.batches,
         )
         if "loss" in metrics:  # otherwise nothing was learned
             self.schedule.step()
@@ -194,7 +165,7 @@ class GradientRun(Run):
 
     def queries_before(self, update: int) -> int:
         """See `Run.queries_before`."""
-        return self.learner.queries_before(update)
+        return self.batches * self.learner.queries_before(update)
 
     def last_batch(self) -> Mapping[str, torch.Tensor]:
         """See `Learner.last_batch`."""
@@ -281,8 +252,36 @@ def _plan_of(config: TrainConfig, env: RSSVectorEnv) -> QueryPlan | None:
     """When scores are asked for; None for always."""
     if config.queries is None:
         return None
-    per_batch = env.num_envs * len(env.geometry.scales) * world_size()
+    per_batch = env.num_envs * len(env.geometry.scales) * world_size() * config.accumulate
     return QueryPlan.of_budget(config.queries, per_batch, config.updates)
+
+
+def start(config: TrainConfig, network: SegmentationNetwork, own: NetworkDescription) -> bool:
+    """Give a network the weights that it is to start from, and say so if its classes are others.
+
+    A run that is resumed has its weights from its own state.
+
+    Returns:
+        Whether the network has the answers of a trained one: all of its weights.
+
+    Raises:
+        InputError: If it cannot start from there.
+    """
+    if config.start_from is None:
+        return False
+    source = Path(config.start_from)
+    if config.resume is not None:
+        try:
+            return classes_of(source) == own.class_names
+        except InputError:  # it need not be there any more
+            return True
+    head = start_from(network, own, source)
+    if head:
+        warn_of(
+            f"{source} has other classes: its weights are kept but for those of the head, which "
+            f"starts anew for {', '.join(own.class_names)[:200]} ({', '.join(head)})"
+        )
+    return not head
 
 
 def _incumbent_of(
@@ -293,7 +292,7 @@ def _incumbent_of(
     There is none where a group has no room for the maps that are compared.
     """
     compares = config.agent.keep_answers and not env.pixel_level
-    if config.start_from is None or not compares or env.group_size < 2 * COMPARED_MAPS:
+    if not compares or env.group_size < 2 * COMPARED_MAPS:
         return None
     return Incumbent(network)
 
@@ -313,10 +312,11 @@ def _with_labels(
         raise InputError(f"labelled {config.labelled}: the data is given without labels")
     labelled = CrossEntropyLearner(
         network,
-        load_scenes(data, env.geometry.image_size, env.device),
+        load_scenes(data, env.image_size, env.device, config.resize),
         own_images(config.num_images),
         config.seed,
         augmentation=env.augmentation,
+        supervised=config.supervised,
     )
     return LabelledAndScoredLearner(learner, labelled, config.labelled_weight)
 
@@ -335,48 +335,46 @@ def open_run(config: TrainConfig) -> GradientRun:
     if acts_at_one_scale(config.algo, config.agent) and len(geometry.scales) > 1:
         env.close()
         env = _make_env(dataclasses.replace(config, scales=geometry.scales[-1:]), scorer)
-    validation = open_validation(config, geometry.image_size, device)
+    validation = open_validation(config, env.image_size, device)
+    note_shape(config, env)
     torch.manual_seed(config.seed)
     network = build_network(
         config.network,
         geometry.num_classes,
-        geometry.image_size,
+        env.image_size,
         pretrained=config.pretrained,
         device=device,
     )
     network.accelerate(config.precision, compiled=config.compile)
+    if env.image_size != geometry.image_size:  # it sees parts of images in training
+        check_logits(network, config.network, geometry.num_classes, geometry.image_size)
+        network.train()
     check_training(network, config.network, own_images(config.num_images), geometry.image_size)
     description = NetworkDescription.of(
-        config.network, geometry.image_size, env.class_names, env.palette
+        config.network, env.image_size, env.class_names, env.palette, config.resize
     )
-    if config.start_from is not None and config.resume is None:
-        start_from(network, description, Path(config.start_from))
+    # What starts with all of a trained network's weights has answers to be kept.
+    has_answers = start(config, network, description)
     learner = build_learner(
         config.algo,
         network,
         env,
         lambda: load_scenes(
-            config.data.open(config.split, config.exclude), geometry.image_size, device
+            config.data.open(config.split, config.exclude),
+            env.image_size,
+            device,
+            config.resize,
         ),
         agent=config.agent,
         baseline=config.baseline,
         supervised=config.supervised,
         seed=config.seed,
         plan=_plan_of(config, env),
-        incumbent=_incumbent_of(config, network, env),
+        incumbent=_incumbent_of(config, network, env) if has_answers else None,
     )
     if config.labelled is not None:
         learner = _with_labels(config, learner, network, env)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), config.learning_rate, weight_decay=config.weight_decay
-    )
-    # Two steps more than needed: the cycle has to be longer than its two phases.
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        config.learning_rate,
-        total_steps=config.updates + 2,
-        pct_start=config.warm_up,
-    )
+    optimizer, schedule = build_optimizer(config, network)
     if rank() > 0:  # what a network draws, such as dropout, is to differ from rank to rank
         torch.manual_seed(config.seed + rank())
     return GradientRun(
@@ -388,6 +386,7 @@ def open_run(config: TrainConfig) -> GradientRun:
         schedule=schedule,
         training_digest=env.content_digest,
         clip_gradient=config.clip_gradient,
+        batches=config.accumulate,
         scorer=scorer,
         answer_scores=answer_scores_of(config, scorer, validation),
     )

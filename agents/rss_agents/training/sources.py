@@ -53,4 +53,4 @@ def open_validation(
     data = files.open(split)
     if config.resume is None:
         refuse_inside("--out", config.out, files.folders(data))
-    return load_scenes(data, image_size, device) if rank() == 0 else None
+    return load_scenes(data, image_size, device, config.resize) if rank() == 0 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -9,9 +10,10 @@ from safetensors.torch import load_file
 from rss_agents import train
 from rss_agents.algorithms.incumbent import Incumbent
 from rss_agents.networks.build import build_network
-from rss_agents.networks.checkpoint import NetworkDescription, save_checkpoint
+from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from rss_agents.networks.tiny_unet import DEFAULT_NETWORK
 from rss_env.datasets import open_dataset
+from rss_env.errors import InputError
 from training_runs import TINY, assert_alike, start, start_and_stop
 
 CLASSES, CELLS = 3, 20
@@ -113,3 +115,28 @@ def test_an_incumbent_goes_on_bit_for_bit(tmp_path, monkeypatch, one_thread):
     start_and_stop(monkeypatch, tmp_path / "stopped", *begin)
     train.main(["--resume", str(tmp_path / "stopped")])
     assert_alike(tmp_path / "whole", tmp_path / "stopped")
+
+
+def test_a_run_from_other_classes_goes_on_bit_for_bit(tmp_path, monkeypatch, one_thread):
+    """It has no trained answers to keep, and knows that when it is resumed."""
+    images = torch.zeros(2, 16, 16, 3, dtype=torch.uint8)
+    (tmp_path / "first").mkdir()
+    description = NetworkDescription.of(
+        DEFAULT_NETWORK, (16, 16), ["a", "b"], np.zeros((2, 3), np.uint8)
+    )
+    save_checkpoint(tmp_path / "first", build_network(DEFAULT_NETWORK, 2, (16, 16)), description)
+    begin = ("--start-from", str(tmp_path / "first"), *SIX)
+    start(tmp_path / "whole", *begin)
+    start_and_stop(monkeypatch, tmp_path / "stopped", *begin)
+    with monkeypatch.context() as patch:
+        patch.setattr("rss_agents.training.setup.classes_of", _gone)
+        with pytest.raises(SystemExit):
+            train.main(["--resume", str(tmp_path / "stopped")])
+    train.main(["--resume", str(tmp_path / "stopped")])
+    assert_alike(tmp_path / "whole", tmp_path / "stopped")
+    whole = load_checkpoint(tmp_path / "whole")[0]
+    assert whole.predict(images).shape == (2, 16, 16)
+
+
+def _gone(folder):
+    raise InputError(f"no checkpoint at {folder}")

@@ -10,6 +10,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from rss_agents import train
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.algorithms.supervised import (
@@ -17,11 +18,13 @@ from rss_agents.algorithms.supervised import (
     DiceLearner,
     ImageTagLearner,
     MultiScaleLearner,
+    SupervisedConfig,
 )
 from rss_agents.command_line import DataConfig
 from rss_agents.networks.build import build_network
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.augmentation import Augmentation
+from rss_env.errors import InputError
 from rss_env.scenes import load_scenes
 from tiny_networks import CLASSES, SIZE, tiny_network
 
@@ -115,3 +118,54 @@ def test_supervised_and_reward_learning_see_the_same_images():
         seen = scenes.observe(supervised.stream.batch())
         torch.testing.assert_close(seen, images, rtol=0, atol=0)
         reward.loss()
+
+
+def by_hand(logits, labels, weights, gamma):
+    total = weight = 0.0
+    for b, y, x in (labels != VOID).nonzero().tolist():
+        label = int(labels[b, y, x])
+        log = float(logits[b, :, y, x].log_softmax(0)[label])
+        total -= weights[label] * (1 - math.exp(log)) ** gamma * log
+        weight += weights[label]
+    return total / weight
+
+
+@pytest.mark.parametrize("kind", [CrossEntropyLearner, DiceLearner])
+@pytest.mark.parametrize("gamma", [0.0, 2.0])
+def test_classes_and_wrong_pixels_may_count_more(kind, gamma, scenes):
+    logits, labels = logits_and_labels()
+    weights = tuple(float(c + 1) for c in range(CLASSES))
+    config = SupervisedConfig(class_weights=weights, focal_gamma=gamma)
+    found = labelled(kind, scenes, supervised=config).loss_of(logits, labels)
+    if kind is DiceLearner:
+        found = found - DiceLearner._dice(logits, labels)
+    assert float(found) == pytest.approx(by_hand(logits, labels, weights, gamma), rel=1e-5)
+    empty = torch.full_like(labels, VOID)
+    learner = labelled(CrossEntropyLearner, scenes, supervised=config)
+    assert float(learner.loss_of(logits, empty)) == 0
+
+
+def test_rare_classes_count_by_their_frequency(scenes):
+    share = torch.from_numpy(scenes.class_frequencies()).float()
+    inverse, root = (
+        labelled(CrossEntropyLearner, scenes, supervised=SupervisedConfig(class_weights=kind))
+        for kind in ("inverse", "root")
+    )
+    assert float((inverse._weights * share).sum()) == pytest.approx(1)
+    torch.testing.assert_close(inverse._weights * share, torch.full((CLASSES,), 1 / CLASSES))
+    torch.testing.assert_close(root._weights, inverse._weights.sqrt())
+
+
+def test_weights_that_do_not_fit_are_refused(scenes, tmp_path, capsys):
+    with pytest.raises(InputError, match=f"class_weights has 2 numbers, the data {CLASSES} cl"):
+        labelled(CrossEntropyLearner, scenes, supervised=SupervisedConfig(class_weights=(1.0, 2.0)))
+    for options, words in {
+        "--algo psl --supervised.class-weights 0 0": "class_weights must be finite, at least 0",
+        "--algo psl --supervised.focal-gamma -1": "focal_gamma must be finite and at least 0",
+        "--algo rss --supervised.class-weights inverse": "psl, psl-metric, psl-dice, and of rss",
+        "--algo wsss-cam --supervised.focal-gamma 2": "got --algo wsss-cam",
+    }.items():
+        with pytest.raises(SystemExit):
+            train.main(["--out", str(tmp_path / "run"), *options.split()])
+        assert words in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

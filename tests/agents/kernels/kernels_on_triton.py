@@ -25,7 +25,8 @@ from rss_agents.kernels.sample_classes import sample_classes
 from rss_agents.kernels.triton import label_covariance as triton_covariance
 from rss_agents.losses.score_models import MetricModelConfig
 from rss_agents.training.config import DataConfig, TrainConfig
-from rss_agents.training.setup import open_run, update_once
+from rss_agents.training.optimisation import update_once
+from rss_agents.training.setup import open_run
 from rss_env.kernels import dispatch
 from rss_env.kernels.cell_rewards import cell_rewards
 from rss_env.kernels.gather_images import gather_images

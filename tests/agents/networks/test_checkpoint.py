@@ -9,7 +9,12 @@ import torch
 from rss_agents import evaluate
 from rss_agents.command_line import DataConfig
 from rss_agents.networks.build import build_network
-from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
+from rss_agents.networks.checkpoint import (
+    NetworkDescription,
+    load_checkpoint,
+    save_checkpoint,
+    start_from,
+)
 from rss_env.errors import InputError
 from strided_network import NETWORK, SIZE, strided_images
 from training_runs import run
@@ -66,3 +71,39 @@ def test_bad_checkpoints_are_refused(tmp_path, capsys):
             ]
         )
     assert "expected layout" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("names", [["tree", "sky"], ["tree", "sky", "road", "car"]])
+@pytest.mark.parametrize("kind", ["tiny-unet", "unet/resnet18"])
+def test_a_network_of_other_classes_keeps_all_but_its_head(kind, names, tmp_path):
+    def describe(names):
+        return NetworkDescription.of(kind, (32, 32), names, np.zeros((len(names), 3), np.uint8))
+
+    trained = build_network(kind, 2, (32, 32))
+    save_checkpoint(tmp_path, trained, describe(["sky", "tree"]))
+    network = build_network(kind, len(names), (32, 32))
+    before = {name: value.clone() for name, value in network.body.state_dict().items()}
+    state = torch.get_rng_state()
+    head = start_from(network, describe(names), tmp_path)
+    assert torch.equal(torch.get_rng_state(), state)
+    part = "head." if kind == "tiny-unet" else "segmentation_head."
+    assert head == tuple(name for name in before if name.startswith(part))
+    assert len(head) == 2
+    for name, value in network.body.state_dict().items():
+        expected = before if name in head else trained.body.state_dict()
+        assert torch.equal(value, expected[name])
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_run_from_a_network_of_other_classes_says_so(tmp_path, folder_data, capsys):
+    run(tmp_path / "shapes", "--algo", "psl")
+    data = [f"--{name}={value}" for name, value in folder_data.items()]
+    names = tmp_path / "val.txt"
+    names.write_text("photo 0\n")
+    run(
+        tmp_path / "run", "--env", "RSS/Folder-ImageReward-v0", *data, "--val-split", str(names),
+        "--start-from", str(tmp_path / "shapes"),
+    )  # fmt: skip
+    error = capsys.readouterr().err
+    assert f"note: {tmp_path / 'shapes'} has other classes: its weights are kept but for" in error
+    assert "starts anew for ground, tree, house (head.weight, head.bias)" in error

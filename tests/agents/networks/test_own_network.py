@@ -279,20 +279,15 @@ def test_stable_baselines_start_from_trained_weights(tmp_path, capsys):
     assert not (tmp_path / "third").exists()
 
 
-def test_a_start_that_does_not_fit_is_refused(code, tmp_path, capsys, folder_data):
+def test_a_start_that_does_not_fit_is_refused(code, tmp_path, capsys):
     start(tmp_path / "first", updates=2)
     start(tmp_path / "own", "--network", OWN, updates=2)
     (tmp_path / "text.safetensors").write_text("no checkpoint")
-    (tmp_path / "list.txt").write_text("photo 0\nphoto 1\n")
-    folder = ["--env", "RSS/Folder-ImageReward-v0"]
-    folder += [f"--{name}={folder_data[name]}" for name in ("images", "labels", "classes")]
-    folder += [f"--{name}={tmp_path / 'list.txt'}" for name in ("split", "val-split")]
     forget(code)
     cases: list[tuple[str, list[str], str]] = [
         ("first", ["--network", "tiny-unet-group"],
          "its network is 'tiny-unet-silu', here it is 'tiny-unet-group'"),
         ("own", [], f"its network is '{OWN}', here it is 'tiny-unet-silu'"),
-        ("first", folder, "its class_names is ('background', "),
         ("nowhere", [], "no checkpoint at"),
         ("text.safetensors", [], "is not a checkpoint of rss-train"),
         ("first", ["--pretrained"], "give --pretrained or --start-from, not both"),

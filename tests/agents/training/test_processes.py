@@ -19,13 +19,14 @@ from rss_agents.algorithms.policy_gradients import BaselineConfig
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.training.config import TrainConfig
+from rss_agents.training.optimisation import update_once
 from rss_agents.training.processes import (
     distribute,
     from_first_rank,
     joined_processes,
     succeed_together,
 )
-from rss_agents.training.setup import open_run, update_once
+from rss_agents.training.setup import open_run
 from rss_env.errors import InputError
 
 COMMON = TrainConfig(

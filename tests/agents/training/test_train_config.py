@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 
 from rss_agents import train
+from rss_agents.algorithms.rss import RSSLearner
+from rss_agents.command_line import DataConfig
 from rss_agents.training.config import TrainConfig
 from rss_env.errors import InputError
 
@@ -75,3 +77,16 @@ def test_the_schedule_rises_for_as_long_as_asked(tmp_path):
 def test_a_value_that_makes_no_training_is_told_in_python_too(tmp_path):
     with pytest.raises(InputError, match="updates must be at least 1, got 0"):
         train.train(TrainConfig(tmp_path / "run", updates=0))
+
+
+def test_rewards_of_cells_may_be_balanced(tmp_path, capsys):
+    from rss_agents.training.setup import open_run
+
+    small: dict[str, Any] = {"image_size": (8,), "scales": (4,), "num_images": 2, "group_size": 2}
+    data = DataConfig("RSS/Shapes-PixelReward-v0")
+    run = open_run(TrainConfig(tmp_path / "run", data, **small, class_balanced=True))
+    assert isinstance(run.learner, RSSLearner)
+    assert run.learner.env.class_balanced
+    with pytest.raises(SystemExit):
+        train.main(["--out", str(tmp_path / "run"), "--class-balanced"])
+    assert "class_balanced is for the PixelReward level" in capsys.readouterr().err
