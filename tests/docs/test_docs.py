@@ -13,6 +13,7 @@ from unittest.mock import patch
 import gymnasium as gym
 import pytest
 import tyro
+from PIL import Image
 from torch.distributed.run import get_args_parser
 
 from rss_agents.training.config import TrainConfig
@@ -135,6 +136,25 @@ SHORTER = shlex.split(
 )
 
 
+def check_own_photographs(page: str) -> None:
+    """Five commands have led from masks in colours to predictions in these colours."""
+    section = page.split("## Your own photographs")[1].split("\n## ")[0]
+    programs = [
+        command.split()[0]
+        for code in BLOCK.findall(section)
+        for command in (commands(code[1]) if code[0] == "bash" else [])
+    ]
+    assert programs == ["rss-data", "rss-data", "rss-train", "rss-eval", "rss-predict"]
+    colours = {
+        tuple(map(int, line.split()[1:])) for line in Path("classes.txt").read_text().splitlines()
+    }
+    for photo in Path("new_photos").iterdir():
+        with Image.open(Path("segmented_photos") / f"{photo.stem}.png") as drawn:
+            assert drawn.size == Image.open(photo).size
+            found = drawn.convert("RGB").getcolors() or []
+        assert {colour for _, colour in found} <= colours
+
+
 @pytest.mark.parametrize("name", ["get-started", "own-data", "own-network"])
 def test_the_page_works_from_top_to_bottom(name, tmp_path, monkeypatch, one_thread):
     """Word by word, but for the number of updates and what installs the package."""
@@ -156,6 +176,7 @@ def test_the_page_works_from_top_to_bottom(name, tmp_path, monkeypatch, one_thre
         assert set(re.findall(r"`([\w.]+)`", table)) <= left
         maps = {path.name for path in Path("segmented").glob("*.png")}
         assert {path.name for path in Path("pictures").iterdir()} <= maps
+        check_own_photographs(page.read_text())
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
