@@ -94,11 +94,11 @@ def contact_sheet(
         panel_grid([panels[i : i + across] for i in range(0, len(panels), across)])
     )
     classes = sorted(c for c in seen if c < dataset.num_classes)
-    return _with_legend(grid, [(dataset.class_names[c], dataset.palette[c]) for c in classes])
+    return with_legend(grid, [(dataset.class_names[c], dataset.palette[c]) for c in classes])
 
 
-def _with_legend(grid: Image.Image, entries: list[tuple[str, ByteArray]]) -> Image.Image:
-    """The grid with a swatch and a name for each entry below it, in as many columns as fit."""
+def with_legend(grid: Image.Image, entries: list[tuple[str, ByteArray]]) -> Image.Image:
+    """A picture with a swatch and a name for each entry below it, in as many columns as fit."""
     font = ImageFont.load_default(12)
     width = max((int(font.getlength(name)) for name, _ in entries), default=0) + 30
     across = max(1, grid.width // width)

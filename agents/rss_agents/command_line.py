@@ -148,10 +148,12 @@ def notes_in_a_line(program: str) -> Iterator[None]:
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:
-    """A table in columns as wide as they need; numbers to the right."""
+    """A table in columns as wide as they need; numbers, and - for none, to the right."""
     lines = [header, *rows]
     widths = [max(len(line[c]) for line in lines) for c in range(len(header))]
-    to_right = [all(row[c][:1].isdigit() for row in rows) for c in range(len(header))]
+    to_right = [
+        all(row[c][:1].isdigit() or row[c] == "-" for row in rows) for c in range(len(header))
+    ]
     return "\n".join(
         "  ".join(
             cell.rjust(width) if right else cell.ljust(width)

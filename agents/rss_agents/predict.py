@@ -16,6 +16,7 @@ from rss_agents.networks.checkpoint import load_checkpoint
 from rss_agents.networks.evaluation import predict_fitted
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.networks.tiling import TileConfig, predict_tiles
+from rss_agents.networks.views import SeveralViews, ViewsConfig
 from rss_agents.outputs import (
     check_folder,
     is_written_by,
@@ -48,6 +49,7 @@ class PredictConfig:
     overwrite: bool = False
     """Replace what rss-predict wrote before; no other file is ever replaced."""
     windows: tyro.conf.OmitArgPrefixes[TileConfig] = field(default_factory=TileConfig)
+    views: tyro.conf.OmitArgPrefixes[ViewsConfig] = field(default_factory=ViewsConfig)
     own_network: str | None = None
     """module:function that built the network of the checkpoint, if it is one of your own."""
     device: str = "cpu"
@@ -68,9 +70,10 @@ def predict(
         image_size: (H, W) the network was trained at; the logits are upsampled from it.
         resize: How the image is brought to it.
     """
+    frame = network.input_size(image_size)
     if resize == "pad":
-        return predict_fitted(network, np.array(image), image_size).numpy()
-    resized = image.resize((image_size[1], image_size[0]), Image.Resampling.BILINEAR)
+        return predict_fitted(network, np.array(image), frame).numpy()
+    resized = image.resize((frame[1], frame[0]), Image.Resampling.BILINEAR)
     device = next(network.parameters()).device
     pixels = torch.from_numpy(np.array(resized)).to(device)[None]
     return network.predict(pixels, (image.height, image.width))[0].cpu().numpy()
@@ -80,12 +83,14 @@ def predict_folder(config: PredictConfig) -> int:
     """Segment every image; returns how many.
 
     Raises:
-        InputError: If the windows, the checkpoint, the device, the folders or an image cannot be
-            used, or what is to be written lands on an image or on anything that `rss-predict` did
-            not write. Images before one that cannot be read have been written; otherwise nothing.
+        InputError: If the windows, the views, the checkpoint, the device, the folders or an image
+            cannot be used, or what is to be written lands on an image or on anything that
+            `rss-predict` did not write. Images before one that cannot be read have been written;
+            otherwise nothing.
     """
     windows = config.windows
     windows.check()
+    config.views.check()
     device = check_device(config.device)
     out = expanded(config.out)
     images = images_to_segment(expanded(config.images), out)
@@ -93,6 +98,8 @@ def predict_folder(config: PredictConfig) -> int:
     _refuse_targets(images, targets, out, overwrite=config.overwrite)
     network, description = load_checkpoint(config.checkpoint, device, config.own_network)
     size, palette = description.image_size, description.palette_array
+    if config.views.several:
+        network = SeveralViews(network, size, config.views)
     for name, path in tqdm(images.items(), "segmenting", unit="image"):
         image = read_image(path)
         pixels = np.array(image)

@@ -33,3 +33,11 @@ def trained(
     folder.mkdir(exist_ok=True)
     save_checkpoint(folder, network.eval(), description)
     return network
+
+
+@torch.no_grad()
+def answer_with_every_class(network: Any) -> None:
+    """Move the logits of a tiny U-Net so that no class is ahead of the others everywhere."""
+    images = torch.randint(0, 256, (4, *SIZE, 3), dtype=torch.uint8)
+    network.eval()
+    network.body.head.bias -= network(images).mean((0, 2, 3))

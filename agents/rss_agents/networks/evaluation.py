@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork
@@ -16,7 +15,7 @@ from rss_env.datasets.decoding import ByteArray
 from rss_env.datasets.resizing import Resize, fit_image, window_of
 from rss_env.errors import InputError
 from rss_env.kernels.score_maps import class_counts
-from rss_env.scenes import SceneBatch, Scenes
+from rss_env.scenes import SceneBatch, Scenes, count_classes
 
 _BATCH = 32
 
@@ -33,6 +32,9 @@ class SplitMetrics:
             pixel: what is rewarded at a scale of 1.
         pixel_accuracy: Share of valid pixels that are right.
         class_iou: IoU of each class; None for a class that is neither labelled nor predicted.
+        class_precision: True positives / predicted of each class; None for one never predicted.
+        class_recall: True positives / labelled of each class; None for one never labelled.
+        class_pixels: Labelled pixels of each class.
 
     Source: the PASCAL VOC devkit (Everingham et al., 2010), whose rule mmsegmentation and
     torchmetrics share; of single images, Wang et al., arXiv 2310.19252.
@@ -44,6 +46,9 @@ class SplitMetrics:
     image_miou: float
     pixel_accuracy: float
     class_iou: tuple[float | None, ...]
+    class_precision: tuple[float | None, ...]
+    class_recall: tuple[float | None, ...]
+    class_pixels: tuple[int, ...]
 
     @property
     def classes_counted(self) -> int:
@@ -57,6 +62,44 @@ class SplitMetrics:
     def report(self, class_names: Sequence[str]) -> dict[str, Any]:
         """All metrics by name, as JSON has them."""
         return {**self.numbers(), "class_iou": dict(zip(class_names, self.class_iou, strict=True))}
+
+    def report_of_classes(self, class_names: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What `report` does not say of each class, as JSON has it."""
+        names = ("class_precision", "class_recall", "class_pixels")
+        return {n: dict(zip(class_names, getattr(self, n), strict=True)) for n in names}
+
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """Counts of the answers for every image of a split; void pixels are counted by themselves.
+
+    Attributes:
+        right: (M, C) int64, true positives of M images.
+        predicted: (M, C) int64, predicted pixels.
+        labelled: (M, C) int64, labelled pixels.
+        void: (M,) int64, pixels whose label is void.
+        confusion: (C, C) int64, pixels of the split labelled as the row and answered as the column.
+    """
+
+    right: torch.Tensor
+    predicted: torch.Tensor
+    labelled: torch.Tensor
+    void: torch.Tensor
+    confusion: torch.Tensor
+
+    def metrics(self) -> SplitMetrics:
+        """Metrics of the split.
+
+        Raises:
+            InputError: If no pixel is valid.
+        """
+        return metrics_from_counts(self.right, self.predicted, self.labelled)
+
+    def image_mious(self) -> torch.Tensor:
+        """MIoU of each image by itself, (M,) float64; NaN where no pixel is valid."""
+        iou, counted = _iou(self.right, self.predicted, self.labelled)
+        mious = iou.sum(1) / counted.sum(1).clamp(min=1)
+        return mious.where(self.labelled.any(1), torch.nan)
 
 
 def metrics_from_counts(
@@ -74,7 +117,8 @@ def metrics_from_counts(
     """
     if not labelled.any():
         raise InputError("the split has no valid pixel: nothing can be evaluated")
-    iou, counted = _iou(right.sum(0), predicted.sum(0), labelled.sum(0))
+    true, answered, given = right.sum(0), predicted.sum(0), labelled.sum(0)
+    iou, counted = _iou(true, answered, given)
     image_iou, image_counted = _iou(right, predicted, labelled)
     image_miou = image_iou.sum(1) / image_counted.sum(1).clamp(min=1)
     return SplitMetrics(
@@ -82,7 +126,16 @@ def metrics_from_counts(
         float(image_miou[labelled.any(1)].mean()),
         float(right.sum() / labelled.sum()),
         tuple(float(v) if c else None for v, c in zip(iou, counted, strict=True)),
+        _shares(true, answered),
+        _shares(true, given),
+        tuple(given.tolist()),
     )
+
+
+def _shares(true: torch.Tensor, all_of_them: torch.Tensor) -> tuple[float | None, ...]:
+    """True positives (C,) among pixels (C,); None where there are none."""
+    pairs = zip(true.tolist(), all_of_them.tolist(), strict=True)
+    return tuple(part / whole if whole else None for part, whole in pairs)
 
 
 def _iou(
@@ -110,6 +163,64 @@ def count_maps(
     return right, predicted
 
 
+Answers = Iterator[tuple[torch.Tensor, torch.Tensor]]  # class maps and labels, (B, H, W) uint8
+
+
+def scene_answers(scenes: Scenes, predict: Callable[[torch.Tensor], torch.Tensor]) -> Answers:
+    """Class maps from a function of images (B, H, W, 3), and labels, of all scenes in batches."""
+    device = scenes.images.device
+    for indices in torch.arange(len(scenes), device=device).split(_BATCH):
+        batch = SceneBatch(indices, torch.zeros_like(indices, dtype=torch.bool))
+        yield predict(scenes.observe(batch)).to(torch.uint8), scenes.labels_of(batch)
+
+
+@torch.no_grad()
+def full_resolution_answers(
+    network: SegmentationNetwork,
+    dataset: SegmentationDataset,
+    image_size: tuple[int, int],
+    device: torch.device,
+    windows: TileConfig | None = None,
+    resize: Resize = "stretch",
+    indices: Iterable[int] | None = None,
+) -> Answers:
+    """Class maps at each label's own size, and labels, an image at a time.
+
+    Arguments are those of `evaluate_full_resolution`; `indices` are the images, None for all.
+
+    Raises:
+        InputError: If there are no labels.
+    """
+    for index in range(len(dataset)) if indices is None else indices:
+        image, label = dataset.read(index)
+        if label is None:
+            raise InputError("the split has no labels to evaluate against")
+        if windows is not None and windows.tiles:
+            maps = torch.from_numpy(predict_tiles(network, image, image_size, windows))[None]
+        elif resize == "pad":
+            maps = predict_fitted(network, image, network.input_size(image_size))[None]
+        else:
+            image, _ = dataset.read(index, network.input_size(image_size))
+            maps = network.predict(torch.from_numpy(image).to(device)[None], label.shape).cpu()
+        yield maps, torch.from_numpy(label)[None]
+
+
+def count_answers(answers: Answers, num_classes: int) -> SplitCounts:
+    """Counts of all answers of a split; maps and labels of a batch lie on one device."""
+    parts: list[tuple[torch.Tensor, ...]] = []
+    confusion = torch.zeros(num_classes, num_classes, dtype=torch.int64)
+    for maps, labels in answers:
+        right, predicted = count_maps(maps, labels, num_classes)
+        labelled = count_classes(labels, num_classes)
+        void = labels[0].numel() - labelled.sum(1)
+        parts.append((right.cpu(), predicted.cpu(), labelled.cpu(), void.cpu()))
+        valid = labels < num_classes
+        pairs = labels[valid].long() * num_classes + maps[valid].long()
+        confusion += torch.bincount(pairs, minlength=num_classes**2).view_as(confusion).cpu()
+    right, predicted, labelled, void = (torch.cat(part) for part in zip(*parts, strict=True))
+    return SplitCounts(right, predicted, labelled, void, confusion)
+
+
 def count_split(
     scenes: Scenes, predict: Callable[[torch.Tensor], torch.Tensor]
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -118,12 +229,7 @@ def count_split(
     Returns:
         True positives, predicted and labelled pixels, each (M, C) int64 for M scenes.
     """
-    device = scenes.images.device
-    parts = []
-    for indices in torch.arange(len(scenes), device=device).split(_BATCH):
-        batch = SceneBatch(indices, torch.zeros_like(indices, dtype=torch.bool))
-        maps = predict(scenes.observe(batch)).to(torch.uint8)
-        parts.append(count_maps(maps, scenes.labels_of(batch), scenes.num_classes))
+    parts = [count_maps(*pair, scenes.num_classes) for pair in scene_answers(scenes, predict)]
     right, predicted = (torch.cat(part) for part in zip(*parts, strict=True))
     assert scenes.class_pixels is not None
     return right, predicted, scenes.class_pixels.long()
@@ -152,7 +258,7 @@ def predict_fitted(
     Args:
         network: In evaluation mode.
         image: Of any size.
-        image_size: (H, W) the network was trained at; what is around the image is black.
+        image_size: (H, W) of the frame; what is around the image is black.
     """
     fitted = torch.from_numpy(fit_image(image, image_size)).to(network.mean.device)
     size = (image.shape[0], image.shape[1])
@@ -181,26 +287,10 @@ def evaluate_full_resolution(
     Raises:
         InputError: If there are no labels, or none that can be meant as they are read.
     """
-    counts, void = [], []
-    for index in range(len(dataset)):
-        image, label = dataset.read(index)
-        if label is None:
-            raise InputError("the split has no labels to evaluate against")
-        if windows is not None and windows.tiles:
-            maps = torch.from_numpy(predict_tiles(network, image, image_size, windows))[None]
-        elif resize == "pad":
-            maps = predict_fitted(network, image, image_size)[None]
-        else:
-            image, _ = dataset.read(index, image_size)
-            maps = network.predict(torch.from_numpy(image).to(device)[None], label.shape).cpu()
-        labels = torch.from_numpy(label)[None]
-        right, predicted = count_maps(maps, labels, dataset.num_classes)
-        labelled = torch.bincount(labels.flatten(), minlength=256)[: dataset.num_classes]
-        counts.append(torch.stack([right[0], predicted[0], labelled]))
-        void.append(labels.numel() - int(labelled.sum()))
-    right, predicted, labelled = torch.stack(counts, 1).unbind()
-    dataset.doubts(labelled.numpy(), np.array(void)).tell()
-    return metrics_from_counts(right, predicted, labelled)
+    answers = full_resolution_answers(network, dataset, image_size, device, windows, resize)
+    counts = count_answers(answers, dataset.num_classes)
+    dataset.doubts(counts.labelled.numpy(), counts.void.numpy()).tell()
+    return counts.metrics()
 
 
 def evaluate_majority_class(training: Scenes, validation: Scenes) -> SplitMetrics:

@@ -144,6 +144,10 @@ class SegmentationNetwork(Predictor):
         """
         return self.decide(upsample(self(images), images.shape[1:3]))
 
+    def input_size(self, image_size: tuple[int, int]) -> tuple[int, int]:
+        """The (H, W) that images are best read at, for a network that was trained at a size."""
+        return image_size
+
     @torch.no_grad()
     def predict(
         self,

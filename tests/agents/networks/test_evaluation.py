@@ -24,9 +24,30 @@ def test_metrics_of_a_split_by_hand():
     assert metrics.miou == pytest.approx((6 / 11 + 0 + 3 / 6) / 3)
     assert metrics.image_miou == pytest.approx(((4 / 7 + 0 + 3 / 6) / 3 + 2 / 4) / 2)
     assert metrics.pixel_accuracy == pytest.approx(9 / 14)
+    assert metrics.class_precision == pytest.approx((6 / 8, 0, 3 / 4, None))
+    assert metrics.class_recall == pytest.approx((6 / 9, None, 3 / 5, None))
+    assert metrics.class_pixels == (9, 0, 5, 0)
+    of_classes = metrics.report_of_classes("abcd")
+    assert of_classes["class_pixels"] == {"a": 9, "b": 0, "c": 5, "d": 0}
+    assert of_classes["class_recall"]["b"] is None
     assert metrics.report("abcd")["class_iou"] == dict(zip("abcd", metrics.class_iou, strict=True))
     with pytest.raises(InputError, match="no valid pixel"):
         evaluation.metrics_from_counts(*torch.zeros(3, 2, 4, dtype=torch.int64))
+
+
+def test_counts_of_answers_by_hand():
+    labels = torch.tensor([[[0, 1], [VOID, 2]], [[VOID, VOID], [VOID, VOID]]], dtype=torch.uint8)
+    maps = torch.tensor([[[0, 2], [2, 2]], [[0, 0], [0, 0]]], dtype=torch.uint8)
+    counts = evaluation.count_answers(iter([(maps[:1], labels[:1]), (maps[1:], labels[1:])]), 3)
+    assert counts.confusion.tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 1]]
+    assert counts.right.tolist() == [[1, 0, 1], [0, 0, 0]]
+    assert counts.predicted.tolist() == [[1, 0, 2], [0, 0, 0]]
+    assert counts.labelled.tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert counts.void.tolist() == [1, 4]
+    first, second = counts.image_mious().tolist()
+    assert first == pytest.approx((1 + 0 + 1 / 2) / 3)
+    assert second != second  # NaN: it has no valid pixel
+    assert counts.metrics().image_miou == pytest.approx(first)
 
 
 @pytest.mark.parametrize("num_images", [1, 5])

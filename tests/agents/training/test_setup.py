@@ -11,7 +11,7 @@ import pytest
 from rss_agents import train
 from rss_agents.algorithms.registry import Algorithm
 from rss_agents.command_line import DataConfig
-from rss_agents.evaluate import EvalConfig, evaluate_checkpoint
+from rss_agents.evaluate import EvalConfig, evaluate_checkpoints
 from rss_agents.training.config import TrainConfig
 from rss_env.errors import InputError
 from strided_network import NETWORK
@@ -34,8 +34,8 @@ def test_scales_finer_than_the_network_are_refused_before_anything_is_written(tm
 def test_every_kind_of_learner_trains_at_the_stride(algo: Algorithm, tmp_path, voc_root):
     config = small_run(tmp_path / "run", voc_root, algo, network=NETWORK, scales=(16, 8, 4))
     result = train.train(config)
-    found = evaluate_checkpoint(EvalConfig(config.out, config.data))
-    assert found["miou"] == pytest.approx(result["miou"], rel=1e-6)  # the stride is remembered
+    (found,) = evaluate_checkpoints(EvalConfig((config.out,), config.data))
+    assert found.metrics.miou == pytest.approx(result["miou"], rel=1e-6)  # the stride is remembered
     assert json.loads((config.out / "config.json").read_text())["network"] == NETWORK
 
 
