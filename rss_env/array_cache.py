@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 import warnings
 from collections.abc import Callable, Hashable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from filelock import FileLock
 from platformdirs import user_cache_path
 
 from rss_env.errors import InputError
+from rss_env.whole_files import replace_file
 
 Array = npt.NDArray[Any]
 
@@ -82,7 +83,7 @@ def cached_array(
             if found is not None:  # another process was first
                 return found
             computed = compute()
-            _write(path, computed)
+            replace_file(path, partial(_save, array=computed))
             for older in folder.glob(f"{stem}-*.npy"):
                 if older != path:
                     older.unlink(missing_ok=True)
@@ -118,12 +119,6 @@ def _open(path: Path, shape: tuple[int, ...] | None, dtype: np.dtype[Any] | None
     return np.asarray(found)  # of the same memory: each view of a `memmap` would run Python code
 
 
-def _write(path: Path, array: Array) -> None:
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.save(file, array, allow_pickle=False)
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+def _save(path: Path, array: Array) -> None:
+    with path.open("wb") as file:
+        np.save(file, array, allow_pickle=False)

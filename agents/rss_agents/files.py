@@ -1,10 +1,9 @@
-"""Files that are whole or absent, whatever happens while they are written."""
+"""Files of each kind, written in one move, and what has been added to one."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,33 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-
-def replace_file(path: Path, write: Callable[[Path], object]) -> None:
-    """Write a file beside its name, make sure that it is on the disk, and move it into place.
-
-    Args:
-        path: The file; what was there stays until the new one is whole.
-        write: Writes it at the path it is given.
-
-    Raises:
-        OSError: If it cannot be written; what was written of it is gone.
-    """
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.unlink(missing_ok=True)  # a link there would be followed
-    try:
-        write(temporary)
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":  # elsewhere folders cannot be opened
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+from rss_env.whole_files import replace_file
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:

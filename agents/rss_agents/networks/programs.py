@@ -17,10 +17,10 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from rss_agents.extras import require
-from rss_agents.files import replace_file
 from rss_agents.networks.checkpoint import NetworkDescription
 from rss_agents.networks.segmentation_network import SegmentationNetwork, upsample
 from rss_env.errors import InputError
+from rss_env.whole_files import replace_file
 
 _INPUT, _OUTPUT = "images", "values"
 _DESCRIPTION = "description"

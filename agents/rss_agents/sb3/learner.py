@@ -19,7 +19,6 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from rss_agents.algorithms.sb3_config import SB3_FILE
 from rss_agents.distributed import world_size
-from rss_agents.files import replace_file
 from rss_agents.networks.checkpoint import NetworkDescription
 from rss_agents.networks.segmentation_network import Predictor
 from rss_agents.networks.trial import check_training
@@ -44,6 +43,7 @@ from rss_env.action_maps import ActionMapGeometry
 from rss_env.arguments import check_device
 from rss_env.errors import InputError
 from rss_env.scenes import Scenes
+from rss_env.whole_files import replace_file
 
 _LEAST_SIDE = 36  # of the images that SB3's own convolutions take
 

@@ -94,6 +94,11 @@ class TrainingLoop:
             raise InputError(
                 f"{config.out} is a run of {shared['processes']} processes, not of {world_size()}"
             )
+        if update >= config.updates:
+            raise InputError(
+                f"--resume {config.resume} goes on from update {update}: updates must be more than "
+                f"that, got {config.updates}"
+            )
         if rank() == 0:
             refuse_changes(config, shared["identity"], self._identity)
         self._run.set_state(shared, own)

@@ -41,6 +41,8 @@ from rss_env.scenes import Scenes, load_scenes
 from rss_env.vector_env import RSSVectorEnv
 
 Metrics = dict[str, torch.Tensor | float]
+_TOLD = ("weight_decay", "initial_lr", "max_lr", "min_lr")  # of an optimiser, by the options
+_LENGTH = ("total_steps", "_schedule_phases")  # of the schedule, by the options
 
 
 class Run(ABC):
@@ -155,11 +157,16 @@ class GradientRun(Run):
     def set_state(self, shared: Mapping[str, Any], own: Mapping[str, Any]) -> None:
         """See `Run.set_state`."""
         restore_values(self.network, shared["network"])
+        # What the options say stays theirs: they may be allowed to be others than before.
+        told = [{n: g[n] for n in _TOLD if n in g} for g in self.optimizer.param_groups]
+        length = {n: v for n, v in self.schedule.state_dict().items() if n in _LENGTH}
         try:
             self.optimizer.load_state_dict(shared["optimizer"])
         except ValueError as error:
             raise InputError(f"the training state has another optimiser: {error}") from None
-        self.schedule.load_state_dict(shared["schedule"])
+        for group, values in zip(self.optimizer.param_groups, told, strict=True):
+            group.update(values)
+        self.schedule.load_state_dict({**shared["schedule"], **length})
         self.learner.set_state(own["learner"])
         set_random_state(own["random"], self.device)
 

@@ -98,11 +98,14 @@ def find_state(resumed: Path) -> tuple[Path, int]:
         return resumed.parent.parent, int(match[1])
     last = RunStates(resumed).last()
     if last is None:
-        done = (resumed / RESULT_NAME).exists()
-        raise InputError(
-            f"there is nothing to resume in {resumed}: "
-            + ("the run is complete" if done else "it holds no state of all processes")
-        )
+        reason = "it holds no state of all processes"
+        if (resumed / RESULT_NAME).exists():
+            reason = (
+                "the run is complete, and its learning rate at the end of its schedule; to train "
+                f"on from its weights, begin a new run with --start-from {resumed}, another --out, "
+                "and the --env and --network it had"
+            )
+        raise InputError(f"there is nothing to resume in {resumed}: {reason}")
     return resumed, last
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 from pathlib import Path
@@ -16,6 +17,8 @@ from rss_agents import train
 from rss_agents.networks.build import build_network
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.loop import TrainingLoop
+from rss_agents.training.resume import read_config
+from rss_agents.training.setup import open_run
 from rss_agents.training.states import RunStates, read_state, write_state
 from rss_env.errors import InputError
 from training_runs import assert_alike, start, start_and_stop
@@ -133,7 +136,42 @@ def test_a_damaged_state_is_refused_and_the_one_before_offered(stopped, capsys):
 def test_nothing_to_resume(tmp_path, capsys):
     assert "there is nothing to resume" in refused(capsys, "--resume", str(tmp_path / "none"))
     start(tmp_path / "run", updates=2)
-    assert "the run is complete" in refused(capsys, "--resume", str(tmp_path / "run"))
+    before = (tmp_path / "run/model.safetensors").read_bytes()
+    for more in ((), ("--updates", "4")):
+        error = refused(capsys, "--resume", str(tmp_path / "run"), *more)
+        assert "the run is complete" in error
+        assert f"begin a new run with --start-from {tmp_path / 'run'}, another --out" in error
+    assert (tmp_path / "run/model.safetensors").read_bytes() == before
+    start(tmp_path / "on", "--start-from", str(tmp_path / "run"))
+    assert json.loads((tmp_path / "on/result.json").read_text())["updates"] == 6
+
+
+def test_another_number_of_updates_is_trained_if_allowed(stopped, capsys):
+    """The schedule is that of the options now, and so are its peak and the weight decay."""
+    for fewer in ("2", "4"):
+        error = refused(capsys, "--resume", str(stopped), "--updates", fewer, "--allow-changes")
+        assert f"goes on from update 4: updates must be more than that, got {fewer}" in error
+    more = ("--updates", "12", "--learning-rate", "0.03", "--weight-decay", "0.5")
+    assert "updates was 6, is 12" in refused(capsys, "--resume", str(stopped), *more)
+    train.main(["--resume", str(stopped), *more, "--allow-changes"])
+    assert json.loads((stopped / "result.json").read_text())["updates"] == 12
+    start(stopped.parent / "whole", *more)
+    rates, expected = (
+        [json.loads(line)["learning_rate"] for line in (run / "metrics.jsonl").open()]
+        for run in (stopped, stopped.parent / "whole")
+    )
+    assert rates[:4] != expected[:4]
+    assert rates[4:] == expected[4:]
+
+
+def test_the_options_decide_over_the_optimiser_of_a_state(stopped):
+    config = dataclasses.replace(
+        read_config(stopped), out=stopped, resume=stopped, weight_decay=0.5, allow_changes=True
+    )
+    loop = TrainingLoop(config, open_run)
+    run: Any = loop._run
+    assert run.optimizer.param_groups[0]["weight_decay"] == 0.5
+    assert run.optimizer.state
 
 
 def test_other_options_and_versions_are_refused_unless_allowed(stopped, capsys, monkeypatch):
