@@ -9,9 +9,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from rss_env.cache_folders import redirect_caches
 from rss_env.errors import ActionError, DatasetError, InputError
 from rss_env.registration import environment_ids, register_environments
 from rss_env.version import __version__ as __version__
+
+redirect_caches()  # before a library is imported that would look for the home of its caches
 
 if TYPE_CHECKING:
     from rss_env.action_maps import ActionMapGeometry

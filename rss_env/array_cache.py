@@ -1,7 +1,8 @@
 """Arrays that took long to compute: kept in files, and memory-mapped by every process that asks.
 
 The files are only a cache and may be deleted at any time. They lie in `$RSS_CACHE_DIR`, by default
-`rss-env` in the user's cache folder; set but empty, the variable switches the cache off.
+`rss-env` in the user's cache folder, or a temporary one where there is none; set but empty, the
+variable switches the cache off.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
-from platformdirs import user_cache_path
 
+from rss_env.cache_folders import cache_place
 from rss_env.errors import InputError
 from rss_env.whole_files import replace_file
 
@@ -27,11 +28,18 @@ Array = npt.NDArray[Any]
 
 
 def cache_folder() -> Path | None:
-    """The folder of the cache, whether it exists or not; None if there is to be no cache."""
+    """The folder of the cache, whether it exists or not; None if there is to be no cache.
+
+    Raises:
+        InputError: If `$RSS_CACHE_DIR` is in a home that there is not.
+    """
     chosen = os.environ.get("RSS_CACHE_DIR")
     if chosen is None:
-        return user_cache_path("rss-env", appauthor=False)
-    return Path(chosen).expanduser() if chosen else None
+        return cache_place()
+    try:
+        return Path(chosen).expanduser() if chosen else None
+    except RuntimeError as error:
+        raise InputError(f"RSS_CACHE_DIR {chosen!r:.300} cannot be used: {error}") from None
 
 
 def cached_array(

@@ -9,9 +9,10 @@ generators", OOPSLA 2014), chained once per key.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from rss_env.compiled import compiled
 
 # Purposes, kept apart by the third key.
 SCENE_STREAM, MIRROR_STREAM, NOISE_STREAM, AUGMENTATION_STREAM = 1, 2, 3, 4
@@ -40,7 +41,7 @@ def hash_counters(*keys: npt.ArrayLike) -> npt.NDArray[np.uint64]:
     return state
 
 
-@numba.njit(cache=True)
+@compiled()
 def integers_of_episodes(high, seeds, episodes, purpose):
     """Draw as `integers` from (G,) int64, (G,) int64 and a number, which every step asks for.
 

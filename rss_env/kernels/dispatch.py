@@ -10,11 +10,11 @@ import typing
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar, cast
 
-import numba
 import numpy as np
 import torch
 
 from rss_env.arrays import as_array
+from rss_env.compiled import compiled
 from rss_env.errors import InputError, check_choice
 
 BACKENDS = ("auto", "reference", "numba", "triton")
@@ -130,13 +130,13 @@ class BatchLoop:
         allowed = {"reassoc", "nsz"} if in_any_order else set[str]()
         if fused:
             allowed.add("contract")
-        options: dict[str, Any] = {"cache": True, "fastmath": allowed}
+        options: dict[str, Any] = {"fastmath": allowed}
         # numba's cache tells functions apart by name, not by option: without a name of its own
         # the serial loop would be answered with the parallel one's code.
         alone = types.FunctionType(function.__code__, function.__globals__)
         alone.__qualname__ = f"{function.__qualname__}_serial"
-        self.serial = numba.njit(**options)(alone)
-        self.parallel = numba.njit(parallel=True, **options)(function)
+        self.serial = compiled(**options)(alone)
+        self.parallel = compiled(parallel=True, **options)(function)
 
     def __call__(self, batch: int, *arguments: torch.Tensor | np.ndarray | float) -> None:
         """Run over a batch; tensors are passed as C-contiguous arrays, one compiled signature.

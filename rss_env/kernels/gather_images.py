@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from rss_env.arrays import Array, alike, as_array, as_tensor
+from rss_env.compiled import compiled
 from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 
 
@@ -20,7 +21,7 @@ def gather_images_reference(
     return chosen.repeat_interleave(repeats, 0)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _mirror(row, mirrored, depth):
     """Write a row (W * depth,) of pixels from right to left; unsigned, as no index is below 0."""
     size = np.uint64(row.size)

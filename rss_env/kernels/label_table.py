@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from rss_env.arrays import Array, as_tensor
+from rss_env.compiled import compiled
 from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 from rss_env.labels import VOID
 
@@ -99,7 +100,7 @@ def label_table(
     return _table_of_coarse_cells(labels, num_classes, scale, backend=backend)
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def walk_rows(flip, columns, cells):
     """Lay out loops over a grid beside a table that may be flipped: (width, first, step).
 

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from rss_env.arrays import Array, alike, as_array, as_tensor
+from rss_env.compiled import compiled
 from rss_env.errors import check_choice
 from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 from rss_env.kernels.label_table import each_scale, select_rows, walk_rows
@@ -52,7 +53,7 @@ _FEW_CLASSES, _NOTHING = 127, 255
 _TILE = 1024  # bytes at a time
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def _code(choice, label, num_classes):
     """Encode a cell in a byte: twice its class, and one more where it is right; nothing if void.
 

@@ -99,6 +99,23 @@ def check_torchrun(arguments: list[str]) -> None:
     tyro.cli(TrainConfig, args=arguments[split + 1 :])
 
 
+def check_docker(arguments: list[str]) -> None:
+    """An image that the Dockerfile makes, or a command of the project in one."""
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    if arguments[0] == "build":
+        assert (ROOT / arguments[-1]).resolve() == ROOT
+        for argument in re.findall(r"--build-arg (\w+)=", " ".join(arguments)):
+            assert re.search(rf"^ARG {argument}=", dockerfile, re.MULTILINE), argument
+        return
+    assert arguments[0] == "run"
+    (image,) = (number for number, word in enumerate(arguments) if re.match("rss-env(:|$)", word))
+    program, *options = arguments[image + 1 :]
+    assert re.search(rf"^{program} = ", project, re.MULTILINE), program
+    assert program == "rss-train"
+    tyro.cli(TrainConfig, args=options)
+
+
 # By program. Those of the project are held against their options by `test_readme.py`.
 CHECKS: dict[str, Callable[[list[str]], None]] = {
     "pip": check_pip,
@@ -106,6 +123,7 @@ CHECKS: dict[str, Callable[[list[str]], None]] = {
     "python3": check_python,
     "make": check_make,
     "torchrun": check_torchrun,
+    "docker": check_docker,
     "source": lambda arguments: None,
 }
 

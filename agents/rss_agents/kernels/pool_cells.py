@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from rss_env.arrays import layout
+from rss_env.compiled import compiled
 from rss_env.kernels.dispatch import BatchLoop, choose, traceable
 
 
@@ -41,7 +42,7 @@ def pool_cells_reference(
 _ONE, _TWO = np.uint64(1), np.uint64(2)
 
 
-@numba.njit(cache=True)
+@compiled()
 def _sources(sides):
     """The finer scale that each one is made of, and how many of its cells lie along a side.
 

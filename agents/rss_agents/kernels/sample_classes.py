@@ -10,6 +10,7 @@ import numba
 import numpy as np
 import torch
 
+from rss_env.compiled import compiled
 from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 
 _GAMMA, _MIX1, _MIX2 = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
@@ -77,7 +78,7 @@ def sample_classes_reference(
     return classes.transpose(1, 2).contiguous()
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def _number(state, count):
     """Number `count` (from 1) of the SplitMix64 stream of a state, as 64 bits."""
     bits = state + np.uint64(count) * np.uint64(_GAMMA)
@@ -86,7 +87,7 @@ def _number(state, count):
     return bits ^ (bits >> np.uint64(31))
 
 
-@numba.njit(cache=True, inline="always")
+@compiled(inline="always")
 def _fraction(bits):
     """The top 24 bits as a number in [0, 1)."""
     return np.float32(np.int32(bits >> np.uint64(40))) * np.float32(2.0**-24)

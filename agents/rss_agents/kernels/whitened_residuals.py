@@ -9,6 +9,7 @@ import numba
 import numpy as np
 import torch
 
+from rss_env.compiled import compiled
 from rss_env.kernels.dispatch import BatchLoop, choose, traceable
 
 _AT_ONCE = 4  # rows eliminated together, so that a row below them is moved once for all
@@ -44,7 +45,7 @@ def whitened_residuals_reference(
     return (whitened - spread @ common)[..., 0]
 
 
-@numba.njit(cache=True)
+@compiled()
 def _eliminate(
     work,  # (M, N) floating point: the upper half of a symmetric matrix, and right-hand sides
     ends,  # (M,) int64, increasing, where the right-hand sides of each row end: zeros follow
@@ -75,7 +76,7 @@ def _eliminate(
                 row[k] -= taken + factor2 * pivot2[k] + factor3 * pivot3[k]
 
 
-@numba.njit(cache=True, fastmath={"reassoc", "nsz"})
+@compiled(fastmath={"reassoc", "nsz"})
 def _back_substitute(
     factor,  # (M, >= M) floating point, upper triangular
     values,  # (M,) floating point, divided in place
