@@ -146,8 +146,8 @@ class SegmentationTask:
 
     @property
     def image_index(self) -> torch.Tensor:
-        """Numbers of the current images in the data set, of each group: (N / K,) int64."""
-        return as_tensor(self._batch.index)
+        """Numbers of the current images in the data set, of each group: (N / K,) int64, a copy."""
+        return as_tensor(self._batch.index).clone()
 
     def images_of(self, index: torch.Tensor) -> torch.Tensor:
         """The images of the data set with numbers (B,) int64, unvaried: (B, H, W, 3) uint8."""

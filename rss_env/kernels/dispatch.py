@@ -106,8 +106,16 @@ def _is_plain(argument: object) -> bool:
 
 
 _forked: list[bool] = []  # not empty in a process that was forked from another
+
+
+def _note_fork() -> None:
+    """Go on with one thread: those of the parent's pools are not there, and are waited for."""
+    _forked.append(True)
+    torch.set_num_threads(1)
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=lambda: _forked.append(True))
+    os.register_at_fork(after_in_child=_note_fork)
 
 
 class BatchLoop:

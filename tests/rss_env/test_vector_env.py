@@ -257,3 +257,13 @@ def test_the_seed_of_a_reset_is_known_and_survives_pickling():
     assert copy.np_random.random() == env.unwrapped.np_random.random()
     env.reset()
     assert env.np_random_seed == 5
+
+
+def test_the_numbers_of_images_cannot_be_changed_from_outside():
+    env, twin = (make(num_envs=4, num_scenes=9).unwrapped for _ in range(2))
+    for environment in (env, twin):
+        environment.reset(seed=0)
+    env.image_index.fill_(8)
+    assert torch.equal(env.image_index, twin.image_index)
+    for got, want in zip(*(e.step(actions_for(e, 0)) for e in (env, twin)), strict=True):
+        assert_same(got, want)
