@@ -140,10 +140,11 @@ environment has its mask `_k`. N sub-environments, S scales, C classes.
 | key | of | shape | |
 |---|---|---|---|
 | `scale_scores` | ImageReward | (N, S) float32 | the score of each scale |
-| `class_scores` | ImageReward, `class_scores=True` | (N, S, C) float32 | of each class; NaN if neither map nor label has it |
+| `class_scores` | ImageReward, `class_scores=True` | (N, S, C) float32 | of each class, or NaN |
 | `pixel_rewards` | PixelReward | (N, cells) float32 | the reward of each cell |
 
-`SameStep` adds `final_obs`, the images that were judged.
+`SameStep` adds `final_obs`, the images that were judged. Scores of classes are NaN where neither map nor
+label has the class, under every feedback: they tell which classes a label holds.
 
 ## Version history
 
