@@ -143,8 +143,8 @@ environment has its mask `_k`. N sub-environments, S scales, C classes.
 | `class_scores` | ImageReward, `class_scores=True` | (N, S, C) float32 | of each class, or NaN |
 | `pixel_rewards` | PixelReward | (N, cells) float32 | the reward of each cell |
 
-`SameStep` adds `final_obs`, the images that were judged. Scores of classes are NaN where neither map
-nor label has the class, under every feedback: they tell which classes a label holds.
+`SameStep` adds `final_obs`, the images that were judged. Scores of classes are NaN where neither
+map nor label has the class, under every feedback: they tell which classes a label holds.
 
 ## Version history
 
