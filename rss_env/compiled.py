@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +18,7 @@ from rss_env.cache_folders import cache_place
 def compiled(**options: Any) -> Callable[[FunctionType], Any]:
     """Compile a function by numba (as a decorator), once for all processes if that can be.
 
+    Code is kept as long as no source file in the function's folder changes, nor a kernel of ours.
     numba refuses a function whose code it has no place for; here it is compiled by each process.
 
     Args:
@@ -27,10 +30,35 @@ def compiled(**options: Any) -> Callable[[FunctionType], Any]:
         if cache_place() is None and not os.access(beside, os.W_OK):
             return numba.njit(**options)(function)
         try:
-            return numba.njit(cache=True, **options)(function)
+            kept = numba.njit(cache=True, **options)(function)
+            _key_by_content(kept, beside)
+            return kept
         except RuntimeError as error:  # numba has no exception of its own for it
             if "no locator available" not in str(error):
                 raise
             return numba.njit(**options)(function)
 
     return compile_function
+
+
+def _key_by_content(kept: Any, folder: Path) -> None:
+    """Let machine code count as old when a file beside it changes.
+
+    numba looks at the size and time of the function's own file alone; what it calls lies in others.
+    """
+    index = getattr(getattr(kept, "_cache", None), "_cache_file", None)
+    if hasattr(index, "_source_stamp"):
+        index._source_stamp = _content_of(folder) + _content_of(_KERNELS)
+
+
+_KERNELS = Path(__file__).parent / "kernels"  # from where others take helpers
+
+
+@functools.cache
+def _content_of(folder: Path) -> str:
+    """A digest of the source files of a folder, the same wherever it lies; empty without any."""
+    found = hashlib.sha256()
+    for file in sorted(folder.glob("*.py")):
+        found.update(file.name.encode())
+        found.update(file.read_bytes())
+    return found.hexdigest()

@@ -1,0 +1,61 @@
+"""Compiled functions: their code is kept, and not used when what they call has changed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+KERNEL = """
+from helper import amount
+from rss_env.compiled import compiled
+
+
+@compiled()
+def add(x):
+    return x + amount()
+
+
+print(add(1), sum(add.stats.cache_hits.values()))
+"""
+HELPER = """
+from rss_env.compiled import compiled
+
+
+@compiled()
+def amount():
+    return {}
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Runs the kernel in a new process: what it gives, and how often code was found."""
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["NUMBA_CACHE_DIR"] = str(tmp_path / "cache")
+
+    def in_new_process() -> tuple[int, int]:
+        (tmp_path / "kernel.py").write_text(KERNEL)
+        os.utime(tmp_path / "kernel.py", (1, 1))
+        command = [sys.executable, "-c", "import kernel"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        result, hits = done.stdout.split()
+        return int(result), int(hits)
+
+    return in_new_process
+
+
+def test_code_is_kept_until_a_helper_in_another_file_changes(run, tmp_path):
+    helper = tmp_path / "helper.py"
+    helper.write_text(HELPER.format(2))
+    os.utime(helper, (1, 1))
+    assert run() == (3, 0)
+    assert run() == (3, 1)
+    helper.write_text(HELPER.format(5))
+    os.utime(helper, (1, 1))  # of the same size and time
+    assert run() == (6, 0)
+    assert run() == (6, 1)
