@@ -11,20 +11,22 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from rss_env.cache_folders import cache_place
-from rss_env.errors import InputError
+from rss_env.errors import InputError, warn_of
 from rss_env.whole_files import replace_file
 
 Array = npt.NDArray[Any]
+_SILENT_SECONDS = 10.0  # to wait for another process before it is said
 
 
 def cache_folder() -> Path | None:
@@ -86,7 +88,7 @@ def cached_array(
     computed: Array | None = None
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / f"{stem}.lock"):
+        with _locked(folder / f"{stem}.lock", name):
             found = _open(path, *expected)
             if found is not None:  # another process was first
                 return found
@@ -105,6 +107,21 @@ def cached_array(
         return compute()
     found = _open(path, *expected)  # so that the memory is shared from the first process on
     return computed if found is None else found
+
+
+@contextmanager
+def _locked(path: Path, name: str) -> Iterator[None]:
+    """Hold a lock; say so when another process holds it for long, which may be stopped or hang."""
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=_SILENT_SECONDS)
+    except Timeout:
+        warn_of(f"waiting for another process, which is making {name} for the cache ({path})")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _digest(value: Hashable) -> str:

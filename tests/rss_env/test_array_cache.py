@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
+import threading
 import warnings
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from conftest import random_labels, write_sample
 from rss_env import array_cache
 from rss_env.array_cache import cache_folder, cached_array
 from rss_env.datasets import open_dataset
+from rss_env.errors import DatasetWarning
 from rss_env.scenes import Scenes
 
 
@@ -100,7 +102,7 @@ def test_a_full_disk_loses_nothing(cache, monkeypatch):
 
 
 def test_a_folder_that_cannot_lock_files_costs_a_warning(cache, monkeypatch):
-    def fail(*_):
+    def fail(*_, **__):
         raise NotImplementedError("FileSystem does not appear to support flock")
 
     monkeypatch.setattr(array_cache.FileLock, "acquire", fail)
@@ -108,6 +110,24 @@ def test_a_folder_that_cannot_lock_files_costs_a_warning(cache, monkeypatch):
     with pytest.warns(UserWarning, match="nothing is kept in the cache .*support flock"):
         assert (cached_array("numbers", "here", "now", compute) == 7).all()
     assert compute.calls == 1
+
+
+def test_who_waits_long_for_another_process_says_for_what(cache, monkeypatch):
+    monkeypatch.setattr(array_cache, "_SILENT_SECONDS", 0.05)
+    begun, ended = threading.Event(), threading.Event()
+
+    def slowly():
+        begun.set()
+        ended.wait()
+        return np.zeros(3)
+
+    with ThreadPoolExecutor(1) as other:
+        first = other.submit(cached_array, "numbers", "here", "now", slowly)
+        begun.wait()
+        threading.Timer(0.5, ended.set).start()
+        with pytest.warns(DatasetWarning, match="another process, which is making numbers for"):
+            found = cached_array("numbers", "here", "now", Counted())
+        assert (found == first.result()).all()
 
 
 def test_what_cannot_be_computed_leaves_nothing(cache):
