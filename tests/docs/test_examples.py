@@ -15,12 +15,14 @@ TINY = ["--image-size", "16", "--num-images", "2", "--group-size", "2", "--updat
 ARGUMENTS = {
     "label_free.py": ["--num-images", "4", "--image-size", "16", "--updates", "2"],
     "ppo_from_scratch.py": [*TINY, "--scales", "8", "4", "--evaluate-every", "1"],
+    "rss_from_scratch.py": [*TINY, "--scales", "8", "4", "--evaluate-every", "1"],
     "star_ratings.py": ["--image-size", "16", "--updates", "2"],
     "torchrl_loop.py": TINY,
 }
 SAYS = {
     "label_free.py": "IoU with the figures, which nobody told: 0.",
     "ppo_from_scratch.py": "update 2: score 0.",
+    "rss_from_scratch.py": "update 2: score 0.",
     "star_ratings.py": "1,024 ratings, validation mIoU 0.",
     "torchrl_loop.py": "update 2: score 0.",
 }
@@ -60,8 +62,11 @@ def test_a_person_can_give_the_stars(tmp_path):
     assert (tmp_path / "rate-me.png").stat().st_size > 0
 
 
-def test_ppo_from_scratch_is_short():
-    assert len((EXAMPLES / "ppo_from_scratch.py").read_text().splitlines()) < 250
+@pytest.mark.parametrize("name", ["ppo_from_scratch.py", "rss_from_scratch.py"])
+def test_what_is_to_be_copied_is_short_and_stands_alone(name):
+    text = (EXAMPLES / name).read_text()
+    assert len(text.splitlines()) < 250
+    assert "rss_agents" not in text
 
 
 @pytest.mark.parametrize("algo", ["ppo", "a2c"])
