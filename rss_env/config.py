@@ -14,7 +14,7 @@ import torch
 from gymnasium.vector import AutoresetMode
 
 from rss_env.arguments import check_autoreset_mode, check_device, check_flag, check_whole_number
-from rss_env.datasets import arguments_of
+from rss_env.datasets import SegmentationDataset, arguments_of
 from rss_env.datasets.resizing import RESIZES, Resize
 from rss_env.errors import InputError, UnknownArgumentError, check_choice
 from rss_env.rewards import METRICS
@@ -67,8 +67,9 @@ class TaskConfig:
 class EnvironmentConfig(TaskConfig):
     """All arguments of an environment: the task, and how it is presented."""
 
-    dataset: str
-    """Shapes, VOC, PascalContext, Cityscapes or Folder."""
+    dataset: str | SegmentationDataset
+    """Shapes, VOC, PascalContext, Cityscapes or Folder; module:Class of one's own; or a data set
+    that is open."""
     level: str
     """ImageReward, one score per map; PixelReward, one reward per cell."""
     scale_weights: Sequence[float] | None = None
@@ -125,6 +126,11 @@ class EnvironmentConfig(TaskConfig):
             device = self.device
             raise InputError(f"array='numpy' lives on the CPU; use array='torch' with {device!r}")
 
+    @property
+    def dataset_name(self) -> str:
+        """The data set's name, for messages."""
+        return self.dataset if isinstance(self.dataset, str) else type(self.dataset).__name__
+
     @classmethod
     def _names(cls) -> list[str]:
         """Names of the arguments that every environment takes."""
@@ -136,5 +142,5 @@ class EnvironmentConfig(TaskConfig):
         for name in self.dataset_options:
             if name not in of_the_data:
                 others = [own for own in self._names() if own not in (*of_the_data, *of_the_id)]
-                what = f"environment of {self.dataset}"
+                what = f"environment of {self.dataset_name}"
                 raise UnknownArgumentError.of(what, name, [*of_the_data, *others])

@@ -22,9 +22,21 @@ def environment_ids() -> list[str]:
 def parse_environment_id(environment_id: str) -> tuple[str, str]:
     """The data set and the level that an id of this package names.
 
+    The data set may be one of its user's: `RSS/my_package:MyData-PixelReward-v0`, or the same with
+    the name that an installed package gives it; `my_package:MyData` alone is of level ImageReward.
+
     Raises:
         InputError: If there is no such id; the message lists those there are.
     """
+    if environment_id not in environment_ids() and isinstance(environment_id, str):
+        from rss_env.datasets.own import is_own, names_code  # heavy, and most runs do without
+
+        if names_code(environment_id):
+            return environment_id, "ImageReward"
+        dataset, _, level = environment_id.removesuffix("-v0").rpartition("-")
+        name = dataset.removeprefix("RSS/")
+        if dataset != name and level in LEVEL_NAMES and is_own(name):
+            return name, level
     check_choice("environment", environment_id, environment_ids())
     dataset, level = environment_id.removeprefix("RSS/").removesuffix("-v0").split("-")
     return dataset, level

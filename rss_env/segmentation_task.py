@@ -86,7 +86,7 @@ class SegmentationTask:
         self._num_envs, self.render_mode = num_envs, config.render_mode
         self._window: Window | None = None
         if self.render_mode == "human":
-            name = f"RSS/{config.dataset}-{config.level}-v0"
+            name = f"RSS/{config.dataset_name}-{config.level}-v0"
             self._window = Window(name, METADATA["render_fps"])
         self._autoreset_mode = check_autoreset_mode(config.autoreset_mode)
         self.device = check_device(config.device)
@@ -100,9 +100,9 @@ class SegmentationTask:
 
         options = config.dataset_options
         data = open_dataset(config.dataset, config.exclude, split=config.split, **options)
-        size = config.image_size
+        own_size = data.default_image_size or default_image_size(config.dataset_name)
         self.image_size = check_image_size(
-            default_image_size(config.dataset) if size is None else size
+            own_size if config.image_size is None else config.image_size
         )
         cut_size = check_crop_size(config.crop_size, self.image_size)
         size = cut_size or self.image_size  # of what is shown
@@ -110,7 +110,7 @@ class SegmentationTask:
         self.geometry = ActionMapGeometry(size, scales, data.num_classes)
         if not data.has_labels and scorer is None:
             raise InputError(
-                f"{config.dataset} is given without labels; give labels=... or scorer=..."
+                f"{config.dataset_name} is given without labels; give labels=... or scorer=..."
             )
         self._action_format = config.action_format
         self._validate_actions = config.validate_actions

@@ -20,11 +20,13 @@ from rss_agents.outputs import refuse_inside, refuse_to_replace, write_marked_pi
 from rss_env.datasets import (
     DATASETS,
     FileDataset,
+    SegmentationDataset,
     default_image_size,
     open_dataset,
     resolve_dataset,
 )
 from rss_env.datasets.downloads import download
+from rss_env.datasets.own import is_own
 from rss_env.datasets.scanning import check_dataset
 from rss_env.errors import InputError, check_choice
 from rss_env.inspection import contact_sheet, summarise
@@ -83,6 +85,8 @@ def dataset_name(name: str) -> str:
     """
     plain = {known.lower(): known for known in DATASETS}
     key = name.lower().replace("-", "").replace("_", "")
+    if key not in plain and is_own(name):
+        return name
     return plain[key] if key in plain else check_choice("data set", name, DATASETS)
 
 
@@ -127,7 +131,8 @@ def run_info(config: InfoConfig) -> None:
     refuse_inside("--sheet", config.sheet, config.folders(dataset))
     summary = summarise(dataset)
     print(f"{name}: {summary.samples} samples, {dataset.num_classes} classes")
-    print(f"splits: {', '.join(loader.split_names(**options))}")
+    if isinstance(loader, type) and issubclass(loader, SegmentationDataset):
+        print(f"splits: {', '.join(loader.split_names(**options))}")
     if isinstance(dataset, FileDataset) and dataset.labels and dataset.label_meaning:
         print(f"labels: {dataset.label_meaning}")
     print("height: {}..{}, width: {}..{}".format(*_ranges(summary.smallest, summary.largest)))

@@ -19,14 +19,19 @@ from rss_agents.distributed import rank
 from rss_agents.sb3 import require_sb3
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.loop import TrainingError, TrainingLoop
+from rss_agents.training.objects import NO_OBJECTS, RunObjects
 from rss_agents.training.processes import ProcessLostError, joined_processes
 from rss_agents.training.resume import given_config
 from rss_agents.training.setup import Run, open_run
 from rss_agents.training.states import RunStates
 
 
-def train(config: TrainConfig) -> dict[str, Any]:
-    """Run a training and write its folder.
+def train(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> dict[str, Any]:
+    """Run a training and write its folder; `rss_agents.api.train` is the same for programs.
+
+    Args:
+        config: The options.
+        objects: That stand in place of what they name.
 
     Returns:
         The content of `result.json`.
@@ -36,21 +41,26 @@ def train(config: TrainConfig) -> dict[str, Any]:
         TrainingError: If it could not go on, for want of memory, disk or finite numbers.
         ProcessLostError: If another process of the training has ended.
     """
-    with joined_processes(config.device):
-        outcome = TrainingLoop(config, _open).run()
+    outcome = run_training(config, objects)
     if isinstance(outcome, str):
         sys.exit(130)
     return outcome
 
 
-def _open(config: TrainConfig) -> Run:
+def run_training(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> dict[str, Any] | str:
+    """Train as `train` does; the name of the signal, if one has ended the run before."""
+    with joined_processes(config.device):
+        return TrainingLoop(config, lambda options: _open(options, objects), objects).run()
+
+
+def _open(config: TrainConfig, objects: RunObjects) -> Run:
     """The run of an algorithm, ours or Stable-Baselines3's."""
     if config.algo in SB3_ALGORITHMS:
         require_sb3()
         from rss_agents.sb3.learner import open_sb3_run
 
-        return open_sb3_run(config)
-    return open_run(config)
+        return open_sb3_run(config, objects)
+    return open_run(config, objects)
 
 
 def train_and_print(config: TrainConfig) -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from rss_env.datasets.base import FileDataset, SegmentationDataset, is_list_file
 from rss_env.datasets.cityscapes import Cityscapes
 from rss_env.datasets.folder import Folder
+from rss_env.datasets.objects import as_dataset
+from rss_env.datasets.own import is_own, load_own
 from rss_env.datasets.pascal_context import PascalContext
 from rss_env.datasets.shapes import Shapes
 from rss_env.datasets.voc import VOC
@@ -33,32 +35,48 @@ def default_image_size(name: str) -> tuple[int, int]:
     return DEFAULT_IMAGE_SIZE.get(name, OTHER_IMAGE_SIZE)
 
 
-def arguments_of(name: str) -> list[str]:
-    """The names of a data set's own arguments.
+def loader_of(name: str) -> Callable[..., Any]:
+    """The class of a data set, or a function that opens one.
 
     Args:
-        name: A key of `DATASETS`.
+        name: A key of `DATASETS`, `module:Class`, or one that an installed package brings.
 
     Raises:
         InputError: If there is no such data set.
     """
-    dataset = DATASETS[check_choice("data set", name, DATASETS)]
+    if name not in DATASETS and isinstance(name, str) and is_own(name):
+        return load_own(name)
+    return DATASETS[check_choice("data set", name, DATASETS)]
+
+
+def arguments_of(name: str | SegmentationDataset) -> list[str]:
+    """The names of a data set's own arguments; there are none of one that is open already.
+
+    Args:
+        name: As `loader_of` takes it.
+
+    Raises:
+        InputError: If there is no such data set.
+    """
+    if isinstance(name, SegmentationDataset):
+        return []
+    dataset = loader_of(name)
     return [key for key in inspect.signature(dataset).parameters if key != "on_fault"]
 
 
 def resolve_dataset(
     name: str, options: Mapping[str, Any]
-) -> tuple[type[SegmentationDataset], dict[str, Any]]:
+) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Find the loader of a data set, and the arguments it is to be called with.
 
     Args:
-        name: A key of `DATASETS`.
+        name: As `loader_of` takes it.
         options: Its own arguments (`root`, `split`, ...); None means its default.
 
     Raises:
         InputError: If the name or an option is unknown, or a path is none.
     """
-    dataset = DATASETS[check_choice("data set", name, DATASETS)]
+    dataset = loader_of(name)
     arguments = {key: value for key, value in options.items() if value is not None}
     valid = arguments_of(name)
     unknown = [key for key in arguments if key not in valid]
@@ -71,11 +89,13 @@ def resolve_dataset(
     return dataset, arguments
 
 
-def open_dataset(name: str, exclude: str | None = None, **options: Any) -> SegmentationDataset:
+def open_dataset(
+    name: str | SegmentationDataset, exclude: str | None = None, **options: Any
+) -> SegmentationDataset:
     """Open a data set by name; what is odd in its files is a `DatasetWarning`.
 
     Args:
-        name: A key of `DATASETS`.
+        name: As `loader_of` takes it; or a data set that is open already, which takes no option.
         exclude: List file, as a split's, of images to leave out.
         **options: Its own arguments (`root`, `split`, ...); None means its default.
 
@@ -83,8 +103,13 @@ def open_dataset(name: str, exclude: str | None = None, **options: Any) -> Segme
         InputError: If the name or an option is unknown, the data cannot be used, or nothing is left
             of it.
     """
+    if isinstance(name, SegmentationDataset):
+        given = {key: value for key, value in {**options, "exclude": exclude}.items() if value}
+        if given:
+            raise InputError(f"a data set that is passed as an object takes no {next(iter(given))}")
+        return name
     dataset, arguments = resolve_dataset(name, options)
-    opened = dataset(**arguments)
+    opened = as_dataset(dataset(**arguments))
     for note in getattr(opened, "notes", ()):
         warn_of(note)
     if exclude is None:

@@ -40,11 +40,13 @@ class SegmentationDataset(ABC):
         class_names: One name per class, in the order of the class indices.
         palette: (C, 3) uint8 RGB, a colour per class.
         identity: Equal for two data sets that hold the same samples (a cache key).
+        default_image_size: (H, W) that images are resized to by default; None: as others are.
     """
 
     class_names: tuple[str, ...]
     palette: ByteArray
     identity: Hashable
+    default_image_size: tuple[int, int] | None = None
 
     @classmethod
     def split_names(cls, **options: Any) -> list[str]:
@@ -115,6 +117,22 @@ def voc_palette(num_classes: int) -> ByteArray:
                 np.uint8
             )
     return palette
+
+
+def resized(
+    image: Image.Image, label: ByteArray | None, image_size: tuple[int, int] | None
+) -> tuple[ByteArray, ByteArray | None]:
+    """An RGB image and its label (H, W), if any, at another size; None for their own.
+
+    Images are interpolated bilinearly; labels take the nearest pixel.
+    """
+    if image_size is None:
+        return np.array(image), label
+    size = (image_size[1], image_size[0])  # PIL: (width, height)
+    pixels = np.array(image.resize(size, Image.Resampling.BILINEAR))
+    if label is not None:
+        label = np.array(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
+    return pixels, label
 
 
 class FileDataset(SegmentationDataset):
@@ -233,13 +251,7 @@ class FileDataset(SegmentationDataset):
         if self.labels is not None:
             label = self.label_rule.read(self.labels[index])
             self.check_sizes(index, image, label)
-        if image_size is None:
-            return np.array(image), label
-        size = (image_size[1], image_size[0])  # PIL: (width, height)
-        resized = np.array(image.resize(size, Image.Resampling.BILINEAR))
-        if label is not None:
-            label = np.array(Image.fromarray(label).resize(size, Image.Resampling.NEAREST))
-        return resized, label
+        return resized(image, label, image_size)
 
     def check_sizes(self, index: int, image: Image.Image, label: ByteArray) -> None:
         """Check that an image and its label (H, W) cover each other.

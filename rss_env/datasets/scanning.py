@@ -127,8 +127,8 @@ def check_dataset(name: str, *, progress: bool = True, **options: Any) -> list[S
         InputError: If the data set has no files, or its root or layout is not there.
     """
     loader, own_options = resolve_dataset(name, options)
-    if not issubclass(loader, FileDataset):
-        raise InputError(f"{name} is generated: it has no files to check")
+    if not (isinstance(loader, type) and issubclass(loader, FileDataset)):
+        raise InputError(f"{name} is generated, or no FileDataset: it has no files to check")
     split = own_options.pop("split", None)
     splits = loader.split_names(**own_options) if split is None else [split]
     if not splits:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rss_agents.networks.own_network import build_own, is_own
+from rss_agents.networks.own_network import build_own, check_body, is_object, is_own
 from rss_agents.networks.pretrained import (
     LITE0,
     LITE0_MEAN,
@@ -98,6 +98,7 @@ def build_network(
     *,
     pretrained: bool = False,
     device: torch.device | str = "cpu",
+    body: nn.Module | None = None,
 ) -> SegmentationNetwork:
     """Build a network by name, and check that it takes images of this size.
 
@@ -111,6 +112,8 @@ def build_network(
         pretrained: Whether the encoder starts from ImageNet weights (downloaded once, or
             EfficientNet-Lite0's from the extra `pretrained`).
         device: Where the network lives.
+        body: A module that is there already, in place of one that would be built; the name says
+            what to call it, and the stride of its logits.
 
     Returns:
         A network from uint8 (B, H, W, 3) to logits (B, C, H/stride, W/stride).
@@ -125,10 +128,17 @@ def build_network(
     if min(height, width) < 1 or height * width > _MOST_PIXELS:
         raise InputError(f"images must be of 1x1 to {_MOST_PIXELS} pixels in all, got {size}")
     _, encoder, stride = split_name(name)
-    if pretrained and (name in TINY_UNETS or is_own(name)):
+    if pretrained and (name in TINY_UNETS or is_own(name) or body is not None):
         raise InputError(f"there are no pretrained weights for {name}")
-    if name in TINY_UNETS:
-        body: Any = TINY_UNETS[name](num_classes)
+    if body is not None:
+        check_body(name, body)
+    elif is_object(name):
+        raise InputError(
+            f"network {name!r} is an object of the program that trained it: pass the module, or "
+            "name what builds its like, with --own-network module:function"
+        )
+    elif name in TINY_UNETS:
+        body = TINY_UNETS[name](num_classes)
     elif is_own(name):
         body = build_own(name, num_classes)
     else:

@@ -15,10 +15,11 @@ import numpy.typing as npt
 import torch
 from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
+from torch import nn
 
 from rss_agents.files import write_tensors
 from rss_agents.networks.build import build_network
-from rss_agents.networks.own_network import check_own_network
+from rss_agents.networks.own_network import check_own_network, is_object
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_env.datasets.paths import is_file, is_folder
 from rss_env.datasets.resizing import Resize
@@ -133,15 +134,18 @@ def read_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, device: torch.device | str = "cpu", own_network: str | None = None
+    folder: Path,
+    device: torch.device | str = "cpu",
+    own_network: str | nn.Module | None = None,
 ) -> tuple[SegmentationNetwork, NetworkDescription]:
     """Rebuild a trained network, in evaluation mode.
 
     Args:
         folder: The training run's folder, or the checkpoint file itself.
         device: Where the network shall live.
-        own_network: `module:function` that built it, if it is the caller's own. A file alone is not
-            believed: what it names would be run.
+        own_network: `module:function` that built it, if it is the caller's own; or a module of the
+            same layers, which gets the weights. A file alone is not believed: what it names would
+            be run.
 
     Raises:
         InputError: If there is no checkpoint or it is not one of ours, or if it is of another
@@ -149,10 +153,16 @@ def load_checkpoint(
     """
     path = _file_of(folder)
     description, weights = read_checkpoint(path, device)
-    check_own_network(own_network, description.network, path)
+    name, body = description.network, None
+    if isinstance(own_network, nn.Module):
+        body = own_network
+    else:
+        check_own_network(own_network, name, path)
+    if is_object(name) and isinstance(own_network, str):
+        name = own_network.partition("@")[0] + name[len(name.partition("@")[0]) :]  # its stride
     try:
         num_classes, size = len(description.class_names), description.image_size
-        network = build_network(description.network, num_classes, size, device=device)
+        network = build_network(name, num_classes, size, device=device, body=body)
         network.load_state_dict(weights)
     except _NO_CHECKPOINT as error:
         if own_network is not None and isinstance(error, InputError):

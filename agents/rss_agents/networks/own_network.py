@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from rss_env.arguments import load_function
+from rss_env.datasets.own import OBJECT
 from rss_env.errors import InputError
 
 _IDENTIFIER = r"[^\W\d]\w*"
@@ -25,6 +26,11 @@ def is_own(network: str) -> bool:
     return _NAME.fullmatch(network.partition("@")[0]) is not None
 
 
+def is_object(network: str) -> bool:
+    """Tell whether a name stands for a module that a program has passed, and no file holds."""
+    return network.startswith(OBJECT)
+
+
 def check_own_network(named: str | None, found: str, source: Path) -> None:
     """Refuse to run the code that a file names, unless its user has named the same.
 
@@ -34,8 +40,17 @@ def check_own_network(named: str | None, found: str, source: Path) -> None:
         source: The file.
 
     Raises:
-        InputError: If the file names code and nobody else does, or the two names differ.
+        InputError: If the file names code and nobody else does, or the two names differ. (The name
+            of an object differs from all.)
     """
+    if is_object(found):
+        if named is not None:
+            return
+        raise InputError(
+            f"{source} holds the network {found!r:.300}, an object of the program that trained it: "
+            "pass a module of the same layers, rss_agents.api.load(..., network=module), or name a "
+            "function that builds one, --own-network module:function"
+        )
     if named is not None and named != found:
         raise InputError(f"{source} holds the network {found!r:.300}, not {named!r:.300}")
     if named is None and is_own(found):
@@ -62,8 +77,17 @@ def build_own(name: str, num_classes: int) -> nn.Module:
         raise InputError(
             f"network {name!r} cannot be built for {num_classes} classes: {reason:.200}"
         ) from error
+    check_body(name, network)
+    return network
+
+
+def check_body(name: str, network: Any) -> None:
+    """Refuse what is no module, or has nothing that can be trained.
+
+    Raises:
+        InputError: If so.
+    """
     if not isinstance(network, nn.Module):
         raise InputError(f"network {name!r} must be a torch.nn.Module, got {type(network)}")
     if not any(parameter.requires_grad for parameter in network.parameters()):
         raise InputError(f"network {name!r} has no parameters that can be trained")
-    return network

@@ -27,6 +27,7 @@ from rss_agents.sb3.policy import MapActorCriticPolicy
 from rss_agents.sb3.vec_env import RSSVecEnv, make_sb3_env
 from rss_agents.training.answers import answer_scores_of
 from rss_agents.training.config import TrainConfig
+from rss_agents.training.objects import NO_OBJECTS, RunObjects
 from rss_agents.training.optimisation import Check
 from rss_agents.training.setup import (
     Metrics,
@@ -153,7 +154,7 @@ class SB3Run(Run):
             self._model.save(file)
 
 
-def open_sb3_run(config: TrainConfig) -> SB3Run:
+def open_sb3_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> SB3Run:
     """Open a training of Stable-Baselines3.
 
     With `--sb3.policy cnn` there is no `model.safetensors`: the network is not one of ours.
@@ -162,13 +163,16 @@ def open_sb3_run(config: TrainConfig) -> SB3Run:
         InputError: If anything in the configuration is invalid; nothing has been written.
     """
     config.check()
+    objects.check(config)
+    if objects.data is not None or objects.network is not None:
+        raise InputError(f"{config.algo} takes data and networks by name, and not as objects")
     if world_size() > 1:
         raise InputError(f"{config.algo} trains in one process, got {world_size()}")
     device = check_device(config.device)
     num_envs = config.num_images * config.group_size
     if num_envs < 2:
         raise InputError("SB3 compares maps of a batch: num_images * group_size must be over 1")
-    scorer = scorer_of(config)
+    scorer = scorer_of(config, objects)
     arguments: dict[str, Any] = config.task_arguments | scored_files(config).options
     arguments["scorer"] = scorer
     env = make_sb3_env(config.data.env, num_envs, **arguments)
@@ -178,7 +182,7 @@ def open_sb3_run(config: TrainConfig) -> SB3Run:
             f"SB3's CnnPolicy takes images from {_LEAST_SIDE}x{_LEAST_SIDE}, got "
             f"{geometry.image_size[0]}x{geometry.image_size[1]}"
         )
-    validation = open_validation(config, geometry.image_size, device)
+    validation = open_validation(config, geometry.image_size, device, objects)
     policy: Any = "CnnPolicy"
     policy_kwargs: dict[str, Any] = {}
     description = None

@@ -14,6 +14,12 @@ from rss_agents.ratings.person import StoppedWaitingError
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.guarded_scorer import ScorerFailedError
 from rss_agents.training.numerics import NotFiniteError, check_finite
+from rss_agents.training.objects import (
+    NO_OBJECTS,
+    CallbackFailedError,
+    RunObjects,
+    TrainingEvent,
+)
 from rss_agents.training.processes import from_first_rank, stop_signal, succeed_together
 from rss_agents.training.resume import identity, refuse_changes, update_to_resume
 from rss_agents.training.run_folder import RunFolder
@@ -45,7 +51,7 @@ def _training_errors(config: TrainConfig, last_saved: Callable[[], int | None]) 
     """Raise a `TrainingError` where a run meets no memory, no disk, no numbers or no scores."""
     try:
         yield
-    except (NotFiniteError, ScorerFailedError, OSError, MemoryError, RuntimeError) as error:
+    except (OSError, MemoryError, RuntimeError) as error:
         reason = str(error).split("\n")[0] or type(error).__name__
         if isinstance(error, MemoryError) or any(s in str(error) for s in _SIGNS_OF_NO_MEMORY):
             reason = (
@@ -54,7 +60,7 @@ def _training_errors(config: TrainConfig, last_saved: Callable[[], int | None]) 
             )
         elif isinstance(error, OSError):
             reason = f"{config.out} cannot be written: {reason}"
-        elif not isinstance(error, (NotFiniteError, ScorerFailedError)):
+        elif not isinstance(error, (NotFiniteError, ScorerFailedError, CallbackFailedError)):
             raise
         saved = last_saved()
         left = "no training state has been saved yet"
@@ -66,14 +72,25 @@ def _training_errors(config: TrainConfig, last_saved: Callable[[], int | None]) 
 class TrainingLoop:
     """One process's part of a training."""
 
-    def __init__(self, config: TrainConfig, open_run: Callable[[TrainConfig], Run]):
+    def __init__(
+        self,
+        config: TrainConfig,
+        open_run: Callable[[TrainConfig], Run],
+        objects: RunObjects = NO_OBJECTS,
+    ):
         """Open what a training needs, and bring it to where it was stopped if it is resumed.
+
+        Args:
+            config: The options.
+            open_run: Opens the run.
+            objects: Whose callbacks are called.
 
         Raises:
             InputError: If anything in the configuration is invalid, or cannot be resumed; nothing
                 has been written.
         """
         self.config, self.update, self._is_resumed = config, 0, config.resume is not None
+        self._objects = objects
         self._ends = False  # before all updates are done
         self._run = succeed_together(lambda: open_run(config))
         self._states = RunStates(config.out, config.keep_states)
@@ -154,12 +171,23 @@ class TrainingLoop:
                     values |= self._folder.validate(self.update, values)
                     run.save(config.out)
                 self._folder.add(self.update, values)
-        if validates and config.patience is not None:
-            folder = self._folder
-            self._ends = from_first_rank(folder is not None and folder.is_out_of_patience)
+            self._ends = self._tell(values, is_validation=validates)
         is_due = self.update % (config.save_every or config.eval_every) == 0
         if is_due and self.update < config.updates:  # a run that is complete keeps none
             self.save()
+
+    def _tell(self, metrics: Mapping[str, float], *, is_validation: bool) -> bool:
+        """Tell the callbacks; whether they, or the run's patience, end it here."""
+        config, folder, ends = self.config, self._folder, False
+        if not self._objects.callbacks and config.patience is None:
+            return False
+        if folder is not None:
+            network = self._run.answering
+            event = TrainingEvent(
+                self.update, config.updates, metrics, is_validation, network, config.out
+            )
+            ends = self._objects.tell(event) or (is_validation and folder.is_out_of_patience)
+        return from_first_rank(ends)
 
     def run(self) -> dict[str, Any] | str:
         """Train to the end; the result, or the name of the signal that ended the run before.
@@ -170,8 +198,9 @@ class TrainingLoop:
         config, folder, stopped, is_between_updates = self.config, self._folder, None, True
         with _training_errors(config, self._states.last):
             with stop_signal() as stop_asked_for:
-                if folder is not None and not self._is_resumed:
-                    folder.begin()
+                if not self._is_resumed:
+                    numbers = {} if folder is None else folder.begin()
+                    self._ends = self._tell(numbers, is_validation=True)
                 if config.asks_a_person and self.update == 0:
                     self.save()  # what is waited for may be given long after
                 while self.update < config.updates and not self._ends:

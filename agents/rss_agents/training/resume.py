@@ -16,14 +16,21 @@ from pydantic import TypeAdapter
 from rss_agents.networks.own_network import is_own
 from rss_agents.training.config import TrainConfig, is_code
 from rss_agents.training.logging import versions
+from rss_agents.training.objects import NO_OBJECTS
 from rss_agents.training.run_files import CONFIG_NAME, LONGEST_CONFIG
 from rss_agents.training.states import find_state
+from rss_env.datasets.own import names_code
 from rss_env.errors import InputError
+from rss_env.registration import parse_environment_id
 from rss_env.scenes import Scenes
 
 # Options that may name code, and whether a value does. What is code has to be named again: options
 # are a file, which may come from anybody.
-_CODE: dict[str, Callable[[str], bool]] = {"scorer": is_code, "network": is_own}
+_CODE: dict[str, Callable[[str], bool]] = {
+    "scorer": is_code,
+    "network": is_own,
+    "env": lambda env: names_code(parse_environment_id(env)[0]),
+}
 # Options that may be others when a run goes on: none changes what is learned.
 _FREE = (
     *("out", "config", "resume", "allow_changes", "overwrite", "keep_states", "save_every"),
@@ -101,22 +108,51 @@ def given_config(arguments: list[str] | None) -> TrainConfig | None:
         return None
     if known.resume is not None and known.config is not None:
         raise InputError("a run that is resumed keeps its options: give --resume or --config")
-    if known.resume is None:
-        path = known.config / CONFIG_NAME if known.config.is_dir() else known.config
-        config = _template(path)
-        where: dict[str, Any] = {"out": tyro.MISSING, "resume": None}
-    else:
-        run, _ = find_state(known.resume)
-        path, config = run / CONFIG_NAME, read_config(run)
-        where = {"out": run, "resume": known.resume}
-    for name, names_code in _CODE.items():
-        stored = getattr(config, name)
-        if stored is not None and names_code(stored) and getattr(known, name) is None:
+    if known.resume is not None:
+        config = resumed_run(known.resume, vars(known))
+        NO_OBJECTS.check(config)
+        return config
+    path = known.config / CONFIG_NAME if known.config.is_dir() else known.config
+    config = _template(path)
+    _check_named_again(path, config, vars(known))
+    NO_OBJECTS.check(config)
+    return dataclasses.replace(
+        config, out=tyro.MISSING, resume=None, overwrite=False, allow_changes=False, config=None
+    )
+
+
+def resumed_run(resumed: Path, named: Mapping[str, Any]) -> TrainConfig:
+    """The options of a run to go on with.
+
+    Args:
+        resumed: Its folder, or the file of a state in it.
+        named: What the caller says of `scorer`, `network` and `env`; None for nothing.
+
+    Raises:
+        InputError: If there is nothing to resume, or its options name code that the caller does
+            not.
+    """
+    run, _ = find_state(resumed)
+    config = read_config(run)
+    _check_named_again(run / CONFIG_NAME, config, named)
+    return dataclasses.replace(
+        config, out=run, resume=resumed, overwrite=False, allow_changes=False, config=None
+    )
+
+
+def _check_named_again(path: Path, config: TrainConfig, named: Mapping[str, Any]) -> None:
+    """Refuse options of a file that name code which the caller does not.
+
+    Raises:
+        InputError: Naming the option.
+    """
+    for name, is_named in _CODE.items():
+        stored = config.data.env if name == "env" else getattr(config, name)
+        if stored is not None and is_named(stored) and named.get(name) is None:
             raise InputError(
                 f"{path} names the {name} {stored!r:.300}, which is code that would "
                 f"run with your rights; if it is yours, say so with --{name} and the same name"
             )
-    return dataclasses.replace(config, **where, overwrite=False, allow_changes=False, config=None)
 
 
 def _template(path: Path) -> TrainConfig:

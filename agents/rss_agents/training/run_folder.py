@@ -135,10 +135,13 @@ class RunFolder:
         """Move the progress bar by an update."""
         self._bar.update()
 
-    def begin(self) -> None:
+    def begin(self) -> dict[str, float]:
         """Before the first update: measure what the network answers; no random number is drawn.
 
         A network that starts from a trained one may be the best there will be.
+
+        Returns:
+            Metrics of the validation.
         """
         numbers = self._measure(0)
         if self._config.start_from is not None and self._by in numbers:
@@ -146,6 +149,7 @@ class RunFolder:
         if numbers:
             self.add(0, numbers)
         self._show(0)
+        return numbers
 
     def _show(self, update: int) -> None:
         """Add what the network answers now to the pictures, and show TensorBoard."""

@@ -30,13 +30,15 @@ from rss_agents.ratings.person import PersonScorer
 from rss_agents.training.answers import AnswerScores, answer_scores_of
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.guarded_scorer import GuardedScorer
+from rss_agents.training.objects import NO_OBJECTS, RunObjects
 from rss_agents.training.optimisation import Check, build_optimizer, update_once
 from rss_agents.training.processes import distribute, own_images, stop_asked_for
 from rss_agents.training.shape import note_shape
-from rss_agents.training.sources import open_validation, scored_files
+from rss_agents.training.sources import check_same_classes, open_validation, scored_files
 from rss_env.arguments import check_device
 from rss_env.errors import InputError, warn_of
 from rss_env.feedback import AnyScorer, Feedback, load_scorer
+from rss_env.registration import environment_ids, parse_environment_id
 from rss_env.scenes import Scenes, load_scenes
 from rss_env.vector_env import RSSVectorEnv
 
@@ -217,7 +219,7 @@ def set_random_state(states: Sequence[torch.Tensor], device: torch.device) -> No
         torch.cuda.set_rng_state(states[1], device)
 
 
-def scorer_of(config: TrainConfig) -> AnyScorer | None:
+def scorer_of(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> AnyScorer | None:
     """The scorer in place of labels; None for none.
 
     Raises:
@@ -226,8 +228,10 @@ def scorer_of(config: TrainConfig) -> AnyScorer | None:
     if config.scorer is None:
         return None
     if config.ratings is None:
-        judge = None if config.judge is None else JudgeScorer(LearnedJudge.load(config.judge))
-        scorer = judge or load_scorer(config.scorer)
+        scorer = objects.scorer
+        if config.judge is not None:
+            scorer = JudgeScorer(LearnedJudge.load(config.judge))
+        scorer = load_scorer(config.scorer) if scorer is None else scorer
         assert scorer is not None
         return GuardedScorer(scorer, config.scorer, config.scorer_timeout)
     feedback = Feedback.parse(config.feedback, config.group_size)
@@ -243,16 +247,21 @@ def scorer_of(config: TrainConfig) -> AnyScorer | None:
     )
 
 
-def _make_env(config: TrainConfig, scorer: AnyScorer | None) -> RSSVectorEnv:
+def _make_env(
+    config: TrainConfig, scorer: AnyScorer | None, objects: RunObjects = NO_OBJECTS
+) -> RSSVectorEnv:
     arguments: dict[str, Any] = config.task_arguments | scored_files(config).options
     if config.labelled is not None:
         arguments["exclude"] = config.labelled
-    env = gym.make_vec(
-        config.data.env,
-        num_envs=own_images(config.num_images) * config.group_size,
-        **arguments | {"scorer": scorer, "array": "torch", "device": config.device},
+    arguments |= {"scorer": scorer, "array": "torch", "device": config.device}
+    num_envs = own_images(config.num_images) * config.group_size
+    if config.data.env not in environment_ids():  # Gymnasium does not know it
+        dataset, level = parse_environment_id(config.data.env)
+        dataset = dataset if objects.data is None else objects.data
+        return RSSVectorEnv(num_envs, dataset=dataset, level=level, **arguments)
+    return cast(
+        RSSVectorEnv, gym.make_vec(config.data.env, num_envs=num_envs, **arguments).unwrapped
     )
-    return cast(RSSVectorEnv, env.unwrapped)
 
 
 def _plan_of(config: TrainConfig, env: RSSVectorEnv) -> QueryPlan | None:
@@ -328,21 +337,27 @@ def _with_labels(
     return LabelledAndScoredLearner(learner, labelled, config.labelled_weight)
 
 
-def open_run(config: TrainConfig) -> GradientRun:
+def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientRun:
     """Open the data, the environment and the network of a run, or of this process's part of it.
+
+    Args:
+        config: The options.
+        objects: That stand in place of what they name.
 
     Raises:
         InputError: If anything in the configuration is invalid; nothing has been written.
     """
     config.check()
+    objects.check(config)
     device = check_device(config.device)
-    scorer = scorer_of(config)
-    env = _make_env(config, scorer)
+    scorer = scorer_of(config, objects)
+    env = _make_env(config, scorer, objects)
     geometry = env.geometry
     if acts_at_one_scale(config.algo, config.agent) and len(geometry.scales) > 1:
         env.close()
-        env = _make_env(dataclasses.replace(config, scales=geometry.scales[-1:]), scorer)
-    validation = open_validation(config, env.image_size, device)
+        env = _make_env(dataclasses.replace(config, scales=geometry.scales[-1:]), scorer, objects)
+    validation = open_validation(config, env.image_size, device, objects)
+    check_same_classes(env.class_names, validation)
     note_shape(config, env)
     torch.manual_seed(config.seed)
     network = build_network(
@@ -351,6 +366,7 @@ def open_run(config: TrainConfig) -> GradientRun:
         env.image_size,
         pretrained=config.pretrained,
         device=device,
+        body=objects.network,
     )
     network.accelerate(config.precision, compiled=config.compile)
     if env.image_size != geometry.image_size:  # it sees parts of images in training
@@ -367,7 +383,7 @@ def open_run(config: TrainConfig) -> GradientRun:
         network,
         env,
         lambda: load_scenes(
-            config.data.open(config.split, config.exclude),
+            objects.data or config.data.open(config.split, config.exclude),
             env.image_size,
             device,
             config.resize,

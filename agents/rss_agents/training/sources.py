@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import torch
 
@@ -10,6 +11,7 @@ from rss_agents.command_line import DataConfig
 from rss_agents.distributed import rank
 from rss_agents.outputs import refuse_inside
 from rss_agents.training.config import TrainConfig
+from rss_agents.training.objects import NO_OBJECTS, RunObjects
 from rss_env.errors import InputError
 from rss_env.scenes import Scenes, load_scenes
 
@@ -41,14 +43,39 @@ def validation_files(config: TrainConfig) -> tuple[DataConfig, str | None]:
     return files, split
 
 
+def check_same_classes(class_names: Sequence[str], validation: Scenes | None) -> None:
+    """Refuse to validate on other classes than those that are learned.
+
+    Raises:
+        InputError: Naming both.
+    """
+    if validation is not None and len(validation.class_names) != len(class_names):
+        raise InputError(
+            f"validation has {len(validation.class_names)} classes "
+            f"({', '.join(validation.class_names)}), training has {len(class_names)}"
+        )
+
+
 def open_validation(
-    config: TrainConfig, image_size: tuple[int, int], device: torch.device
+    config: TrainConfig,
+    image_size: tuple[int, int],
+    device: torch.device,
+    objects: RunObjects = NO_OBJECTS,
 ) -> Scenes | None:
     """The images that a run is validated on, opened on all ranks; None except on rank 0.
+
+    Of objects without labels these are those that are learned from, unless others are given.
 
     Raises:
         InputError: If there is no such split, it cannot be used, or the run would lie in it.
     """
+    data = objects.validation
+    if data is None and objects.data is not None:
+        if objects.data.has_labels:
+            raise InputError("images with labels need others to validate on: give validation=...")
+        data = objects.data
+    if data is not None:
+        return load_scenes(data, image_size, device, config.resize) if rank() == 0 else None
     files, split = validation_files(config)
     data = files.open(split)
     if config.resume is None:
