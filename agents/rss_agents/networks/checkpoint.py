@@ -167,6 +167,9 @@ def load_checkpoint(
     except _NO_CHECKPOINT as error:
         if own_network is not None and isinstance(error, InputError):
             raise  # of the caller's code, not of the file
+        if body is not None:
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(f"{path} does not fit the module that was passed: {reason}") from None
         raise _not_ours(path, error) from None
     return network.eval(), description
 
