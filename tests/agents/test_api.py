@@ -162,7 +162,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_objects(tmp_path, monkeypa
     with pytest.raises(SystemExit):
         train_command.main(["--resume", str(tmp_path / "run")])
     error = capsys.readouterr().err
-    assert "needs" in error or "was started from Python with objects of its program" in error
+    assert "was started from Python with objects of its program (data 'ndarray', " in error
     with pytest.raises(InputError, match=r"objects of its program \(.*network 'Tiny'"):
         train(**objects, classes=2, resume=tmp_path / "run")
     others = {**objects, "data": IMAGES[::-1].copy()}

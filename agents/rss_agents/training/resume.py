@@ -19,7 +19,7 @@ from rss_agents.training.logging import versions
 from rss_agents.training.objects import NO_OBJECTS
 from rss_agents.training.run_files import CONFIG_NAME, LONGEST_CONFIG
 from rss_agents.training.states import find_state
-from rss_env.datasets.own import names_code
+from rss_env.datasets.own import OBJECT, names_code
 from rss_env.errors import InputError
 from rss_env.registration import parse_environment_id
 from rss_env.scenes import Scenes
@@ -27,7 +27,7 @@ from rss_env.scenes import Scenes
 # Options that may name code, and whether a value does. What is code has to be named again: options
 # are a file, which may come from anybody.
 _CODE: dict[str, Callable[[str], bool]] = {
-    "scorer": is_code,
+    "scorer": lambda scorer: is_code(scorer) and not scorer.startswith(OBJECT),
     "network": is_own,
     "env": lambda env: names_code(parse_environment_id(env)[0]),
 }
