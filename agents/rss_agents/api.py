@@ -42,7 +42,7 @@ from rss_env.arguments import check_image_size
 from rss_env.datasets import SegmentationDataset, default_image_size
 from rss_env.datasets.decoding import ByteArray
 from rss_env.datasets.objects import as_dataset, image_of
-from rss_env.errors import InputError
+from rss_env.errors import InputError, check_value
 from rss_env.feedback import AnyScorer
 
 __all__ = ["Callback", "TrainedNetwork", "TrainedRun", "TrainingEvent", "load", "predict", "train"]
@@ -183,7 +183,10 @@ def train(
         if out is None:
             raise InputError("say where the run is written to: out=...")
         config = TrainConfig(Path(out))
-    objects = RunObjects(callbacks=(callbacks,) if callable(callbacks) else tuple(callbacks))
+    listeners = callbacks if isinstance(callbacks, Sequence) else [callbacks]
+    for listener in listeners:
+        check_value(callable(listener), "callbacks", "functions of an event", repr(listener))
+    objects = RunObjects(callbacks=tuple(listeners))
     if isinstance(data, (str, Path)):
         options |= folder_options(data, labels, validation, classes)
     else:

@@ -30,6 +30,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (6, 16, 16, 3), dtype=np.uint8)
 LABELS = (IMAGES.mean(-1) > 127).astype(np.uint8)
+
+
+def mean_iou(labels: np.ndarray, maps: np.ndarray) -> float:
+    """Mean IoU of both classes over all images."""
+    both = [((maps == c) & (labels == c)).sum() for c in (0, 1)]
+    either = [((maps == c) | (labels == c)).sum() for c in (0, 1)]
+    return float(np.mean([b / e for b, e in zip(both, either, strict=True)]))
+
+
 SHORT: dict[str, Any] = {
     "updates": 4, "eval_every": 2, "num_images": 2, "group_size": 2, "scales": (4, 1)
 }  # fmt: skip
@@ -184,6 +193,9 @@ def test_callbacks_end_a_run_and_their_errors_are_told(tmp_path):
     run = train(IMAGES, LABELS, callbacks=[stop], out=tmp_path / "stopped", **arrays)
     assert run.result is not None
     assert (run.result["updates"], run.result["stopped_early"]) == (1, True)
+    assert run.result["miou"] == pytest.approx(  # of the network that was stopped
+        mean_iou(LABELS, run.predict(IMAGES)), abs=1e-6
+    )
 
     def fail(event: TrainingEvent) -> None:
         raise OSError("no disk")
@@ -223,6 +235,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "network": (
         {"data": IMAGES, "classes": 2, "scorer": bright, "network": nn.Conv2d(3, 4, 1), "out": "x"},
         "expected (1, 2, 16, 16)",
+    ),
+    "callbacks": (
+        {"data": IMAGES, "labels": LABELS, "callbacks": 5, "out": "x"},
+        "callbacks must be functions of an event, got 5",
     ),
     "scorer": ({"data": IMAGES, "classes": 2, "scorer": 5, "out": "x"}, "must be callable"),
 }

@@ -92,6 +92,7 @@ class TrainingLoop:
         self.config, self.update, self._is_resumed = config, 0, config.resume is not None
         self._objects = objects
         self._ends = False  # before all updates are done
+        self._validated_at: int | None = None
         self._run = succeed_together(lambda: open_run(config))
         self._states = RunStates(config.out, config.keep_states)
         shared: dict[str, Any] | None = None
@@ -168,13 +169,22 @@ class TrainingLoop:
             values = _mean_metrics(metrics)
             if self._folder is not None:  # the other processes wait where they need this one again
                 if validates:
-                    values |= self._folder.validate(self.update, values)
-                    run.save(config.out)
+                    values |= self._validate(self._folder, values)
                 self._folder.add(self.update, values)
             self._ends = self._tell(values, is_validation=validates)
         is_due = self.update % (config.save_every or config.eval_every) == 0
         if is_due and self.update < config.updates:  # a run that is complete keeps none
             self.save()
+
+    def _validate(self, folder: RunFolder, metrics: Mapping[str, float]) -> dict[str, float]:
+        """Validate and save the network after an update of such metrics; those of the validation.
+
+        In the first process.
+        """
+        self._validated_at = self.update
+        numbers = folder.validate(self.update, metrics)
+        self._run.save(self.config.out)
+        return numbers
 
     def _tell(self, metrics: Mapping[str, float], *, is_validation: bool) -> bool:
         """Tell the callbacks; whether they, or the run's patience, end it here."""
@@ -200,7 +210,7 @@ class TrainingLoop:
             with stop_signal() as stop_asked_for:
                 if not self._is_resumed:
                     numbers = {} if folder is None else folder.begin()
-                    self._ends = self._tell(numbers, is_validation=True)
+                    self._ends = self._tell(numbers, is_validation=bool(numbers))
                 if config.asks_a_person and self.update == 0:
                     self.save()  # what is waited for may be given long after
                 while self.update < config.updates and not self._ends:
@@ -215,6 +225,8 @@ class TrainingLoop:
                     self.save()
                 if stopped:
                     self._save_checkpoint()
+                elif self._ends and folder is not None and self._validated_at != self.update:
+                    folder.add(self.update, self._validate(folder, {}))
             outcome: dict[str, Any] | str | None = None
             if folder is not None:
                 folder.close()

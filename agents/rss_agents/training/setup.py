@@ -228,10 +228,10 @@ def scorer_of(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> AnyScore
     if config.scorer is None:
         return None
     if config.ratings is None:
-        scorer = objects.scorer
         if config.judge is not None:
-            scorer = JudgeScorer(LearnedJudge.load(config.judge))
-        scorer = load_scorer(config.scorer) if scorer is None else scorer
+            scorer: AnyScorer | None = JudgeScorer(LearnedJudge.load(config.judge))
+        else:
+            scorer = load_scorer(config.scorer if objects.scorer is None else objects.scorer)
         assert scorer is not None
         return GuardedScorer(scorer, config.scorer, config.scorer_timeout)
     feedback = Feedback.parse(config.feedback, config.group_size)
