@@ -143,9 +143,17 @@ def images_to_segment(images: Path, out: Path) -> dict[str, Path]:
         raise InputError(
             f"images folder {images} holds no image but those in --out or written by {PROGRAM}"
         )
-    for note in (listing.note(), f"left out {len(own)} file(s) that {PROGRAM} wrote" * bool(own)):
-        if note:
-            warn_of(note)
+    among = (
+        f"--out {out} lies among the images of {images}: {PROGRAM} leaves it out, but a data set "
+        "of that folder will take what is written for images"
+    )
+    notes = (
+        listing.note(),
+        f"left out {len(own)} file(s) that {PROGRAM} wrote" * bool(own),
+        among * (folder in place.parents),
+    )
+    for note in filter(None, notes):
+        warn_of(note)
     return found
 
 

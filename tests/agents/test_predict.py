@@ -107,11 +107,14 @@ def test_only_its_own_files_are_overwritten(checkpoint, photos, tmp_path, capsys
     assert_refused(capsys, message, checkpoint, photos, out, "--overwrite")
 
 
-def test_what_it_wrote_is_not_segmented(checkpoint, photos):
+def test_what_it_wrote_is_not_segmented(checkpoint, photos, capsys):
     """Run again and again into a folder among the photographs, it writes the same files."""
     out = photos / "segmented"
     names = segment(checkpoint, photos, out)
     assert len(names) == 4
+    assert "a data set of that folder will take what is written for images" in (
+        " ".join(capsys.readouterr().err.split())
+    )
     for _ in range(2):
         assert segment(checkpoint, photos, out, "--overwrite") == names
     assert segment(checkpoint, photos, photos / "again") == names  # nor what lies elsewhere

@@ -199,7 +199,8 @@ def test_three_maps_are_rated_and_the_ratings_are_on_the_disk(tmp_path, programs
     assert len({row["image"] for row in rows}) == 1
     assert (out / "ratings/questions" / f"{rows[0]['question']}.safetensors").is_file()
     page.wait_for_selector('[data-testid="map-1"]')  # the agent has learned, and asks again
-    scored = json.loads((out / "metrics.jsonl").read_text().splitlines()[0])
+    logged = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    scored = next(row for row in logged if row["update"] == 1)
     assert scored["score"] == pytest.approx((2 + 5 + 0) / 15)
     assert rating.poll() is None
 
