@@ -49,7 +49,8 @@ class LabelRule:
             must not occur. No value of V or more may occur.
         origin: Where the classes come from, for messages: empty, or like `3 classes in names.txt`.
         colours: Colours of the classes, where label files show them; None if they do not.
-        by_value: Whether values count even if there are colours.
+        by_value: Whether values count even if there are colours; they may also be those of colour
+            channels that are all alike.
         assumes_void: Whether 255 is void only because nobody has said what it is.
     """
 
@@ -80,7 +81,9 @@ class LabelRule:
             DatasetError: If the file cannot be decoded, or holds a value or a colour that is not a
                 class.
         """
-        if self.colours is not None and not self.by_value:
+        if self.by_value:
+            values = _values_of(_grey(_open_label(path)), path)
+        elif self.colours is not None:
             image = _open_label(path)
             if self.colours.apply_to(image):
                 return self.colours.classes_of(image, path)
@@ -122,12 +125,23 @@ def _open_label(path: Path) -> Image.Image:
     return image
 
 
+def _grey(image: Image.Image) -> Image.Image:
+    """One channel of an opaque picture whose colour channels are alike; others as they are."""
+    if image.mode not in ("RGB", "RGBA", "LA"):
+        return image
+    channels = dict(zip(image.getbands(), map(np.array, image.split()), strict=True))
+    alpha = channels.pop("A", np.array(255))
+    first, *others = channels.values()
+    alike = all(np.array_equal(first, other) for other in others)
+    return Image.fromarray(first) if alike and (alpha == 255).all() else image
+
+
 def _values_of(image: Image.Image, path: Path) -> npt.NDArray[np.int64]:
     if image.mode not in _LABEL_MODES:
         raise DatasetError(
             f"label {path} has mode {image.mode}; expected a palette or single-channel image of "
-            "class indices (colours are read where every line of the class file is `name R G B`; "
-            "or save indices instead)"
+            "class indices (colours are read where every line of the class file is `name R G B`, "
+            "and grey in three channels with --label-values; or save indices instead)"
         )
     return np.array(image).astype(np.int64)
 

@@ -16,14 +16,17 @@ import pytest
 import torch
 from conftest import random_labels, write_sample
 
+from rss_agents import evaluate, train
 from rss_agents.algorithms.labelled_and_scored import LabelledAndScoredLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.networks import evaluation
-from rss_agents.networks.checkpoint import load_checkpoint
+from rss_agents.networks.build import build_network
+from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.logging import versions
 from rss_agents.training.setup import open_run
+from rss_env.datasets.base import voc_palette
 from rss_env.scenes import load_scenes
 from training_runs import RESULT_KEYS, TINY, run
 
@@ -250,3 +253,34 @@ def test_configuration_is_frozen_into_the_run(tmp_path):
     run(tmp_path / "run", "--exploration", "0.2")
     config = json.loads((tmp_path / "run/config.json").read_text())
     assert config["agent"] == dataclasses.asdict(RSSConfig(exploration=0.2))
+
+
+def test_masks_of_0_and_255_are_not_trained_on(tmp_path, capsys):
+    """Nor evaluated on: 255 would be void, and an answer of 0 everywhere perfect."""
+    for number in range(2):
+        images, labels = tmp_path / f"images/{number}.png", tmp_path / f"labels/{number}.png"
+        write_sample(images, labels, random_labels(number, [0, 255]), number)
+    (tmp_path / "all.txt").write_text("0\n1\n")
+    data = ["--env", "RSS/Folder-ImageReward-v0", "--classes", "2"]
+    data += ["--images", str(tmp_path / "images"), "--labels", str(tmp_path / "labels")]
+    split = str(tmp_path / "all.txt")
+    values = ("--label-values", "0", "255")
+    network = build_network("tiny-unet", 2, (16, 16))
+    description = NetworkDescription.of(
+        "tiny-unet", (16, 16), ("class 0", "class 1"), voc_palette(2)
+    )
+    save_checkpoint(tmp_path, network, description)
+    commands = [["--checkpoint", str(tmp_path), *data, "--split", split]] * 2
+    commands[1] = [*commands[1], "--full-resolution"]
+    for main, arguments in (
+        (train.main, ["--out", str(tmp_path / "no"), *data, "--val-split", split]),
+        *((evaluate.main, arguments) for arguments in commands),
+    ):
+        with pytest.raises(SystemExit) as stopped:
+            main(arguments)
+        assert stopped.value.code == 2
+        assert "hold only the values 0 and 255" in capsys.readouterr().err
+    assert not (tmp_path / "no").exists()
+    for arguments in commands:
+        evaluate.main([*arguments, *values, "--json"])
+        assert '"images": 2' in capsys.readouterr().out

@@ -45,7 +45,8 @@ SHAPES = "RSS/Shapes-ImageReward-v0"
 
 
 def make(environment_id: str = SHAPES, **options: Any) -> Any:
-    return gym.make_vec(environment_id, **{"num_envs": 2, "num_scenes": 2, **options})
+    few = {"num_scenes": 2} if environment_id == SHAPES else {}
+    return gym.make_vec(environment_id, **{"num_envs": 2, **few, **options})
 
 
 def folder(path: Path, label_shape: tuple[int, int] = (48, 64), value: int = 1) -> dict[str, Any]:
@@ -97,7 +98,7 @@ def read_folder(path: Path, **options: Any) -> None:
 def masks_of_0_and_255(path: Path) -> None:
     options = folder(path)
     write_sample(path / "x.png", path / "labels" / "x.png", np.tile([0, 255], (48, 32)))
-    make("RSS/Folder-ImageReward-v0", num_scenes=None, **options)
+    make("RSS/Folder-ImageReward-v0", **options)
 
 
 def coloured_label(path: Path, colours: LabelColours | None = None) -> None:
@@ -190,9 +191,7 @@ CAUSES: dict[str, tuple[type[Exception], Callable[[Path], Any]]] = {
     "is not a folder": (DatasetError, lambda path: open_dataset("VOC", root=str(path / "none"))),
     "without labels": (
         InputError,
-        lambda path: make(
-            "RSS/Folder-ImageReward-v0", num_scenes=None, **{**folder(path), "labels": None}
-        ),
+        lambda path: make("RSS/Folder-ImageReward-v0", **{**folder(path), "labels": None}),
     ),
     "but label": (DatasetError, lambda path: read_folder(path, label_shape=(24, 64))),
     "holds the value": (DatasetError, lambda path: read_folder(path, value=7)),

@@ -14,10 +14,11 @@ from conftest import write_sample
 from PIL import Image
 
 from rss_agents import train
+from rss_agents.command_line import DataConfig
 from rss_agents.networks.build import build_network
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.loop import TrainingLoop
-from rss_agents.training.resume import read_config
+from rss_agents.training.resume import read_config, refuse_changes
 from rss_agents.training.setup import open_run
 from rss_agents.training.states import RunStates, read_state, write_state
 from rss_env.errors import InputError
@@ -203,6 +204,16 @@ def test_other_data_is_refused(tmp_path, monkeypatch, capsys, folder_data):
     assert image.read_bytes() != before
     error = refused(capsys, "--resume", str(tmp_path / "run"))
     assert "training data has changed; validation data has changed" in error
+
+
+def test_what_the_values_in_labels_mean_is_an_option_of_a_run(tmp_path):
+    data = DataConfig(label_values=("0", "1,255"), void_values=("none",))
+    config = TrainConfig(tmp_path, data)
+    (tmp_path / "config.json").write_text(json.dumps(dataclasses.asdict(config), default=str))
+    assert read_config(tmp_path).data == data
+    changed = dataclasses.replace(config, data=dataclasses.replace(data, label_values=None))
+    with pytest.raises(InputError, match=r"data.label_values was \('0', '1,255'\), is None"):
+        refuse_changes(changed, {}, {})
 
 
 def test_a_state_of_another_layout_is_refused(stopped, capsys):

@@ -90,6 +90,21 @@ def test_zero_may_mean_unlabelled(tmp_path, capsys, label):
     np.testing.assert_array_equal(dataset.read(0)[1], stripes(255, 0, 255))
 
 
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_grey_in_several_channels(tmp_path, mode):
+    options = labelled(tmp_path, [stripes(0, 255)])
+    mask = Image.fromarray(stripes(0, 255).astype(np.uint8)).convert(mode)
+    mask.save(tmp_path / "labels/0.png")
+    dataset = open_dataset("Folder", **options, label_values=(0, 255))
+    np.testing.assert_array_equal(dataset.read(0)[1], stripes(0, 1))
+    with pytest.raises(DatasetError, match="three channels with --label-values"):
+        open_dataset("Folder", **options).read(0)
+    mask.putpixel((1, 1), {"RGB": (0, 0, 1), "RGBA": (0, 0, 0, 9), "LA": (0, 9)}[mode])
+    mask.save(tmp_path / "labels/0.png")
+    with pytest.raises(DatasetError, match=f"has mode {mode}"):
+        open_dataset("Folder", **options, label_values=(0, 255)).read(0)
+
+
 def test_nothing_may_be_void(tmp_path):
     options = labelled(tmp_path, [stripes(0, 1, 255)])
     with pytest.raises(DatasetError, match=r"value 255 .* valid: 0..1 \(2 classes"):
