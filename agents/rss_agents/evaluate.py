@@ -39,6 +39,7 @@ from rss_agents.training.sources import validation_files
 from rss_env.arguments import check_device
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.base import ByteArray
+from rss_env.datasets.own import names_code
 from rss_env.datasets.paths import is_file, is_folder
 from rss_env.errors import InputError, check_value, warn_of
 from rss_env.scenes import SceneBatch, load_scenes
@@ -78,7 +79,8 @@ def own_data(checkpoint: Path) -> tuple[DataConfig, str | None]:
     """The data of the run that a checkpoint lies in, and the split it was validated on.
 
     Raises:
-        InputError: If it lies in no run, or the run names no images for validation.
+        InputError: If it lies in no run, or the run names no images for validation, or code for
+            its data: that has to be named by the caller.
     """
     run = checkpoint if is_folder(checkpoint) else checkpoint.parent
     if not is_file(run / CONFIG_NAME):
@@ -86,7 +88,13 @@ def own_data(checkpoint: Path) -> tuple[DataConfig, str | None]:
             f"no run of rss-train at {checkpoint}: there is no {run / CONFIG_NAME} to say what to "
             "evaluate on; give --env and where its files lie"
         )
-    return validation_files(read_config(run))
+    config = read_config(run)
+    if names_code(config.data.dataset_name):
+        raise InputError(
+            f"{run / CONFIG_NAME} names the env {config.data.env!r:.300}, which is code that would "
+            "run with your rights; if it is yours, say so with --env and the same name"
+        )
+    return validation_files(config)
 
 
 def evaluate_checkpoints(config: EvalConfig) -> list[Evaluation]:

@@ -90,6 +90,17 @@ def test_a_checkpoint_in_no_run_needs_an_environment(a_run, folder_data, tmp_pat
     assert evaluated(capsys, "--checkpoint", alone, *described(folder_data))["images"] == 5
 
 
+def test_no_code_runs_because_a_run_names_it(a_run, tmp_path, capsys, monkeypatch):
+    shutil.copytree(a_run, tmp_path / "run")
+    options = json.loads((a_run / "config.json").read_text())
+    options["data"]["env"] = "a_module_of_theirs:Data"
+    (tmp_path / "run/config.json").write_text(json.dumps(options))
+    (tmp_path / "a_module_of_theirs.py").write_text("raise AssertionError")
+    monkeypatch.syspath_prepend(tmp_path)
+    message = "names the env 'a_module_of_theirs:Data', which is code"
+    assert_refused(capsys, message, "--checkpoint", tmp_path / "run")
+
+
 def test_classes_in_another_order_are_matched_by_name(a_run, folder_data, tmp_path, capsys):
     """The same labels, with the classes in another order in list and files."""
     place = [2, 0, 1]  # of each class of NAMES

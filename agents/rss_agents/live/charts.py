@@ -11,6 +11,7 @@ _SYMBOLS = ("circle", "rect", "triangle", "diamond", "pin", "arrow")
 _DASHES = ("solid", "dashed", "dotted")
 _GREY = "#888888"  # reads on light and on dark
 _MOST_POINTS = 500  # of a line
+_MOST_ABOVE = 4  # names above a chart; more stand in a column beside it
 _SCALE = "score_scale_"
 
 Row = Mapping[str, float]
@@ -34,14 +35,26 @@ def _chart(title: str, x: str, y: str, series: list[dict[str, Any]], **options: 
     return {
         "animation": False,
         "title": {"text": title, "textStyle": {"fontSize": 14, **text}},
-        "legend": {"data": named, "top": 30, "type": "scroll", "textStyle": text},
-        "grid": {"left": 56, "right": 16, "top": 62, "bottom": 44},
+        **_legend(named),
         "tooltip": {"trigger": "axis", "confine": True},
         "xAxis": {"type": "value", "name": x, "nameGap": 26, **axis},
         "yAxis": {"type": "value", "name": y, "nameGap": 38, "min": 0, **axis},
         "series": series,
         **options,
     }
+
+
+def _legend(names: Sequence[str]) -> dict[str, Any]:
+    """The legend, and the place it leaves for the chart: above it, or a column of many names."""
+    legend: dict[str, Any] = {"data": names, "type": "scroll", "textStyle": {"color": _GREY}}
+    if len(names) <= _MOST_ABOVE:
+        grid = {"left": 56, "right": 16, "top": 62, "bottom": 44}
+        return {"legend": {**legend, "top": 30}, "grid": grid}
+    of_names = {"color": _GREY, "fontSize": 10, "width": 110, "overflow": "truncate"}
+    column = {"orient": "vertical", "right": 0, "top": 24, "bottom": 8, "itemGap": 1}
+    size = {"itemWidth": 18, "itemHeight": 8, "padding": 2}
+    legend |= {**column, **size, "textStyle": of_names, "tooltip": {"show": True}}
+    return {"legend": legend, "grid": {"left": 56, "right": 160, "top": 36, "bottom": 44}}
 
 
 def curve_chart(title: str, runs: Mapping[str, Sequence[Row]], x: str, y: str) -> dict[str, Any]:

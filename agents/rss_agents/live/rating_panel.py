@@ -102,17 +102,22 @@ class RatingPanel:
         def give(stars: int) -> None:
             self._stars[at] = stars
             no_star.props(f"color={'grey' if stars else 'primary'}")
+            rated.text = f"map {number}: {stars} of {question.stars}"
             self._next.set_enabled(len(self._stars) == len(self._asked))
 
         def give_none() -> None:
             rating.set_value(0)
             give(0)
 
+        rated = ui.label(f"map {number}: not rated")
         with ui.row().classes("items-center gap-1"):
             no_star = ui.button("0", on_click=give_none)
             no_star.props(f'flat dense round color=grey aria-label="map {number}: no star"')
-            rating = ui.rating(
+            rating = ui.rating(  # outlines alone until stars are given
                 max=question.stars,
+                icon="star_border",
+                icon_selected="star",
+                color="amber-8",
                 size="md",
                 on_change=lambda event: give(int(event.value)) if event.value else None,
             )

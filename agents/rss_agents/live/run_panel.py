@@ -64,6 +64,7 @@ class RunPanel:
         """Lay out the panel of folders of runs, or of such folders, and keep it up to date."""
         self._folders, self._readers = folders, dict[str, RunReader]()
         self._overlay_time = 0.0
+        self._has_chosen = self._is_choosing = False
         self._problem = ui.label().classes("text-red-600").props('data-testid="problem"')
         with ui.row().classes("items-center gap-6"):
             self._axis = ui.toggle(_AXES, value="update", on_change=self._draw)
@@ -88,17 +89,25 @@ class RunPanel:
 
     def _look_for_runs(self) -> None:
         try:
-            for name, folder in find_runs(self._folders).items():
+            # A folder that is not there yet is of a training that starts.
+            folders = [folder for folder in self._folders if folder.is_dir()]
+            for name, folder in find_runs(folders).items():
                 if name not in self._readers:
                     self._readers[name] = RunReader(folder, name)
         except InputError as error:
             self._problem.text = str(error)
         names = list(self._readers)
-        if names != self._run.options:
-            self._run.set_options(names, value=self._run.value or next(iter(names), None))
+        shown = self._run.value
+        if not self._has_chosen:  # the run that goes on, or the last one that did
+            shown = max(names, key=lambda name: self._readers[name].told_at(), default=None)
+        if names != self._run.options or shown != self._run.value:
+            self._is_choosing = True
+            self._run.set_options(names, value=shown)
+            self._is_choosing = False
         self._draw()
 
     def _choose(self) -> None:
+        self._has_chosen |= not self._is_choosing
         self._overlay_time = 0.0
         self._draw()
 

@@ -145,6 +145,14 @@ class RunReader:
         path = self.folder / OVERLAY_NAME
         return (path.stat().st_mtime, path) if path.is_file() else None
 
+    def told_at(self) -> tuple[bool, float]:
+        """Whether the run goes on, and when it last said where it stands: the more, the newer."""
+        path, progress = self.folder / PROGRESS_NAME, self.progress
+        if progress is None or not path.is_file():
+            return False, 0.0
+        goes_on = progress.state == "running" and self.seconds_without_news() is None
+        return goes_on, path.stat().st_mtime
+
     def seconds_without_news(self) -> float | None:
         """For how long a run that should be running has said nothing; None if that is as usual."""
         path, progress = self.folder / PROGRESS_NAME, self.progress
