@@ -6,15 +6,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.decoding import ByteArray
 from rss_env.datasets.scanning import doubts_about, scan
 from rss_env.errors import DatasetError
-from rss_env.rendering import colourise, overlay, panel_grid
-
-_LEGEND_LINE = 18  # pixels
+from rss_env.rendering import colourise, legend_of, outlined, sheet
 
 
 @dataclass(frozen=True)
@@ -79,37 +77,18 @@ def contact_sheet(
     """
     count = min(rows * columns, len(dataset))
     panels: list[ByteArray] = []
-    seen: set[int] = set()
+    labels: list[ByteArray] = []
     for index in np.linspace(0, len(dataset) - 1, count).round().astype(int).tolist():
         image, label = dataset.read(index, image_size)
         panels.append(image)
         if label is not None:
-            seen |= set(np.unique(label).tolist())
+            labels.append(label)
             panels += [
-                overlay(image, label, dataset.palette),
+                outlined(image, label, dataset.palette),
                 colourise(label, dataset.palette),
             ]
-    across = columns * (3 if dataset.has_labels else 1)
-    grid = Image.fromarray(
-        panel_grid([panels[i : i + across] for i in range(0, len(panels), across)])
-    )
-    classes = sorted(c for c in seen if c < dataset.num_classes)
-    return with_legend(grid, [(dataset.class_names[c], dataset.palette[c]) for c in classes])
-
-
-def with_legend(grid: Image.Image, entries: list[tuple[str, ByteArray]]) -> Image.Image:
-    """A picture with a swatch and a name for each entry below it, in as many columns as fit."""
-    font = ImageFont.load_default(12)
-    width = max((int(font.getlength(name)) for name, _ in entries), default=0) + 30
-    across = max(1, grid.width // width)
-    lines = -(-len(entries) // across)
-    sheet = Image.new(
-        "RGB", (max(grid.width, width), grid.height + lines * _LEGEND_LINE + 8), "white"
-    )
-    sheet.paste(grid)
-    draw = ImageDraw.Draw(sheet)
-    for i, (name, colour) in enumerate(entries):
-        x, y = (i % across) * width + 4, grid.height + 6 + (i // across) * _LEGEND_LINE
-        draw.rectangle((x, y, x + 14, y + 12), fill=tuple(colour.tolist()), outline="black")
-        draw.text((x + 20, y - 1), name, fill="black", font=font)
-    return sheet
+    heads = ("image", "overlay", "label") if dataset.has_labels else ("image",)
+    across = columns * len(heads)
+    legend = legend_of(dataset.class_names, dataset.palette, *labels) if labels else []
+    lines = [panels[i : i + across] for i in range(0, len(panels), across)]
+    return Image.fromarray(sheet(lines, heads, legend))

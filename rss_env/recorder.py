@@ -16,7 +16,7 @@ from gymnasium.vector import VectorEnv, VectorWrapper
 from PIL import Image
 
 from rss_env.errors import InputError, check_value
-from rss_env.rendering import ByteArray, enlarged, panel_grid
+from rss_env.rendering import ByteArray, enlarged, panel_grid, sheet
 
 FILM_SUFFIXES = (".png", ".gif", ".mp4")
 
@@ -28,44 +28,66 @@ class Film:
     is taken: the first is always kept.
     """
 
-    def __init__(self, max_moments: int = 64, frames_per_second: float = 4.0):
+    def __init__(
+        self,
+        max_moments: int = 64,
+        frames_per_second: float = 4.0,
+        stills: Mapping[str, Sequence[ByteArray]] | None = None,
+    ):
         """Start empty.
 
         Args:
             max_moments: Most moments kept, at least 2.
             frames_per_second: Of the film.
+            stills: Panels that stand beside those of each moment, by what to call them; None for
+                a film of moments alone, without words.
         """
         check_value(max_moments >= 2, "max_moments", "at least 2", max_moments)
         check_value(frames_per_second > 0, "frames_per_second", "positive", frames_per_second)
         self._max_moments, self._fps = max_moments, frames_per_second
+        self._stills = {name: [*map(enlarged, panels)] for name, panels in (stills or {}).items()}
         self._moments: list[list[ByteArray]] = []
+        self._titles: list[str] = []
         self._added, self._every = 0, 1
 
     def __len__(self) -> int:
         """Moments kept."""
         return len(self._moments)
 
-    def add(self, panels: Sequence[ByteArray]) -> None:
+    def add(self, panels: Sequence[ByteArray], title: str = "") -> None:
         """Add a moment: as many panels (H, W, 3) uint8 as each time, of the same size."""
         if self._added % self._every == 0:
             self._moments.append([enlarged(panel) for panel in panels])
+            self._titles.append(title)
             if len(self._moments) > self._max_moments:
-                self._moments = self._moments[::2]
+                self._moments, self._titles = self._moments[::2], self._titles[::2]
                 self._every *= 2
         self._added += 1
 
     def get_state(self) -> dict[str, Any]:
-        """Return what was kept: tensors (panels, H, W, 3) uint8 of moments, and two counters."""
+        """Return what was kept: tensors (panels, H, W, 3) of moments, titles, two counters."""
         moments = [torch.from_numpy(np.stack(moment)) for moment in self._moments]
-        return {"moments": moments, "added": self._added, "every": self._every}
+        counters = {"added": self._added, "every": self._every}
+        return {"moments": moments, "titles": list(self._titles), **counters}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `get_state`."""
         self._moments = [list(moment.numpy()) for moment in state["moments"]]
+        self._titles = list(state.get("titles", [""] * len(self._moments)))
         self._added, self._every = state["added"], state["every"]
 
-    def save(self, path: Path) -> None:
+    def _page(self, *moments: int, legend: Sequence[tuple[str, ByteArray]]) -> ByteArray:
+        """Panels down; stills and some moments across, under their names."""
+        columns = [*self._stills.values(), *(self._moments[moment] for moment in moments)]
+        heads = [*self._stills, *(self._titles[moment] for moment in moments)]
+        return sheet(list(zip(*columns, strict=True)), heads, legend)
+
+    def save(self, path: Path, legend: Sequence[tuple[str, ByteArray]] = ()) -> None:
         """Write the film (`.gif`, `.mp4`), or the strip: panels down, moments across (`.png`).
+
+        Args:
+            path: The file.
+            legend: Names and colours, to stand below panels that have stills beside them.
 
         Raises:
             InputError: If nothing was added, the suffix is unknown, or a `.mp4` is asked for
@@ -73,15 +95,22 @@ class Film:
         """
         if not self._moments:
             raise InputError(f"{path.name}: there is nothing to save, no moment was added")
+        moments = range(len(self._moments))
+        if path.suffix == ".png" and self._stills:
+            Image.fromarray(self._page(*moments, legend=legend)).save(path)
+            return
         if path.suffix == ".png":
             rows = list(zip(*self._moments, strict=True))
             Image.fromarray(panel_grid(rows)).save(path)
             return
         columns = int(np.ceil(np.sqrt(len(self._moments[0]))))
-        frames = [
-            panel_grid([panels[i : i + columns] for i in range(0, len(panels), columns)])
-            for panels in self._moments
-        ]
+        if self._stills:
+            frames = [self._page(moment, legend=legend) for moment in moments]
+        else:
+            frames = [
+                panel_grid([panels[i : i + columns] for i in range(0, len(panels), columns)])
+                for panels in self._moments
+            ]
         if path.suffix == ".gif":
             first, *others = map(Image.fromarray, frames)
             delay = round(1000 / self._fps)

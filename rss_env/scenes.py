@@ -224,10 +224,10 @@ class Scenes:
         labels, (height, width) = self._need_labels(), self.image_size
         if not self._kind:
             return np.full(len(labels), height * width)
-        valid = (labels != VOID).cpu().numpy()
+        valid = labels != VOID
         sides = []
         for axis, length in ((2, height), (1, width)):
-            line = valid.any(axis)  # (M, length)
+            line = valid.any(axis).cpu().numpy()  # (M, length)
             last = length - line[:, ::-1].argmax(1)
             sides.append(np.where(line.any(1), last - line.argmax(1), 0))
         return sides[0] * sides[1]

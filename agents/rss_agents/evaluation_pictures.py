@@ -12,8 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from rss_env.datasets.base import ByteArray
-from rss_env.inspection import with_legend
-from rss_env.rendering import colourise, enlarged, overlay, panel_grid
+from rss_env.rendering import colourise, enlarged, overlay, panel_grid, with_legend
 
 _MOST_IN_CELLS = 25  # classes whose shares are written into the cells
 _STRIP = 18  # pixels, of a line of text

@@ -31,7 +31,7 @@ from rss_env.datasets.image_files import find_images
 from rss_env.datasets.paths import expanded, is_file
 from rss_env.datasets.resizing import Resize
 from rss_env.errors import InputError
-from rss_env.rendering import overlay, palette_image
+from rss_env.rendering import palette_image, prediction_sheet
 
 PROGRAM = "rss-predict"
 
@@ -107,7 +107,8 @@ def predict_folder(config: PredictConfig) -> int:
             class_map = predict_tiles(network, pixels, size, windows)
         else:
             class_map = predict(network, image, size, description.resize)
-        blended = Image.fromarray(overlay(pixels, class_map, palette))
+        page = prediction_sheet(pixels, class_map, description.class_names, palette)
+        blended = Image.fromarray(page)
         pictures = (palette_image(class_map, palette), blended)
         for target, picture in zip(targets[name], pictures, strict=True):
             with writing(target):

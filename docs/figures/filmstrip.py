@@ -16,15 +16,15 @@ from PIL import Image
 from rss_agents.train import train
 from rss_agents.training.config import TrainConfig
 from rss_env.datasets import open_dataset
+from rss_env.rendering import HEAD_HEIGHT
 
 MOMENTS = (1, 2, 3, 4, 6, 8, 12)  # of the twelve at which the network is validated
 SCENES = (0, 1, 2, 4)  # of the six that a run's folder shows
 
 
-def panels_of(path: Path, rows: int) -> np.ndarray:
-    """The pictures (rows, columns, side, side, 3) of a grid with gaps of 4 pixels."""
-    grid = np.asarray(Image.open(path).convert("RGB"))
-    side = (grid.shape[0] + 4) // rows - 4
+def panels_of(path: Path, rows: int, side: int = 128) -> np.ndarray:
+    """The pictures (rows, columns, side, side, 3) of a sheet with gaps of 4 pixels."""
+    grid = np.asarray(Image.open(path).convert("RGB"))[HEAD_HEIGHT:]
     columns = (grid.shape[1] + 4) // (side + 4)
     starts = [[(r * (side + 4), c * (side + 4)) for c in range(columns)] for r in range(rows)]
     return np.array([[grid[y : y + side, x : x + side] for y, x in row] for row in starts])
@@ -42,9 +42,10 @@ def draw(path: Path, updates: int = 600) -> None:
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         train(TrainConfig(out=run, updates=updates, eval_every=updates // 12))
-        truth, film = panels_of(run / "overlay.png", 6), panels_of(run / "film.png", 6)
+        panels = panels_of(run / "film.png", 6)
+        truth, film = panels[:, :2], panels[:, 3:]  # without the answers before the first update
         rows = [json.loads(line) for line in (run / "metrics.jsonl").open()]
-    validated = [row for row in rows if "miou" in row]
+    validated = [row for row in rows if "miou" in row and row["update"]]
     figure, axes = new_figure(len(SCENES), 2 + len(MOMENTS), (11, 5.6))
     for row, scene in zip(axes, SCENES, strict=True):
         first = scene == SCENES[0]

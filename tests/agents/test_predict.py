@@ -14,6 +14,7 @@ from rss_agents import predict
 from rss_agents.networks.checkpoint import NetworkDescription, save_checkpoint
 from rss_agents.networks.tiny_unet import DEFAULT_NETWORK
 from rss_env.datasets.base import voc_palette
+from rss_env.rendering import HEAD_HEIGHT
 from trained_networks import CLASSES, SIZE, trained
 
 
@@ -67,6 +68,14 @@ def test_prediction_command(checkpoint, tmp_path):
         assert image.getpalette()[:6] == [0, 0, 0, 128, 0, 0]
     with Image.open(tmp_path / "out/deep/b_overlay.png") as image:
         assert image.mode == "RGB"
+        assert image.width >= 3 * 256 + 2 * 4  # the image, the classes over it, the classes
+        page = np.array(image)
+    photograph = np.array(Image.open(pictures / "deep/b.jpg").convert("RGB"))
+    shown = page[HEAD_HEIGHT : HEAD_HEIGHT + 256, :256][8::16, 8::16]
+    np.testing.assert_array_equal(shown, photograph)
+    legend = page[HEAD_HEIGHT + 256 :].reshape(-1, 3)
+    for colour in voc_palette(3):
+        assert (legend == colour).all(1).any()
 
 
 @pytest.mark.parametrize("overwrite", [[], ["--overwrite"]])

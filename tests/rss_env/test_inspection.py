@@ -10,6 +10,7 @@ import pytest
 from rss_env.datasets import open_dataset
 from rss_env.errors import InputError
 from rss_env.inspection import contact_sheet, summarise
+from rss_env.rendering import HEAD_HEIGHT
 
 
 def test_info_refuses_broken_data(folder_data, tmp_path):
@@ -24,6 +25,8 @@ def test_info_refuses_broken_data(folder_data, tmp_path):
 def test_the_contact_sheet_shows_the_samples_and_the_classes_there(folder_data):
     dataset = open_dataset("Folder", **folder_data)
     sheet = np.array(contact_sheet(dataset, (32, 32), rows=2, columns=2))
+    assert (sheet[:HEAD_HEIGHT] < 128).any()  # words over the columns
+    sheet = sheet[HEAD_HEIGHT:]
     image, _ = dataset.read(0, (32, 32))
     np.testing.assert_array_equal(sheet[:32, :32], image)
     assert sheet.shape[1] == 6 * (32 + 4) - 4

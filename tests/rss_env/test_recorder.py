@@ -11,6 +11,7 @@ from PIL import Image
 
 from rss_env.errors import InputError
 from rss_env.recorder import Film, RecordEpisodes
+from rss_env.rendering import HEAD_HEIGHT
 
 
 def panel(value: int, shape: tuple[int, int] = (130, 130)) -> np.ndarray:
@@ -52,6 +53,31 @@ def test_a_film_shows_every_moment_in_order(tmp_path):
     assert strip[0, -1, 0] == 170
     assert strip[-1, 0, 0] == 15
     assert strip[-1, -1, 0] == 175
+
+
+def test_stills_and_titles_stand_beside_the_moments(tmp_path):
+    film = Film(stills={"image": [panel(200), panel(205)]})
+    legend = [("disc", np.array([1, 2, 250], np.uint8))]
+    for value in (10, 90):
+        film.add([panel(value), panel(value + 5)], f"update {value}")
+    again = Film(stills={"image": [panel(200), panel(205)]})
+    again.set_state(film.get_state())
+    again.save(tmp_path / "film.png", legend)
+    strip = np.array(Image.open(tmp_path / "film.png"))
+    film.save(tmp_path / "other.png", legend)
+    np.testing.assert_array_equal(strip, np.array(Image.open(tmp_path / "other.png")))
+    assert (strip[:HEAD_HEIGHT] < 128).any((0, 2)).reshape(-1)[134:].any()  # titles
+    panels = strip[HEAD_HEIGHT : HEAD_HEIGHT + 2 * 130 + 4]
+    corners = [[int(panels[y, x, 0]) for x in (0, 134, 268)] for y in (0, 134)]
+    assert corners == [[200, 10, 90], [205, 15, 95]]
+    assert (strip[HEAD_HEIGHT + 264 :].reshape(-1, 3) == (1, 2, 250)).all(1).any()
+    film.save(tmp_path / "film.gif", legend)
+    with Image.open(tmp_path / "film.gif") as frames:
+        assert frames.n_frames == 2  # pyright: ignore[reportAttributeAccessIssue]
+        assert frames.size == (2 * 130 + 4, strip.shape[0])
+    old = {name: value for name, value in film.get_state().items() if name != "titles"}
+    again.set_state(old)  # of a run before there were titles
+    again.save(tmp_path / "film.png")
 
 
 def test_a_film_can_be_played_as_video(tmp_path):

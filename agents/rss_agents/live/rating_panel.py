@@ -11,7 +11,7 @@ from PIL import Image
 
 from rss_agents.ratings.store import Question, RatingBook, unrated
 from rss_env.errors import InputError
-from rss_env.rendering import ByteArray, colourise, enlarged, overlay
+from rss_env.rendering import ByteArray, colourise, enlarged, outlined
 
 _SIDE = 256  # pixels that a picture is shown with, at least about
 
@@ -93,7 +93,8 @@ class RatingPanel:
 
     def _show_map(self, question: Question, at: tuple[int, int], number: int) -> None:
         image, action_map = question.images[at[0]], question.action_maps[at]
-        self._picture(overlay(image, action_map, question.palette), f"map {number}, on the image")
+        shown = outlined(enlarged(image, _SIDE), enlarged(action_map, _SIDE), question.palette)
+        self._picture(shown, f"map {number}, on the image")
         self._picture(colourise(action_map, question.palette), f"map {number}")
         if question.pairs:
             self._answer_button("This one", f"better-{number}", {at: 1})

@@ -137,7 +137,7 @@ class RunPanel:
         self._spread.draw(spread_chart(run.rows, x))
         self._classes.draw(class_chart(run.validation.class_iou if run.validation else {}))
         if run.validation is not None:
-            self._caption.text = f"after update {run.validation.update}: image, label, prediction"
+            self._caption.text = f"after update {run.validation.update}: what the network answers"
         if (picture := run.overlay()) is not None and picture[0] != self._overlay_time:
             self._overlay_time = picture[0]
             self._overlay.set_source(picture[1])

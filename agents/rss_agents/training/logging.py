@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ from rss_agents.networks.segmentation_network import Predictor
 from rss_agents.training.run_files import BOARD_FOLDER, FILM_NAMES, METRICS_NAME, OVERLAY_NAME
 from rss_env.errors import InputError
 from rss_env.recorder import Film
-from rss_env.rendering import ByteArray, colourise, enlarged, overlay, panel_grid
+from rss_env.rendering import ByteArray, colourise, enlarged, legend_of, outlined, sheet
 from rss_env.scenes import SceneBatch, Scenes
 
 _PACKAGES = ("rss-env", "torch", "torchvision", "gymnasium", "numpy", "numba")
 _OVERLAY_ROWS = 6
+_SIDE = 192  # pixels of a picture in overlay.png, at least about
 
 
 def versions() -> dict[str, str]:
@@ -204,48 +205,57 @@ class ValidationPictures:
         index = torch.linspace(0, len(scenes) - 1, count, device=device).long()
         batch = SceneBatch(index, torch.zeros_like(index, dtype=torch.bool))
         self._images, self._palette = scenes.observe(batch), scenes.palette
-        self._truth: list[list[ByteArray]] = [[image] for image in self._images.cpu().numpy()]
-        self._has_labels = scenes.labels is not None
-        if self._has_labels:
-            labels = scenes.labels_of(batch).cpu().numpy()
-            for row, label in zip(self._truth, labels, strict=True):
-                row.append(colourise(label, self._palette))
-        self.film = Film()
+        self._class_names = scenes.class_names
+        self._shown = [enlarged(image, _SIDE) for image in self._images.cpu().numpy()]
+        self._labels: list[ByteArray] = []
+        stills = {"image": list(self._images.cpu().numpy())}
+        if scenes.labels is not None:
+            self._labels = list(scenes.labels_of(batch).cpu().numpy())
+            stills["label"] = [colourise(label, self._palette) for label in self._labels]
+        self.film = Film(stills=stills)
 
     @torch.no_grad()
     def _predict(self, network: Predictor) -> list[ByteArray]:
+        """The classes of each scene."""
         was_training = network.training
         network.eval()
-        maps = network.predict(self._images).cpu().numpy()
+        maps = list(network.predict(self._images).cpu().numpy())
         network.train(was_training)
-        if self._has_labels:
-            return [colourise(class_map, self._palette) for class_map in maps]
-        return [
-            overlay(row[0], class_map, self._palette)
-            for row, class_map in zip(self._truth, maps, strict=True)
-        ]
+        return maps
 
-    def add(self, network: Predictor, folder: Path) -> ByteArray:
+    def _legend(self, maps: Sequence[ByteArray]) -> list[tuple[str, ByteArray]]:
+        return legend_of(self._class_names, self._palette, *self._labels, *maps)
+
+    def add(self, network: Predictor, folder: Path, update: int) -> ByteArray:
         """Add what the network predicts now to the film, and write and return `overlay.png`."""
-        predictions, sheet = self._save_overlay(network, folder)
-        self.film.add(predictions)
-        return sheet
+        maps = self._predict(network)
+        self.film.add([colourise(part, self._palette) for part in maps], f"update {update}")
+        return self._save_overlay(maps, folder)
 
-    def _save_overlay(self, network: Predictor, folder: Path) -> tuple[list[ByteArray], ByteArray]:
-        """Write `overlay.png`; returns the predictions in it, and the whole."""
-        predictions = self._predict(network)
-        rows = [[*row, panel] for row, panel in zip(self._truth, predictions, strict=True)]
-        grid = panel_grid([[enlarged(panel, 192) for panel in row] for row in rows])
-        write_picture(folder / OVERLAY_NAME, Image.fromarray(grid))
-        return predictions, grid
+    def _save_overlay(self, maps: Sequence[ByteArray], folder: Path) -> ByteArray:
+        """Write and return `overlay.png`."""
+        palette = self._palette
+        columns = {"image": self._shown}
+        if self._labels:
+            columns["label"] = [colourise(enlarged(part, _SIDE), palette) for part in self._labels]
+        large = [enlarged(part, _SIDE) for part in maps]
+        columns["prediction"] = [colourise(part, palette) for part in large]
+        columns["overlay"] = [
+            outlined(image, part, palette) for image, part in zip(self._shown, large, strict=True)
+        ]
+        rows = list(zip(*columns.values(), strict=True))
+        page = sheet(rows, list(columns), self._legend(maps))
+        write_picture(folder / OVERLAY_NAME, Image.fromarray(page))
+        return page
 
     def save(self, network: Predictor, folder: Path) -> None:
         """Write `overlay.png`, and `film.gif` and `film.png` if anything was added.
 
-        `overlay.png` has rows of image | label | prediction, or image | prediction without labels;
-        the film shows predictions after each validation.
+        `overlay.png` has rows of image, label if there are labels, prediction, and the prediction
+        drawn over the image; the film shows images, labels, and predictions after each validation.
         """
-        self._save_overlay(network, folder)
+        maps = self._predict(network)
+        self._save_overlay(maps, folder)
         if len(self.film):
             for name in FILM_NAMES:
-                self.film.save(folder / name)
+                self.film.save(folder / name, self._legend(maps))

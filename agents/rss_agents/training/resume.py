@@ -104,15 +104,16 @@ def given_config(arguments: list[str] | None) -> TrainConfig | None:
     for name in _CODE:
         reader.add_argument(f"--{name}")
     known, _ = reader.parse_known_args(sys.argv[1:] if arguments is None else arguments)
-    if known.resume is None and known.config is None:
+    given: Path | None = known.config
+    if known.resume is None and given is None:
         return None
-    if known.resume is not None and known.config is not None:
+    if known.resume is not None and given is not None:
         raise InputError("a run that is resumed keeps its options: give --resume or --config")
-    if known.resume is not None:
+    if given is None:
         config = resumed_run(known.resume, vars(known))
         NO_OBJECTS.check(config)
         return config
-    path = known.config / CONFIG_NAME if known.config.is_dir() else known.config
+    path = given / CONFIG_NAME if given.is_dir() else given
     config = _template(path)
     _check_named_again(path, config, vars(known))
     NO_OBJECTS.check(config)

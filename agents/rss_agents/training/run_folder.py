@@ -153,7 +153,7 @@ class RunFolder:
 
     def _show(self, update: int) -> None:
         """Add what the network answers now to the pictures, and show TensorBoard."""
-        picture = self._pictures.add(self._network, self._config.out)
+        picture = self._pictures.add(self._network, self._config.out, update)
         self._log.add_validation(update, self._validated.get("class_iou", {}), picture)
 
     def validate(self, update: int, metrics: Mapping[str, float]) -> dict[str, float]:

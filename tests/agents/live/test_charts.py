@@ -37,6 +37,19 @@ def test_charts_show_what_is_in_the_rows(trained):
     assert bars["series"][0]["data"] == [0.5, 0.25]
 
 
+def test_eighteen_runs_have_a_legend_of_one_page():
+    rows: list[dict[str, float]] = [{"update": 1, "miou": 0.5}]
+    few = curve_chart("mIoU", {f"run-{i}": rows for i in range(3)}, "update", "miou")
+    many = curve_chart("mIoU", {f"run-{i}": rows for i in range(18)}, "update", "miou")
+    assert few["legend"].get("orient") is None
+    legend, high = many["legend"], 18 * 16  # pixels of a chart: h-72
+    assert len(legend["data"]) == 18
+    assert legend["orient"] == "vertical"
+    line = max(legend["textStyle"]["fontSize"] + 3, legend["itemHeight"]) + legend["itemGap"]
+    assert 18 * line <= high - legend["top"] - legend["bottom"]
+    assert many["grid"]["right"] >= legend["textStyle"]["width"] + legend["itemWidth"]
+
+
 def test_long_curves_are_thinned_and_keep_their_end():
     rows = [{"update": float(n), "score": n / 1e4} for n in range(1, 10001)]
     points = points_of(rows, "update", "score")

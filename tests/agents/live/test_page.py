@@ -20,6 +20,7 @@ import pytest
 from PIL import Image
 
 from rss_agents.live.charts import COLOURS
+from watched_runs import train_briefly
 
 ROOT = Path(__file__).parents[3]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
@@ -170,6 +171,24 @@ def test_a_curve_moves_during_a_live_run(tmp_path, programs, page):
 
 
 @needs_browser
+def test_the_page_opens_on_the_run_that_goes_on(tmp_path, programs, page):
+    train_briefly(tmp_path / "runs/a")
+    for number in range(17):
+        shutil.copytree(tmp_path / "runs/a", tmp_path / f"runs/b{number}")
+    progress = json.loads((tmp_path / "runs/a/progress.json").read_text())
+    (tmp_path / "runs/b5/progress.json").write_text(json.dumps({**progress, "state": "running"}))
+    (tmp_path / "runs/b7/progress.json").touch()
+    folder = str(tmp_path / "runs")
+    show(page, programs("rss_agents.live.watch", folder, "--port", "0", "--no-browser"))
+    page.wait_for_function(
+        "() => document.querySelector('[data-testid=standing]').innerText.startsWith('running')"
+    )
+    assert page.get_by_test_id("run").locator("input").input_value() == "b5"
+    names = page.get_by_test_id("miou").inner_text()
+    assert all(f"b{number}" in names for number in range(17))
+
+
+@needs_browser
 def test_three_maps_are_rated_and_the_ratings_are_on_the_disk(tmp_path, programs, page):
     out = tmp_path / "run"
     rating = programs(
@@ -177,7 +196,12 @@ def test_three_maps_are_rated_and_the_ratings_are_on_the_disk(tmp_path, programs
         *("--out", str(out), "--port", "0", "--no-browser"),
     )
     show(page, rating)
+    page.wait_for_selector('[data-testid="standing"]')
+    assert page.get_by_test_id("problem").inner_text() == ""  # the folder is yet to be made
     page.wait_for_selector('[data-testid="map-3"]')
+    first = page.get_by_test_id("map-1")
+    assert "not rated" in first.inner_text()
+    assert first.locator(".q-rating__icon").all_inner_texts() == ["star_border"] * 5
     file = out / "ratings" / "ratings.jsonl"
     button = page.get_by_test_id("next")
     assert button.is_disabled()

@@ -7,11 +7,15 @@ import sys
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from rss_agents import train
+from rss_env.datasets import open_dataset
+from rss_env.rendering import HEAD_HEIGHT
 from training_runs import TINY, run
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -82,3 +86,18 @@ def test_it_has_to_start(tmp_path, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", FakeWandb(RuntimeError("no API key")))
     error = refused(tmp_path, capsys)
     assert "Weights & Biases cannot start: RuntimeError: no API key" in error
+
+
+def test_the_overlay_of_a_run_says_what_it_shows(tmp_path):
+    run(tmp_path)
+    page = np.array(Image.open(tmp_path / "overlay.png"))
+    side, gap, rows = 192, 4, 6
+    assert page.shape[1] == 4 * (side + gap) - gap  # image, label, prediction, overlay
+    for column in range(4):
+        start = column * (side + gap)
+        assert (page[:HEAD_HEIGHT, start : start + side] < 128).any()
+    legend = page[HEAD_HEIGHT + rows * (side + gap) - gap :].reshape(-1, 3)
+    for colour in open_dataset("Shapes").palette:
+        assert (legend == colour).all(1).any()
+    film = np.array(Image.open(tmp_path / "film.png"))
+    assert film.shape[1] == (2 + 3) * (128 + gap) - gap  # with updates 0, 2 and 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from PIL import Image
 
 from rss_agents import predict, train
 from rss_agents.command_line import DataConfig
-from rss_agents.evaluate import EvalConfig, evaluate_checkpoint
+from rss_agents.evaluate import EvalConfig, evaluate_checkpoints, report
 from rss_agents.networks.checkpoint import load_checkpoint
 from rss_env.datasets.resizing import fit_image, window_of
 from training_runs import TINY
@@ -44,6 +45,12 @@ def write_photographs(folder: Path, *sizes: tuple[int, int], turned: bool = Fals
 def start(folder: Path, data: list[str], *options: str) -> None:
     val = ["--val-split", str(folder / "list.txt"), "--algo", "psl", "--updates", "1"]
     train.main([*data, *val, *TINY, "--out", str(folder / "run"), *options])
+
+
+def miou_of(run: Path, data: DataConfig, **options: Any) -> float:
+    """What rss-eval says of a run, on all images of some data."""
+    config = EvalConfig((run,), data, split="all", **options)
+    return report(config, evaluate_checkpoints(config)[0])["miou"]
 
 
 @pytest.mark.parametrize(
@@ -79,9 +86,8 @@ def test_a_network_of_fitted_images_is_evaluated_and_used_so(tmp_path, capsys):
     network, description = load_checkpoint(run)
     assert description.resize == "pad"
     folder = DataConfig("RSS/Folder-ImageReward-v0", images=data[3], labels=data[5], classes="3")
-    found = evaluate_checkpoint(EvalConfig(run, folder, split="all"))
-    assert found["miou"] == pytest.approx(miou)
-    found = evaluate_checkpoint(EvalConfig(run, folder, split="all", full_resolution=True))["miou"]
+    assert miou_of(run, folder) == pytest.approx(miou)
+    found = miou_of(run, folder, full_resolution=True)
     out = tmp_path / "segmented"
     predict.main(["--checkpoint", str(run), "--images", data[3], "--out", str(out)])
     right = labelled = predicted = torch.zeros(3)
@@ -110,7 +116,7 @@ def test_parts_are_learned_from_and_whole_images_answered(algo, tmp_path):
     assert load_checkpoint(run)[1].image_size == (32, 48)
     folder = DataConfig("RSS/Folder-ImageReward-v0", images=data[3], labels=data[5], classes="3")
     miou = json.loads((run / "result.json").read_text())["miou"]
-    assert evaluate_checkpoint(EvalConfig(run, folder, split="all"))["miou"] == pytest.approx(miou)
+    assert miou_of(run, folder) == pytest.approx(miou)
 
 
 @pytest.mark.parametrize(
