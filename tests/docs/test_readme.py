@@ -63,8 +63,8 @@ def test_commands_are_understood():
     assert {command[0] for command in commands} == set(configs)
     for program, *arguments in commands:
         config = tyro.cli(configs[program], args=arguments)
-        if program == "rss-data" and hasattr(config, "dataset"):
-            assert data.dataset_name(config.dataset) in DATASETS
+        named = getattr(config, "dataset", "folder") if program == "rss-data" else "folder"
+        assert ":" in named or data.dataset_name(named) in DATASETS  # or one of one's own
 
 
 def test_the_page_of_data_sets_is_true(data_options):
