@@ -268,7 +268,7 @@ def test_predictions_stay_in_their_folder(run_folder, weights, tmp_path):
     images, out = tmp_path / "images", tmp_path / "out"
     images.mkdir()
     out.mkdir()
-    for name in ("a", "..b", "c\n"):
+    for name in ("a", "b..", "c\n"):
         Image.fromarray(np.zeros((8, 9, 3), np.uint8)).save(images / f"{name}.png")
     (tmp_path / "precious").write_text("mine")
     for name in ("a.png", "a_overlay.png"):
