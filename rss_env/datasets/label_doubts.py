@@ -43,7 +43,11 @@ class LabelDoubts:
 
 
 def doubts_about_void(
-    class_pixels: Counts, void_pixels: Counts, names: Sequence[str], files: Sequence[Path]
+    class_pixels: Counts,
+    void_pixels: Counts,
+    names: Sequence[str],
+    files: Sequence[Path | str],
+    way_out: str | None = None,
 ) -> LabelDoubts:
     """Look for 255 that is read as void, but may be a class.
 
@@ -51,7 +55,8 @@ def doubts_about_void(
         class_pixels: (M, C) pixels of each class in each label.
         void_pixels: (M,) pixels of void in each label.
         names: C names.
-        files: M label files.
+        files: M label files, or what else the labels are called.
+        way_out: What to do about it; None for the options that say what values mean.
     """
     void = void_pixels > 0
     with_objects = class_pixels[:, 1:].any(1)
@@ -63,7 +68,7 @@ def doubts_about_void(
             (
                 f"the labels hold only the values 0 and {VOID}, {files[int(doubtful.argmax())]} "
                 f"for one, and {VOID} is read as void: nothing is {_named(absent)}. "
-                f"{_way_out(names, str(VOID))}",
+                f"{way_out or _way_out(names, str(VOID))}",
             )
         )
     if doubtful.any() and with_objects.any() and not (void & with_objects).any():
@@ -72,7 +77,8 @@ def doubts_about_void(
                 f"the labels are of two kinds: {int(doubtful.sum())} file(s) hold only 0 and "
                 f"{VOID}, which is read as void, {files[int(doubtful.argmax())]} for one, and "
                 f"{int(with_objects.sum())} hold classes and no {VOID}, "
-                f"{files[int(with_objects.argmax())]} for one. {_way_out(names, f'1,{VOID}')}",
+                f"{files[int(with_objects.argmax())]} for one. "
+                f"{way_out or _way_out(names, f'1,{VOID}')}",
             )
         )
     share = void_pixels.sum() / max(1, void_pixels.sum() + class_pixels.sum())
@@ -80,7 +86,7 @@ def doubts_about_void(
         return LabelDoubts(
             warnings=(
                 f"the labels may be read wrongly: nothing is {_named(absent)}, while {share:.0%} "
-                f"of the pixels are {VOID}, which is read as void. {_way_out(names)}",
+                f"of the pixels are {VOID}, which is read as void. {way_out or _way_out(names)}",
             )
         )
     return LabelDoubts()

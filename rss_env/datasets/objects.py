@@ -13,6 +13,7 @@ from PIL import Image
 
 from rss_env.datasets.base import SegmentationDataset, resized, voc_palette
 from rss_env.datasets.decoding import ByteArray
+from rss_env.datasets.label_doubts import Counts, LabelDoubts, doubts_about_void
 from rss_env.errors import DatasetError, InputError, check_value
 from rss_env.labels import VOID
 
@@ -129,6 +130,19 @@ class ObjectDataset(SegmentationDataset):
 
     def __len__(self) -> int:
         return len(self._samples)
+
+    def doubts(self, class_pixels: Counts, void_pixels: Counts) -> LabelDoubts:
+        """See `SegmentationDataset.doubts`: all are warnings, as no option says what 255 is."""
+        samples = [f"sample {index}" for index in range(len(void_pixels))]
+        found = doubts_about_void(
+            class_pixels,
+            void_pixels,
+            self.class_names,
+            samples,
+            f"If {VOID} is a class, give labels of class indices, 0..{self.num_classes - 1}",
+        )
+        told = (f"{self.name}: {doubt}" for doubt in (*found.faults, *found.warnings))
+        return LabelDoubts(warnings=tuple(told))
 
     def read(
         self, index: int, image_size: tuple[int, int] | None = None

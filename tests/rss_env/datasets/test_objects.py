@@ -14,7 +14,8 @@ from torch.utils.data import Dataset
 from rss_env import RSSVectorEnv
 from rss_env.datasets import open_dataset
 from rss_env.datasets.objects import as_dataset, image_of, label_of
-from rss_env.errors import InputError
+from rss_env.errors import DatasetWarning, InputError
+from rss_env.scenes import load_scenes
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
 GREY = PIXELS[..., 0]
@@ -167,3 +168,13 @@ def test_environments_take_one_that_is_open():
     env.close()
     with pytest.raises(InputError, match="passed as an object takes no split"):
         open_dataset(data, split="val")
+
+
+def test_labels_of_0_and_255_are_warned_of():
+    """There is no option that says what 255 is, and it may be void."""
+    labels = np.zeros((2, 8, 8), np.uint8)
+    labels[:, :4] = 255
+    data = as_dataset(np.zeros((2, 8, 8, 3), np.uint8), labels, classes=2)
+    text = "only the values 0 and 255, sample 0 for one.* give labels of class indices, 0..1"
+    with pytest.warns(DatasetWarning, match=text):
+        load_scenes(data, (8, 8))
