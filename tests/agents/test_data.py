@@ -79,7 +79,7 @@ def test_a_split_that_cannot_be_opened_does_not_hide_the_others(capsys, cityscap
 def test_faults_of_the_command_line(capsys, tmp_path, voc_root):
     for arguments, message in (
         (["check", "ade20k"], "unknown data set 'ade20k'; valid: Shapes, VOC"),
-        (["check", "shapes"], "Shapes is generated: it has no files to check"),
+        (["check", "shapes"], "Shapes is generated, or no FileDataset: it has no files to check"),
         (["check", "voc", "--root", str(tmp_path / "none")], "is not a folder; expected layout"),
         (
             ["check", "voc", "--images", "x", "--root", str(voc_root)],
