@@ -6,6 +6,7 @@ here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -82,7 +83,9 @@ class Film:
         heads = [*self._stills, *(self._titles[moment] for moment in moments)]
         return sheet(list(zip(*columns, strict=True)), heads, legend)
 
-    def save(self, path: Path, legend: Sequence[tuple[str, ByteArray]] = ()) -> None:
+    def save(
+        self, path: str | os.PathLike[str], legend: Sequence[tuple[str, ByteArray]] = ()
+    ) -> None:
         """Write the film (`.gif`, `.mp4`), or the strip: panels down, moments across (`.png`).
 
         Args:
@@ -93,6 +96,7 @@ class Film:
             InputError: If nothing was added, the suffix is unknown, or a `.mp4` is asked for
                 without the extra `rss-env[video]`.
         """
+        path = Path(path)
         if not self._moments:
             raise InputError(f"{path.name}: there is nothing to save, no moment was added")
         moments = range(len(self._moments))

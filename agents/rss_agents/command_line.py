@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import warnings
@@ -36,7 +37,7 @@ class FilesConfig:
     """Folder: what image names end in and label names do not."""
     label_ending: str | None = None
     """Folder: what label names end in and image names do not, like _mask."""
-    classes: str | None = None
+    classes: str | int | None = None
     """Folder: file with a class a line, `name` or, for masks in colours, `name R G B`; or how many
     classes. PascalContext: 59 or 60."""
     label_values: tuple[str, ...] | None = None
@@ -108,11 +109,24 @@ def run_command(
         arguments: The command line without the program; None for the process's own.
         default: Says, of the command line, what options are where it names none; None: as usual.
     """
+    escape_what_cannot_be_written()
     with errors_in_a_line(program), notes_in_a_line(program):
         options: dict[str, Any] = {"prog": program, "args": arguments}
         if (known := default(arguments)) is not None:
             options["default"] = known
         function(tyro.cli(config, **options))
+
+
+def escape_what_cannot_be_written() -> None:
+    """Let the standard streams escape what their encoding lacks, instead of failing.
+
+    Names of files and of classes may be in any script, and a console in a code page of its own.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            keeps_bytes = stream.errors == "surrogateescape" and stream.encoding.lower() == "utf-8"
+            if not keeps_bytes:
+                stream.reconfigure(errors="backslashreplace")
 
 
 @contextmanager

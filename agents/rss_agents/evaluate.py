@@ -32,6 +32,7 @@ from rss_agents.networks.evaluation import (
 )
 from rss_agents.networks.tiling import TileConfig
 from rss_agents.networks.views import SeveralViews, ViewsConfig
+from rss_agents.option_types import check_types
 from rss_agents.outputs import refuse_inside, refuse_to_replace, write_marked_picture, writing
 from rss_agents.training.resume import read_config
 from rss_agents.training.run_files import CONFIG_NAME
@@ -104,6 +105,7 @@ def evaluate_checkpoints(config: EvalConfig) -> list[Evaluation]:
         InputError: If a checkpoint, the data, the windows, the views or the device cannot be used,
             or a checkpoint has other classes than the data.
     """
+    check_types(config)
     config.windows.check()
     config.views.check()
     check_value(config.worst >= 1, "worst", "at least 1", config.worst)

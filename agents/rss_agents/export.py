@@ -30,6 +30,7 @@ from rss_agents.networks.programs import (
     write_program,
 )
 from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.option_types import check_types
 from rss_agents.outputs import check_folder, writing
 from rss_env.errors import InputError
 
@@ -137,6 +138,7 @@ def export(config: ExportConfig) -> list[Path]:
             used, has no network of a library, or one that makes no program. Nothing has been
             written then.
     """
+    check_types(config)
     asked = _asked(config)
     if "onnx" in asked:
         require_onnx()

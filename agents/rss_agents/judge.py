@@ -12,6 +12,7 @@ import tyro
 
 from rss_agents.command_line import run_command
 from rss_agents.files import write_json
+from rss_agents.option_types import check_types
 from rss_agents.outputs import check_folder, writing
 from rss_agents.quality.examples import read_examples
 from rss_agents.quality.fitting import FittingConfig, fit_judge
@@ -61,6 +62,7 @@ def fit(config: FitConfig) -> None:
     Raises:
         InputError: If an option is invalid or the examples cannot be used; nothing was written.
     """
+    check_types(config)
     _check_out(config)
     size = None if config.image_size is None else check_image_size(config.image_size)
     examples = read_examples(config.examples, size)
@@ -94,6 +96,7 @@ def use(config: UseConfig) -> None:
     Raises:
         InputError: If there is no judge, or the examples cannot be used.
     """
+    check_types(config)
     judge = LearnedJudge.load(config.judge)
     examples = read_examples(config.examples, judge.description.image_size)
     scores, doubt = judge.judge(examples.images[examples.index], examples.action_maps)

@@ -17,6 +17,7 @@ from rss_agents.networks.evaluation import predict_fitted
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.networks.tiling import TileConfig, predict_tiles
 from rss_agents.networks.views import SeveralViews, ViewsConfig
+from rss_agents.option_types import check_types
 from rss_agents.outputs import (
     check_folder,
     is_written_by,
@@ -88,6 +89,7 @@ def predict_folder(config: PredictConfig) -> int:
             `rss-predict` did not write. Images before one that cannot be read have been written;
             otherwise nothing.
     """
+    check_types(config)
     windows = config.windows
     windows.check()
     config.views.check()

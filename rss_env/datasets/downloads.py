@@ -160,7 +160,7 @@ def _unpacked(root: Path, what: str, fetch: Callable[[Path], None]) -> Iterator[
 DOWNLOADS = ("VOC", "PascalContext", "Cityscapes")
 
 
-def download(name: str, root: Path, *, augmented: bool = False) -> str:
+def download(name: str, root: str | os.PathLike[str], *, augmented: bool = False) -> str:
     """Get a data set, or say how.
 
     Args:
@@ -175,6 +175,7 @@ def download(name: str, root: Path, *, augmented: bool = False) -> str:
         InputError: If there is no such download.
         DatasetError: If it fails; the root is as it was.
     """
+    root = Path(root)
     check_choice("data set to download", name, DOWNLOADS)
     if augmented and name != "VOC":
         raise InputError(f"only VOC has an augmented training set, not {name}")

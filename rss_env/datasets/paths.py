@@ -29,12 +29,12 @@ def expanded(path: str | os.PathLike[str]) -> Path:
     """The path with `~` and `~user` replaced by home folders.
 
     Raises:
-        DatasetError: If there is no such home.
+        DatasetError: If there is no such home, or it is no path at all.
     """
     try:
         return Path(path).expanduser()
-    except RuntimeError as error:
-        raise DatasetError(f"path {os.fspath(path)!r:.300} cannot be used: {error}") from None
+    except (RuntimeError, TypeError) as error:
+        raise DatasetError(f"path {str(path)!r:.300} cannot be used: {error}") from None
 
 
 class Spelling:

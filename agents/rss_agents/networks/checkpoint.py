@@ -6,6 +6,7 @@ A checkpoint is whole or absent, and nothing is ever unpickled.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from rss_agents.files import write_tensors
 from rss_agents.networks.build import build_network
 from rss_agents.networks.own_network import check_own_network, is_object
 from rss_agents.networks.segmentation_network import SegmentationNetwork
-from rss_env.datasets.paths import is_file, is_folder
+from rss_env.datasets.paths import expanded, is_file, is_folder
 from rss_env.datasets.resizing import Resize
 from rss_env.errors import InputError
 from rss_env.labels import MAX_CLASSES
@@ -85,7 +86,7 @@ class NetworkDescription:
 
 
 def save_checkpoint(
-    folder: Path,
+    folder: str | os.PathLike[str],
     network: SegmentationNetwork,
     description: NetworkDescription,
     name: str = FILE_NAME,
@@ -96,12 +97,13 @@ def save_checkpoint(
         OSError: If it cannot be written.
     """
     metadata = {"description": json.dumps(asdict(description))}
-    write_tensors(folder / name, network.state_dict(), metadata)
+    write_tensors(Path(folder) / name, network.state_dict(), metadata)
 
 
-def _file_of(folder: Path) -> Path:
+def _file_of(folder: str | os.PathLike[str]) -> Path:
     """The checkpoint of a run's folder, or the file itself."""
-    path = folder / FILE_NAME if is_folder(folder) else folder
+    given = expanded(folder)
+    path = given / FILE_NAME if is_folder(given) else given
     if not is_file(path):
         raise InputError(f"no checkpoint at {path}; expected a folder that rss-train wrote")
     return path
@@ -112,7 +114,7 @@ def _not_ours(path: Path, error: Exception) -> InputError:
 
 
 def read_checkpoint(
-    folder: Path, device: torch.device | str = "cpu"
+    folder: str | os.PathLike[str], device: torch.device | str = "cpu"
 ) -> tuple[NetworkDescription, dict[str, torch.Tensor]]:
     """The description of a checkpoint's network, and the weights; nothing is built yet.
 
@@ -134,7 +136,7 @@ def read_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path,
+    folder: str | os.PathLike[str],
     device: torch.device | str = "cpu",
     own_network: str | nn.Module | None = None,
 ) -> tuple[SegmentationNetwork, NetworkDescription]:
@@ -174,7 +176,7 @@ def load_checkpoint(
     return network.eval(), description
 
 
-def classes_of(folder: Path) -> tuple[str, ...]:
+def classes_of(folder: str | os.PathLike[str]) -> tuple[str, ...]:
     """Names of the classes that a trained network tells apart; its weights are not read.
 
     Raises:
@@ -189,7 +191,9 @@ def classes_of(folder: Path) -> tuple[str, ...]:
 
 
 def start_from(
-    network: SegmentationNetwork, description: NetworkDescription, folder: Path
+    network: SegmentationNetwork,
+    description: NetworkDescription,
+    folder: str | os.PathLike[str],
 ) -> tuple[str, ...]:
     """Give a network the weights of a trained one; how that decided (`decide`) stays behind.
 

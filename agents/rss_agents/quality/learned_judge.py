@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from rss_agents.files import write_tensors
 from rss_agents.quality.network import QualityNetwork
 from rss_env.arrays import as_tensor
+from rss_env.datasets.paths import expanded
 from rss_env.errors import InputError
 
 FILE_NAME = "judge.safetensors"
@@ -106,6 +107,7 @@ class LearnedJudge:
             for number, network in enumerate(self.networks)
             for name, value in network.state_dict().items()
         }
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         metadata = {"description": json.dumps(asdict(self.description))}
         write_tensors(folder / FILE_NAME, tensors, metadata)
@@ -117,7 +119,7 @@ class LearnedJudge:
         Raises:
             InputError: If there is none, or its file is not one of ours.
         """
-        path = folder / FILE_NAME
+        path = expanded(folder) / FILE_NAME
         if not path.is_file():
             raise InputError(f"no judge at {path}; expected a folder that rss-judge fit wrote")
         try:

@@ -19,6 +19,7 @@ from rss_agents.distributed import world_size
 from rss_agents.extras import require
 from rss_agents.networks.segmentation_network import Precision
 from rss_agents.networks.tiny_unet import DEFAULT_NETWORK
+from rss_agents.option_types import check_types
 from rss_agents.outputs import refuse_inside
 from rss_agents.ratings.store import FOLDER_NAME as RATINGS_FOLDER
 from rss_agents.training.run_files import check_run_folder
@@ -172,6 +173,7 @@ class TrainConfig(TaskConfig, RunConfig):
 
     def check(self) -> None:
         """Refuse numbers that make no training and folders it cannot use, with an `InputError`."""
+        check_types(self)
         parse_environment_id(self.data.env)
         check_choice("metric", self.metric, METRICS)
         for part in (self.agent, self.baseline, self.supervised, self.sb3):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,6 +21,7 @@ from rss_agents.training.objects import NO_OBJECTS
 from rss_agents.training.run_files import CONFIG_NAME, LONGEST_CONFIG
 from rss_agents.training.states import find_state
 from rss_env.datasets.own import OBJECT, names_code
+from rss_env.datasets.paths import expanded
 from rss_env.errors import InputError
 from rss_env.registration import parse_environment_id
 from rss_env.scenes import Scenes
@@ -38,13 +40,13 @@ _FREE = (
 )
 
 
-def read_config(run: Path) -> TrainConfig:
+def read_config(run: str | os.PathLike[str]) -> TrainConfig:
     """The options of a run, from its `config.json`.
 
     Raises:
         InputError: If there is no such file, or it does not hold the options of this version.
     """
-    path = run / CONFIG_NAME
+    path = expanded(run) / CONFIG_NAME
     try:
         return _options_of(path)
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import shutil
 from collections.abc import Mapping
@@ -16,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from rss_agents.distributed import rank, world_size
 from rss_agents.files import write_tensors
 from rss_agents.training.run_files import RESULT_NAME, STATES_FOLDER
+from rss_env.datasets.paths import expanded
 from rss_env.errors import InputError
 
 _NAME = re.compile(r"update-(\d{1,18})-rank(\d{1,9})\.safetensors")
@@ -84,7 +86,7 @@ class RunStates:
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def find_state(resumed: Path) -> tuple[Path, int]:
+def find_state(resumed: str | os.PathLike[str]) -> tuple[Path, int]:
     """The folder of the run to go on with, and the number of updates of the state to start from.
 
     Args:
@@ -93,6 +95,7 @@ def find_state(resumed: Path) -> tuple[Path, int]:
     Raises:
         InputError: If there is no state.
     """
+    resumed = expanded(resumed)
     match = _NAME.fullmatch(resumed.name)
     if match is not None:
         return resumed.parent.parent, int(match[1])

@@ -45,6 +45,20 @@ def test_checkpoints_hold_their_own_description(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
 
 
+def test_a_folder_may_be_a_string_and_nothing_else_than_a_path(tmp_path, monkeypatch):
+    network = build_network("tiny-unet", 3, (16, 16)).eval()
+    palette = np.zeros((3, 3), np.uint8)
+    description = NetworkDescription.of("tiny-unet", (16, 16), ["a", "b", "c"], palette)
+    monkeypatch.chdir(tmp_path)
+    save_checkpoint(str(tmp_path), network, description)
+    for place in (str(tmp_path), f"{tmp_path}/model.safetensors", "."):
+        assert load_checkpoint(place)[1] == description
+        assert start_from(network, description, place) == ()
+    for other in (5, None, b"runs"):
+        with pytest.raises(InputError, match="cannot be used"):
+            load_checkpoint(other)  # pyright: ignore[reportArgumentType]
+
+
 def test_bad_checkpoints_are_refused(tmp_path, capsys):
     with pytest.raises(InputError, match="no checkpoint"):
         load_checkpoint(tmp_path)
