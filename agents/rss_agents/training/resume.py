@@ -107,14 +107,14 @@ def given_config(arguments: list[str] | None) -> TrainConfig | None:
         reader.add_argument(f"--{name}")
     known, _ = reader.parse_known_args(sys.argv[1:] if arguments is None else arguments)
     given: Path | None = known.config
-    if known.resume is None and given is None:
-        return None
-    if known.resume is not None and given is not None:
-        raise InputError("a run that is resumed keeps its options: give --resume or --config")
     if given is None:
+        if known.resume is None:
+            return None
         config = resumed_run(known.resume, vars(known))
         NO_OBJECTS.check(config)
         return config
+    if known.resume is not None:
+        raise InputError("a run that is resumed keeps its options: give --resume or --config")
     path = given / CONFIG_NAME if given.is_dir() else given
     config = _template(path)
     _check_named_again(path, config, vars(known))
