@@ -29,7 +29,7 @@ _DEFAULT_AMOUNT = {"rating": 5.0, "noisy": 0.05}
 class Scorer(Protocol):
     """Function that scores action maps. Called once per scale and step with the whole batch."""
 
-    def __call__(self, images: Any, action_maps: Any) -> Any:
+    def __call__(self, images: Any, action_maps: Any, /) -> Any:
         """Score K maps of each image.
 
         Args:
@@ -66,7 +66,7 @@ class ScoringContext:
 class ContextScorer(Protocol):
     """Scorer that also asks which images it judges: one with a parameter named `context`."""
 
-    def __call__(self, images: Any, action_maps: Any, *, context: ScoringContext) -> Any:
+    def __call__(self, images: Any, action_maps: Any, /, *, context: ScoringContext) -> Any:
         """Score K maps of each image; see `Scorer`."""
         ...
 

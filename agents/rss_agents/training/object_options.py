@@ -61,7 +61,7 @@ def with_options(config: TrainConfig, options: Mapping[str, Any]) -> TrainConfig
     unknown = [name for name in options if name not in of_run | of_data]
     if unknown:
         raise UnknownArgumentError.of("train", unknown[0], sorted(of_run | of_data))
-    values = {
+    values: dict[str, Any] = {
         name: str(value) if isinstance(value, Path) and name not in ("out", "resume") else value
         for name, value in options.items()
     }

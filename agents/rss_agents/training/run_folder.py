@@ -191,7 +191,7 @@ class RunFolder:
     def _compare(self, update: int, value: float) -> None:
         """Keep the network if it is the best so far, and count for how long there was none."""
         self._worse += 1
-        if value > self._best["value"]:
+        if self._best["update"] is None or value > self._best["value"]:
             self._best |= {"value": value, "update": update}
             self._worse = 0
             self.save(BEST_NAME)
