@@ -12,7 +12,7 @@ from rss_agents.kernels.map_counts import map_counts
 from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.kernels.systematic_sample import sample_offsets, systematic_sample
 from rss_agents.kernels.whitened_residuals import whitened_residuals
-from rss_agents.losses.score_models import MetricModelConfig
+from rss_agents.losses.score_model_config import MetricModelConfig
 
 _IMAGES, _CLASSES, _SIDE, _SCALES = 16, 6, 64, (8, 4, 2, 1)
 _GROUPS, _MEMBERS = 8, 8  # new maps and 56 older ones

@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 import tyro
 
-from rss_agents.algorithms.registry import Algorithm
+from rss_agents.algorithms.names import Algorithm
 from rss_agents.networks.evaluation import SplitMetrics, evaluate, evaluate_majority_class
 from rss_agents.recipes import shapes
 from rss_agents.train import train

@@ -26,9 +26,10 @@ import tyro
 from torch.multiprocessing.spawn import spawn
 from torch.nn.parallel import DistributedDataParallel
 
-from rss_agents.algorithms.registry import Algorithm
+from rss_agents.algorithms.names import Algorithm
 from rss_agents.algorithms.rss_config import RSSConfig
-from rss_agents.networks.tiny_unet import DEFAULT_NETWORK, TinyUNet
+from rss_agents.networks.names import DEFAULT_NETWORK
+from rss_agents.networks.tiny_unet import TinyUNet
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.logging import versions
 from rss_agents.training.optimisation import update_once

@@ -24,7 +24,7 @@ import tyro
 from torch import nn
 
 from benchmarks.timing import markdown_table, publish, time_in_turn
-from rss_agents.algorithms.registry import Algorithm
+from rss_agents.algorithms.names import Algorithm
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.command_line import DataConfig
 from rss_agents.replay.replay_memory import ReplayMemory

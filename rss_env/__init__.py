@@ -1,7 +1,7 @@
 """Semantic segmentation as a reinforcement-learning environment.
 
-Importing the package registers the `RSS/...` ids with Gymnasium. The classes behind them load when
-they are first used.
+Importing the package registers the `RSS/...` ids with Gymnasium, whichever of the two is imported
+first. The classes behind them load when they are first used.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rss_env.cache_folders import redirect_caches
 from rss_env.errors import ActionError, DatasetError, InputError
-from rss_env.registration import environment_ids, register_environments
+from rss_env.registration import environment_ids, register_on_import
 from rss_env.version import __version__ as __version__
 
 redirect_caches()  # before a library is imported that would look for the home of its caches
@@ -49,4 +49,4 @@ def __getattr__(name: str) -> Any:
     return getattr(importlib.import_module(_HOME[name]), name)
 
 
-register_environments()
+register_on_import()

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from gymnasium.vector import AutoresetMode
 
 from rss_env.errors import InputError
+
+if TYPE_CHECKING:  # slow to import, and only for some of the checks
+    import torch
+    from gymnasium.vector import AutoresetMode
 
 
 def check_whole_number(name: str, value: Any, least: int) -> int:
@@ -98,6 +100,8 @@ def check_autoreset_mode(mode: str | AutoresetMode) -> AutoresetMode:
     Raises:
         InputError: If there is no such mode.
     """
+    from gymnasium.vector import AutoresetMode
+
     if isinstance(mode, AutoresetMode):
         return mode
     modes = {m.value.lower(): m for m in AutoresetMode}
@@ -114,6 +118,8 @@ def check_device(device: str | torch.device) -> torch.device:
     Raises:
         InputError: If the name is invalid or there is no such device.
     """
+    import torch
+
     if not isinstance(device, (str, torch.device)):
         raise InputError(f"device must be a name such as 'cuda:0', got {device!r}")
     try:
@@ -140,6 +146,8 @@ def mask_of_groups(mask: Any, num_envs: int, group_size: int) -> npt.NDArray[np.
     """
     if mask is None:
         return np.ones(num_envs // group_size, np.bool_)
+    import torch
+
     per_env = mask.cpu().numpy() if isinstance(mask, torch.Tensor) else mask
     if (
         not isinstance(per_env, np.ndarray)

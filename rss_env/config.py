@@ -8,16 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import Any
-
-import torch
-from gymnasium.vector import AutoresetMode
+from typing import TYPE_CHECKING, Any
 
 from rss_env.arguments import check_autoreset_mode, check_device, check_flag, check_whole_number
 from rss_env.datasets import SegmentationDataset, arguments_of
 from rss_env.datasets.resizing import RESIZES, Resize
 from rss_env.errors import InputError, UnknownArgumentError, check_choice
 from rss_env.rewards import METRICS
+
+if TYPE_CHECKING:  # slow to import, and only for types
+    import torch
+    from gymnasium.vector import AutoresetMode
 
 ARRAYS = ("numpy", "torch")
 RENDER_MODES = ("rgb_array", "human")

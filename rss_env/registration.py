@@ -1,11 +1,17 @@
 """The table of environment ids: data set and level to `RSS/<Dataset>-<Level>-v0`.
 
-Entry points are strings, so that registering imports nothing and specs survive JSON.
+Entry points are strings, so that registering imports nothing and specs survive JSON. Gymnasium is
+told when it is imported, before `rss_env` or after: what makes no environment need not wait for it.
 """
 
 from __future__ import annotations
 
-import gymnasium as gym
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
 
 from rss_env.errors import check_choice
 
@@ -44,6 +50,8 @@ def parse_environment_id(environment_id: str) -> tuple[str, str]:
 
 def register_environments() -> None:
     """Make the ids known to Gymnasium; calling it again changes nothing."""
+    import gymnasium as gym
+
     for environment_id in environment_ids():
         dataset, level = parse_environment_id(environment_id)
         if environment_id not in gym.registry:
@@ -56,3 +64,36 @@ def register_environments() -> None:
                 order_enforce=False,
                 disable_env_checker=True,
             )
+
+
+def register_on_import() -> None:
+    """Make the ids known to Gymnasium now if it has been imported, or else as soon as it is."""
+    if "gymnasium" in sys.modules:
+        register_environments()
+    else:
+        sys.meta_path.insert(0, _AfterGymnasium())
+
+
+class _AfterGymnasium(MetaPathFinder):
+    """Finds Gymnasium as the other finders do, and registers behind its import."""
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "gymnasium":
+            return None
+        others = [finder for finder in sys.meta_path if finder is not self]
+        found = (finder.find_spec(fullname, path, target) for finder in others)
+        spec = next((spec for spec in found if spec is not None), None)
+        if spec is not None and spec.loader is not None:
+            loader: Any = spec.loader
+            execute = loader.exec_module
+
+            def exec_module(module: ModuleType) -> None:
+                execute(module)
+                if self in sys.meta_path:
+                    sys.meta_path.remove(self)
+                register_environments()
+
+            loader.exec_module = exec_module
+        return spec

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import functools
 from dataclasses import astuple, dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from rss_env.errors import check_choice
+
+if TYPE_CHECKING:  # slow to import, and not needed to name metrics
+    import torch
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class RatioMetric:
 
         Whole coefficients give exact terms, so that only the division rounds.
         """
+        import torch
+
         whole = self.predicted * predicted + self.labelled * labelled + self.overlap * right
         counted = whole > 0
         return torch.where(counted, self.hits * right / whole, 0.0), counted
@@ -87,6 +92,8 @@ def class_scores(
     Raises:
         InputError: If the metric is not a mean over classes.
     """
+    import torch
+
     row = METRICS[check_choice("metric of classes", metric, metrics_of_classes())]
     values, counted = row.ratio(right.double(), predicted.double(), labelled.double())
     return torch.where(counted, values, torch.nan).float()

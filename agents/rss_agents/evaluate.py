@@ -9,41 +9,29 @@ import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 import tyro
 
 from rss_agents.command_line import DataConfig, run_command
-from rss_agents.evaluation_report import (
-    PICTURES,
-    Evaluation,
-    pictures_of,
-    text_of_one,
-    text_side_by_side,
-)
-from rss_agents.networks.checkpoint import load_checkpoint
-from rss_agents.networks.class_order import class_order
-from rss_agents.networks.evaluation import (
-    Answers,
-    count_answers,
-    full_resolution_answers,
-    scene_answers,
-)
-from rss_agents.networks.tiling import TileConfig
-from rss_agents.networks.views import SeveralViews, ViewsConfig
+from rss_agents.networks.tile_config import TileConfig
+from rss_agents.networks.views_config import ViewsConfig
 from rss_agents.option_types import check_types
 from rss_agents.outputs import refuse_inside, refuse_to_replace, write_marked_picture, writing
 from rss_agents.training.resume import read_config
 from rss_agents.training.run_files import CONFIG_NAME
-from rss_agents.training.sources import validation_files
 from rss_env.arguments import check_device
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.base import ByteArray
 from rss_env.datasets.own import names_code
 from rss_env.datasets.paths import is_file, is_folder
 from rss_env.errors import InputError, check_value, warn_of
-from rss_env.scenes import SceneBatch, load_scenes
+
+if TYPE_CHECKING:  # slow to import: a command that shows its options need not wait
+    import torch
+
+    from rss_agents.evaluation_report import Evaluation
+    from rss_agents.networks.evaluation import Answers
 
 PROGRAM = "rss-eval"
 
@@ -89,6 +77,8 @@ def own_data(checkpoint: Path) -> tuple[DataConfig, str | None]:
             f"no run of rss-train at {checkpoint}: there is no {run / CONFIG_NAME} to say what to "
             "evaluate on; give --env and where its files lie"
         )
+    from rss_agents.training.sources import validation_files
+
     config = read_config(run)
     if names_code(config.data.dataset_name):
         raise InputError(
@@ -105,6 +95,8 @@ def evaluate_checkpoints(config: EvalConfig) -> list[Evaluation]:
         InputError: If a checkpoint, the data, the windows, the views or the device cannot be used,
             or a checkpoint has other classes than the data.
     """
+    from rss_agents.evaluation_report import PICTURES
+
     check_types(config)
     config.windows.check()
     config.views.check()
@@ -127,6 +119,19 @@ def _evaluate(
     config: EvalConfig, checkpoint: Path, dataset: SegmentationDataset, device: torch.device
 ) -> Evaluation:
     """Measure one checkpoint."""
+    import torch
+
+    from rss_agents.evaluation_report import Evaluation
+    from rss_agents.networks.checkpoint import load_checkpoint
+    from rss_agents.networks.class_order import class_order
+    from rss_agents.networks.evaluation import (
+        count_answers,
+        full_resolution_answers,
+        scene_answers,
+    )
+    from rss_agents.networks.views import SeveralViews
+    from rss_env.scenes import SceneBatch, load_scenes
+
     network, description = load_checkpoint(checkpoint, device, config.own_network)
     order = class_order(description.class_names, dataset.class_names)
     if order is not None:
@@ -205,6 +210,8 @@ def run(config: EvalConfig) -> None:
     Raises:
         InputError: As `evaluate_checkpoints`.
     """
+    from rss_agents.evaluation_report import pictures_of, text_of_one, text_side_by_side
+
     evaluations, names = evaluate_checkpoints(config), _names(config)
     files: list[Path] = []
     if config.out is not None:

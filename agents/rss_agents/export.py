@@ -14,25 +14,19 @@ from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
-
-import torch
+from typing import TYPE_CHECKING, Any
 
 from rss_agents.command_line import run_command
 from rss_agents.files import write_bytes, write_tensors
-from rss_agents.networks.build import split_name
-from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint
-from rss_agents.networks.programs import (
-    about_program,
-    onnx_of,
-    program_of,
-    require_onnx,
-    write_program,
-)
-from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.option_types import check_types
 from rss_agents.outputs import check_folder, writing
 from rss_env.errors import InputError
+
+if TYPE_CHECKING:  # slow to import: a command that shows its options need not wait
+    import torch
+
+    from rss_agents.networks.checkpoint import NetworkDescription
+    from rss_agents.networks.segmentation_network import SegmentationNetwork
 
 
 @dataclass
@@ -79,6 +73,8 @@ def encoder_weights(
     """
     from segmentation_models_pytorch.encoders.timm_universal import TimmUniversalEncoder
 
+    from rss_agents.networks.build import split_name
+
     body: Any = network.body
     encoder = body.encoder
     library, model = "segmentation-models-pytorch", split_name(description.network)[1]
@@ -99,6 +95,8 @@ def network_weights(
         The tensors. And `library`, its `version`, the arguments of `create_model` (`arch`,
         `encoder_name`, `classes`), `class_names`, `image_size`, and `mean` and `std` of the inputs.
     """
+    from rss_agents.networks.build import split_name
+
     architecture, encoder, _ = split_name(description.network)
     return network.body.state_dict(), _about(
         network,
@@ -138,6 +136,16 @@ def export(config: ExportConfig) -> list[Path]:
             used, has no network of a library, or one that makes no program. Nothing has been
             written then.
     """
+    from rss_agents.networks.build import split_name
+    from rss_agents.networks.checkpoint import load_checkpoint
+    from rss_agents.networks.programs import (
+        about_program,
+        onnx_of,
+        program_of,
+        require_onnx,
+        write_program,
+    )
+
     check_types(config)
     asked = _asked(config)
     if "onnx" in asked:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from PIL import Image
-from PIL.PngImagePlugin import PngInfo
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+if TYPE_CHECKING:  # slow to import: a command that shows its options need not wait
+    import torch
+    from PIL import Image
+    from PIL.PngImagePlugin import PngInfo
 
 from rss_env.whole_files import replace_file
 
@@ -78,6 +77,9 @@ def write_tensors(
     Raises:
         OSError: If it cannot be written.
     """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
     on_cpu = {name: value.detach().contiguous().cpu() for name, value in tensors.items()}
 
     def write(temporary: Path) -> None:

@@ -14,9 +14,7 @@ from rss_agents.command_line import run_command
 from rss_agents.files import write_json
 from rss_agents.option_types import check_types
 from rss_agents.outputs import check_folder, writing
-from rss_agents.quality.examples import read_examples
-from rss_agents.quality.fitting import FittingConfig, fit_judge
-from rss_agents.quality.learned_judge import FILE_NAME, LearnedJudge
+from rss_agents.quality.fitting_config import FittingConfig
 from rss_env.arguments import check_image_size
 from rss_env.errors import InputError
 
@@ -62,6 +60,10 @@ def fit(config: FitConfig) -> None:
     Raises:
         InputError: If an option is invalid or the examples cannot be used; nothing was written.
     """
+    from rss_agents.quality.examples import read_examples
+    from rss_agents.quality.fitting import fit_judge
+    from rss_agents.quality.learned_judge import FILE_NAME
+
     check_types(config)
     _check_out(config)
     size = None if config.image_size is None else check_image_size(config.image_size)
@@ -75,6 +77,8 @@ def fit(config: FitConfig) -> None:
 
 def _check_out(config: FitConfig) -> None:
     """Refuse a folder in which something would be replaced that is no judge."""
+    from rss_agents.quality.learned_judge import FILE_NAME, LearnedJudge
+
     check_folder(config.out)
     judge, report = config.out / FILE_NAME, config.out / REPORT_NAME
     if judge.is_symlink() or judge.exists():
@@ -96,6 +100,9 @@ def use(config: UseConfig) -> None:
     Raises:
         InputError: If there is no judge, or the examples cannot be used.
     """
+    from rss_agents.quality.examples import read_examples
+    from rss_agents.quality.learned_judge import LearnedJudge
+
     check_types(config)
     judge = LearnedJudge.load(config.judge)
     examples = read_examples(config.examples, judge.description.image_size)

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 import tyro
 from PIL import Image
 from tqdm import tqdm
 
 from rss_agents.command_line import run_command
-from rss_agents.networks.checkpoint import load_checkpoint
-from rss_agents.networks.evaluation import predict_fitted
-from rss_agents.networks.segmentation_network import SegmentationNetwork
-from rss_agents.networks.tiling import TileConfig, predict_tiles
-from rss_agents.networks.views import SeveralViews, ViewsConfig
+from rss_agents.networks.tile_config import TileConfig
+from rss_agents.networks.views_config import ViewsConfig
 from rss_agents.option_types import check_types
 from rss_agents.outputs import (
     check_folder,
@@ -33,6 +30,9 @@ from rss_env.datasets.paths import expanded, is_file
 from rss_env.datasets.resizing import Resize
 from rss_env.errors import InputError
 from rss_env.rendering import palette_image, prediction_sheet
+
+if TYPE_CHECKING:  # slow to import: a command that shows its options need not wait
+    from rss_agents.networks.segmentation_network import SegmentationNetwork
 
 PROGRAM = "rss-predict"
 
@@ -71,6 +71,10 @@ def predict(
         image_size: (H, W) the network was trained at; the logits are upsampled from it.
         resize: How the image is brought to it.
     """
+    import torch
+
+    from rss_agents.networks.evaluation import predict_fitted
+
     frame = network.input_size(image_size)
     if resize == "pad":
         return predict_fitted(network, np.array(image), frame).numpy()
@@ -89,6 +93,10 @@ def predict_folder(config: PredictConfig) -> int:
             `rss-predict` did not write. Images before one that cannot be read have been written;
             otherwise nothing.
     """
+    from rss_agents.networks.checkpoint import load_checkpoint
+    from rss_agents.networks.tiling import predict_tiles
+    from rss_agents.networks.views import SeveralViews
+
     check_types(config)
     windows = config.windows
     windows.check()

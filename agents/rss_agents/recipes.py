@@ -13,9 +13,9 @@ from typing import Any
 
 import tyro
 
-from rss_agents.algorithms.registry import Algorithm
+from rss_agents.algorithms.names import Algorithm
 from rss_agents.command_line import DataConfig, run_command
-from rss_agents.networks.pretrained import LITE0
+from rss_agents.networks.names import LITE0
 from rss_agents.train import train
 from rss_agents.training.config import TrainConfig
 

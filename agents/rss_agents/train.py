@@ -11,19 +11,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rss_agents.algorithms.sb3_config import ALGORITHMS as SB3_ALGORITHMS
 from rss_agents.command_line import run_command
-from rss_agents.distributed import rank
 from rss_agents.sb3 import require_sb3
 from rss_agents.training.config import TrainConfig
-from rss_agents.training.loop import TrainingError, TrainingLoop
 from rss_agents.training.objects import NO_OBJECTS, RunObjects
-from rss_agents.training.processes import ProcessLostError, joined_processes
 from rss_agents.training.resume import given_config
-from rss_agents.training.setup import Run, open_run
-from rss_agents.training.states import RunStates
+
+if TYPE_CHECKING:  # slow to import: a command that shows its options need not wait
+    from rss_agents.training.setup import Run
 
 
 def train(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> dict[str, Any]:
@@ -49,6 +47,9 @@ def train(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> dict[str, An
 
 def run_training(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> dict[str, Any] | str:
     """Train as `train` does; the name of the signal, if one has ended the run before."""
+    from rss_agents.training.loop import TrainingLoop
+    from rss_agents.training.processes import joined_processes
+
     with joined_processes(config.device):
         return TrainingLoop(config, lambda options: _open(options, objects), objects).run()
 
@@ -60,6 +61,8 @@ def _open(config: TrainConfig, objects: RunObjects) -> Run:
         from rss_agents.sb3.learner import open_sb3_run
 
         return open_sb3_run(config, objects)
+    from rss_agents.training.setup import open_run
+
     return open_run(config, objects)
 
 
@@ -69,6 +72,11 @@ def train_and_print(config: TrainConfig) -> None:
     Raises:
         InputError: If anything in the configuration is invalid; nothing has been written.
     """
+    from rss_agents.distributed import rank
+    from rss_agents.training.loop import TrainingError
+    from rss_agents.training.processes import ProcessLostError, joined_processes
+    from rss_agents.training.states import RunStates
+
     config = dataclasses.replace(config, config=None)  # its options are read
     try:
         with joined_processes(config.device):

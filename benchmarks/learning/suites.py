@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from rss_agents.command_line import DataConfig
-from rss_agents.networks.pretrained import LITE0
+from rss_agents.networks.names import LITE0
 from rss_env.errors import InputError, check_choice
 from rss_env.scenes import Scenes, load_scenes
 

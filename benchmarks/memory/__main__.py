@@ -21,7 +21,7 @@ import tyro
 
 from benchmarks.memory.computed import computed_peak, footprint
 from benchmarks.memory.measured import alone, learner_peak, measured_process, measured_tensors
-from rss_agents.algorithms.registry import Algorithm
+from rss_agents.algorithms.names import Algorithm
 from rss_agents.networks.build import build_network
 from rss_agents.recipes import RECIPES
 from rss_agents.training.config import TrainConfig

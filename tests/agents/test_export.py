@@ -14,7 +14,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from rss_agents.export import ExportConfig, export, main
-from rss_agents.networks.pretrained import LITE0, packaged_weights
+from rss_agents.networks.names import LITE0
+from rss_agents.networks.pretrained import packaged_weights
 from rss_env.errors import InputError
 from trained_networks import CLASSES, SIZE, trained
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from rss_agents import recipes, train
-from rss_agents.algorithms.registry import Algorithm
+from rss_agents.algorithms.names import Algorithm
 from rss_agents.networks.build import build_network
 from rss_agents.recipes import RECIPES, main
 from rss_env.datasets import open_dataset

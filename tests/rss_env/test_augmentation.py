@@ -11,10 +11,9 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
-from rss_agents.algorithms.policy_gradients import BaselineConfig
+from rss_agents.algorithms.reference_config import BaselineConfig, SupervisedConfig
 from rss_agents.algorithms.registry import build_learner
 from rss_agents.algorithms.rss_config import RSSConfig
-from rss_agents.algorithms.supervised import SupervisedConfig
 from rss_agents.networks.build import build_network
 from rss_env.augmentation import Augmentation, Variation
 from rss_env.errors import InputError

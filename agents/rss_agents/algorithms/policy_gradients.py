@@ -7,53 +7,24 @@ tells the methods apart is the advantage, and whether a batch is used for severa
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.reference_config import BaselineConfig
 from rss_agents.algorithms.sampling import sample_maps
 from rss_agents.distributed import mean_over_ranks, own_seed
 from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.kernels.sample_classes import mix_with_uniform
 from rss_agents.losses.advantages import leave_one_out, synchronised_deviation
 from rss_agents.networks.segmentation_network import SegmentationNetwork
-from rss_env.errors import InputError, check_choice, check_value
+from rss_env.errors import InputError, check_choice
 from rss_env.vector_env import RSSVectorEnv
 
 METHODS = ("reinforce", "rloo", "grpo", "ppo")
 # Coefficient of the entropy where the options have none, in the unit of the method's advantages.
 _ENTROPY = {"reinforce": 0.5, "rloo": 0.5, "grpo": 0.05, "ppo": 0.05}
-
-
-@dataclass(frozen=True)
-class BaselineConfig:
-    """The hyper-parameters of the plain policy gradients (reinforce, rloo, grpo, ppo)."""
-
-    entropy: float | None = None
-    """Coefficient of a cell's entropy. reinforce and rloo: in reward per cell, None: 0.5; grpo and
-    ppo: in deviations of the score, None: 0.05."""
-    exploration: float = 0.0
-    """Share of uniformly random classes."""
-    epochs: int = 4
-    """ppo, grpo: steps on each batch."""
-    clip: float = 0.2
-    """ppo, grpo: how far a cell's probability may move from the one it was drawn with, as a ratio
-    less one."""
-    decay: float = 0.9
-    """reinforce: decay, per batch, of the running mean of the score that is its baseline."""
-
-    def check(self) -> None:
-        """Refuse values that make no sense, with an `InputError`."""
-        if self.entropy is not None and not 0 <= self.entropy < float("inf"):
-            raise InputError(f"baseline entropy must be at least 0, got {self.entropy}")
-        check_value(
-            0 <= self.exploration < 1, "baseline exploration", "in 0..1 (below 1)", self.exploration
-        )
-        check_value(self.epochs >= 1, "epochs", "at least 1", self.epochs)
-        check_value(0 < self.clip < 1, "clip", "between 0 and 1", self.clip)
-        check_value(0 <= self.decay < 1, "baseline decay", "in 0..1 (below 1)", self.decay)
 
 
 def clipped_objective(

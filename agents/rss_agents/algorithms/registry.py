@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Literal
 
 from rss_agents.algorithms.base import Learner
 from rss_agents.algorithms.incumbent import Incumbent
-from rss_agents.algorithms.policy_gradients import METHODS, BaselineConfig, BaselineLearner
+from rss_agents.algorithms.names import Algorithm
+from rss_agents.algorithms.policy_gradients import METHODS, BaselineLearner
 from rss_agents.algorithms.query_plan import QueryPlan
+from rss_agents.algorithms.reference_config import BaselineConfig, SupervisedConfig
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.algorithms.sb3_config import ALGORITHMS as SB3_ALGORITHMS
@@ -19,28 +20,12 @@ from rss_agents.algorithms.supervised import (
     ImageTagLearner,
     MetricDecisionLearner,
     MultiScaleLearner,
-    SupervisedConfig,
 )
 from rss_agents.distributed import world_size
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_env.errors import InputError
 from rss_env.scenes import Scenes
 from rss_env.vector_env import RSSVectorEnv
-
-Algorithm = Literal[
-    "rss",
-    "psl",
-    "psl-metric",
-    "psl-dice",
-    "psl-multiscale",
-    "wsss-cam",
-    "reinforce",
-    "rloo",
-    "grpo",
-    "ppo",
-    "sb3-ppo",
-    "sb3-a2c",
-]
 
 
 def acts_at_one_scale(algo: Algorithm, agent: RSSConfig) -> bool:

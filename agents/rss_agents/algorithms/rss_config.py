@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from rss_agents.algorithms.sampling import VariedMapsConfig
-from rss_agents.losses.metric_mixture import MixtureConfig
-from rss_agents.losses.score_models import MetricModelConfig
+from rss_agents.algorithms.varied_maps_config import VariedMapsConfig
+from rss_agents.losses.score_model_config import MetricModelConfig, MixtureConfig
 from rss_env.errors import InputError, check_value
 
 

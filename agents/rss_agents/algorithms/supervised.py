@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -15,49 +14,18 @@ from segmentation_models_pytorch.losses import DiceLoss
 from torch import nn
 
 from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.reference_config import SupervisedConfig
 from rss_agents.distributed import mean_over_ranks, own_seed
 from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.losses.cross_entropy import weighted_cross_entropy
-from rss_agents.losses.score_models import MetricModelConfig
+from rss_agents.losses.score_model_config import MetricModelConfig
 from rss_agents.networks.segmentation_network import SegmentationNetwork, upsample
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.augmentation import Augmentation
-from rss_env.errors import InputError, check_value
+from rss_env.errors import InputError
 from rss_env.labels import VOID
 from rss_env.scene_stream import SceneStream
 from rss_env.scenes import Scenes
-
-# Algorithms of the cross-entropy, in which some pixels may count more.
-WEIGHING = ("psl", "psl-metric", "psl-dice")
-
-
-@dataclass(frozen=True)
-class SupervisedConfig:
-    """The hyper-parameters of the references with labels."""
-
-    tag_sharpness: float = 5.0
-    """wsss-cam: sharpness of the soft maximum over pixels."""
-    class_weights: tuple[float, ...] | Literal["inverse", "root"] | None = None
-    """Cross-entropy: weight of each class's pixels; inverse: of their share of the training
-    pixels; root: its square root. None: alike."""
-    focal_gamma: float = 0.0
-    """Cross-entropy: focus on pixels that are wrong (focal loss), 2 in its source; 0: none."""
-
-    @property
-    def weighs_pixels(self) -> bool:
-        """Tell whether the cross-entropy counts some pixels more than others."""
-        return self.class_weights is not None or self.focal_gamma != 0
-
-    def check(self) -> None:
-        """Refuse values that make no loss, with an `InputError`."""
-        gamma, weights = self.focal_gamma, self.class_weights
-        check_value(0 <= gamma < float("inf"), "focal_gamma", "finite and at least 0", gamma)
-        if isinstance(weights, tuple):
-            legal = all(0 <= w < float("inf") for w in weights) and any(weights)
-            check_value(legal, "class_weights", "finite, at least 0 and not all 0", weights)
-        check_value(
-            0 < self.tag_sharpness < float("inf"), "tag_sharpness", "positive", self.tag_sharpness
-        )
 
 
 def _count(valid: torch.Tensor) -> torch.Tensor:

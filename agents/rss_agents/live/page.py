@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rss_agents.live.run_reader import find_runs
-from rss_agents.ratings.store import FOLDER_NAME
+from rss_agents.ratings.names import FOLDER_NAME
 
 
 def folders_of_ratings(folders: Sequence[Path]) -> dict[str, Path]:

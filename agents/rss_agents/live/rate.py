@@ -18,7 +18,6 @@ import tyro
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import errors_in_a_line, run_command
 from rss_agents.extras import require
-from rss_agents.live.page import build_page
 from rss_agents.live.serving import PageConfig, serve
 from rss_agents.train import train_and_print
 from rss_agents.training.config import TrainConfig
@@ -70,6 +69,8 @@ def rate(config: RateConfig) -> None:
     Raises:
         InputError: If an option is invalid, the page cannot be served, or NiceGUI is missing.
     """
+    from rss_agents.live.page import build_page
+
     options = dataclasses.replace(config.train, config=None)  # its options are read
     if options.ratings is None or not options.asks_a_person:
         raise InputError(f"rss-rate asks a person: scorer must be 'person', got {options.scorer!r}")

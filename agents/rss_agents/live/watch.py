@@ -8,7 +8,6 @@ from pathlib import Path
 import tyro
 
 from rss_agents.command_line import run_command
-from rss_agents.live.page import build_page, folders_of_ratings
 from rss_agents.live.serving import PageConfig, serve
 
 
@@ -27,6 +26,8 @@ def watch(config: WatchConfig) -> None:
     Raises:
         InputError: If a folder is not there, the page cannot be served, or NiceGUI is missing.
     """
+    from rss_agents.live.page import build_page, folders_of_ratings
+
     folders = config.folders
     folders_of_ratings(folders)  # complain now rather than on the page
     serve(config.page, "rss-watch", lambda: build_page(folders, folders_of_ratings(folders)))

@@ -18,14 +18,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from rss_agents.distributed import mean_over_ranks
+from rss_agents.losses.score_model_config import MixtureConfig
 from rss_agents.losses.score_models import MetricPrediction, predict_scores
-from rss_env.errors import check_value
 from rss_env.rewards import METRICS
 
 _FIRST = "miou"  # what a score is taken for until scores say otherwise
@@ -34,27 +33,6 @@ _LEAST_SCORE = 1e-3  # of which a power is taken
 _MOST_STARS = 10  # scores that are all multiples of a tenth, a ninth, ... are ratings
 _WHOLE = 1e-3  # as far from a whole number a multiple may be
 _LIKELY = 1e-12  # least likelihood that a rating is believed to have
-
-
-@dataclass(frozen=True)
-class MixtureConfig:
-    """The warped mixture of metrics that stands for an unknown formula."""
-
-    first_share: float = 0.7
-    """Share of mIoU in the mixture at the start; the other metrics have the rest alike."""
-    first_noise: float = 0.1
-    """Variance of the noise at the start, as a share of that of the scores within a group."""
-    rate: float = 0.02
-    """Learning rate of the logarithms of all numbers of the formula."""
-    hold: float = 0.1
-    """Pull towards the start, in log-likelihoods of a group of scores."""
-
-    def check(self) -> None:
-        """Refuse values that make no mixture, with an `InputError`."""
-        check_value(0 < self.first_share < 1, "mixture first_share", "in 0..1", self.first_share)
-        for name in ("first_noise", "rate", "hold"):
-            value = getattr(self, name)
-            check_value(0 <= value < float("inf"), f"mixture {name}", "at least 0", value)
 
 
 class MetricMixture:

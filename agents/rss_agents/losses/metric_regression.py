@@ -8,8 +8,8 @@ from rss_agents.distributed import mean_over_ranks
 from rss_agents.kernels.whitened_residuals import whitened_residuals
 from rss_agents.losses.coarse_feedback import scores_from_order, scores_from_ratings
 from rss_agents.losses.metric_mixture import MetricMixture
+from rss_agents.losses.score_model_config import MetricModelConfig
 from rss_agents.losses.score_models import (
-    MetricModelConfig,
     cell_uncertainty,
     metric_covariance,
     metric_prediction,

@@ -9,14 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from rss_agents.networks.names import LITE0
 from rss_agents.networks.own_network import build_own, check_body, is_object, is_own
-from rss_agents.networks.pretrained import (
-    LITE0,
-    LITE0_MEAN,
-    LITE0_STD,
-    load_lite0,
-    packaged_weights,
-)
+from rss_agents.networks.pretrained import LITE0_MEAN, LITE0_STD, load_lite0, packaged_weights
 from rss_agents.networks.segmentation_network import (
     IMAGENET_MEAN,
     IMAGENET_STD,

@@ -20,6 +20,7 @@ from torch import nn
 
 from rss_agents.files import write_tensors
 from rss_agents.networks.build import build_network
+from rss_agents.networks.names import FILE_NAME
 from rss_agents.networks.own_network import check_own_network, is_object
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_env.datasets.paths import expanded, is_file, is_folder
@@ -27,7 +28,6 @@ from rss_env.datasets.resizing import Resize
 from rss_env.errors import InputError
 from rss_env.labels import MAX_CLASSES
 
-FILE_NAME, BEST_NAME = "model.safetensors", "best.safetensors"
 # What reading a file that is none raises; `InputError` is a `ValueError`.
 _NO_CHECKPOINT = (SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError)
 

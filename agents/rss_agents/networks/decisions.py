@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from rss_agents.distributed import sum_over_ranks
-from rss_agents.losses.score_models import MetricModelConfig, class_values
+from rss_agents.losses.score_model_config import MetricModelConfig
+from rss_agents.losses.score_models import class_values
 
 
 class MetricDecision(nn.Module):

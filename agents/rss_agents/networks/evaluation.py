@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 import torch
 
 from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork
-from rss_agents.networks.tiling import TileConfig, predict_tiles
+from rss_agents.networks.tile_config import TileConfig
+from rss_agents.networks.tiling import predict_tiles
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.decoding import ByteArray
 from rss_env.datasets.resizing import Resize, fit_image, window_of

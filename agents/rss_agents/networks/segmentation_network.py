@@ -14,7 +14,6 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,9 +22,8 @@ from torch import nn
 from torch.func import functional_call
 
 from rss_agents.networks.decisions import MetricDecision
+from rss_agents.networks.names import Precision
 from rss_env.errors import InputError
-
-Precision = Literal["float32", "bfloat16", "float64"]
 
 # ImageNet statistics of RGB in 0..1, as most pretrained weights use
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)

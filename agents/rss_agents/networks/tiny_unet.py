@@ -87,4 +87,3 @@ TINY_UNETS: dict[str, Callable[[int], TinyUNet]] = {
 # With ReLU three of ten first weights were late to tell outlines apart, learning from labels as
 # well as from scores. SiLU (Elfwing et al., arXiv 1702.03118) closes most of the gap: see
 # benchmarks/NOTES.md.
-DEFAULT_NETWORK = "tiny-unet-silu"

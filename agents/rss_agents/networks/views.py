@@ -6,39 +6,14 @@ in Chen et al., "Rethinking atrous convolution", arXiv 1706.05587).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 
 from rss_agents.networks.segmentation_network import SegmentationNetwork, upsample
-from rss_env.errors import InputError, check_value
+from rss_agents.networks.views_config import ViewsConfig
+from rss_env.errors import InputError
 
-_SMALLEST, _LARGEST = 1 / 16, 16.0  # scale
 _STEPS = (1, 2, 4, 8, 16, 32)  # pixels; most encoders need sides to be multiples of the last
-
-
-@dataclass
-class ViewsConfig:
-    """Options of looking at each image more than once."""
-
-    flip: bool = False
-    """Look at every image mirrored as well, and answer with the mean of both."""
-    image_scales: tuple[float, ...] = (1.0,)
-    """Look at every image at these multiples of the size trained at, and answer with the mean."""
-
-    def check(self) -> None:
-        """Refuse scales that make no views, with an `InputError`."""
-        for scale in self.image_scales:
-            valid = f"in {_SMALLEST}..{_LARGEST:g}"
-            check_value(_SMALLEST <= scale <= _LARGEST, "image_scales", valid, scale)
-        count = len(self.image_scales)
-        check_value(count > 0, "image_scales", "one scale or more", self.image_scales)
-
-    @property
-    def several(self) -> bool:
-        """Tell whether anything but the image itself is looked at."""
-        return self.flip or self.image_scales != (1.0,)
 
 
 class SeveralViews(SegmentationNetwork):

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rss_agents.ratings.store import RATINGS_NAME, RatingBook
+from rss_agents.ratings.names import RATINGS_NAME
+from rss_agents.ratings.store import RatingBook
 from rss_env.datasets.decoding import LabelRule, read_image
 from rss_env.datasets.paths import Spelling
 from rss_env.datasets.text_files import read_text

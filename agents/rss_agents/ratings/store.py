@@ -25,10 +25,9 @@ from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 
 from rss_agents.files import new_lines, write_json, write_tensors
+from rss_agents.ratings.names import RATINGS_NAME
 from rss_env.errors import InputError
 
-RATINGS_NAME = "ratings.jsonl"
-FOLDER_NAME = "ratings"  # in the folder of a run
 _OPEN_NAME, _QUESTIONS_NAME = "open.json", "questions"
 _QUESTION = re.compile(r"[0-9a-f]{32}")
 _LONGEST = 2**16  # bytes of a line, and of what says which question is open

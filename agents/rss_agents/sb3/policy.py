@@ -15,8 +15,8 @@ from torch import nn
 
 from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.networks.build import build_network
+from rss_agents.networks.names import DEFAULT_NETWORK
 from rss_agents.networks.segmentation_network import upsample
-from rss_agents.networks.tiny_unet import DEFAULT_NETWORK
 from rss_agents.networks.trial import training_failure
 from rss_agents.sb3.distribution import MapCategoricalDistribution
 from rss_env.action_maps import ActionMapGeometry, default_scales

@@ -8,20 +8,17 @@ from typing import Annotated
 
 import tyro
 
-from rss_agents.algorithms.policy_gradients import BaselineConfig
-from rss_agents.algorithms.registry import Algorithm
+from rss_agents.algorithms.names import Algorithm
+from rss_agents.algorithms.reference_config import WEIGHING, BaselineConfig, SupervisedConfig
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.algorithms.sb3_config import ALGORITHMS as SB3_ALGORITHMS
 from rss_agents.algorithms.sb3_config import SB3Config
-from rss_agents.algorithms.supervised import WEIGHING, SupervisedConfig
 from rss_agents.command_line import DataConfig
-from rss_agents.distributed import world_size
 from rss_agents.extras import require
-from rss_agents.networks.segmentation_network import Precision
-from rss_agents.networks.tiny_unet import DEFAULT_NETWORK
+from rss_agents.networks.names import DEFAULT_NETWORK, Precision
 from rss_agents.option_types import check_types
 from rss_agents.outputs import refuse_inside
-from rss_agents.ratings.store import FOLDER_NAME as RATINGS_FOLDER
+from rss_agents.ratings.names import FOLDER_NAME as RATINGS_FOLDER
 from rss_agents.training.run_files import check_run_folder
 from rss_env.config import TaskConfig
 from rss_env.errors import InputError, check_choice, check_value
@@ -211,6 +208,8 @@ class TrainConfig(TaskConfig, RunConfig):
         if (often := self.save_every) is not None:
             check_value(often >= 1, "save_every", "at least 1", often)
         check_value(self.keep_states >= 2, "keep_states", "at least 2", self.keep_states)
+        from rss_agents.distributed import world_size
+
         if self.ratings is not None and (world_size() > 1 or self.algo in SB3_ALGORITHMS):
             raise InputError(
                 f"scorer {self.scorer!r} is for one process and for algorithms that are not "

@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
-from rss_agents.networks.segmentation_network import Predictor
 from rss_agents.training.config import TrainConfig
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.own import OBJECT
 from rss_env.errors import InputError
-from rss_env.feedback import AnyScorer
+
+if TYPE_CHECKING:  # slow to import: a command that shows its options need not wait
+    from torch import nn
+
+    from rss_agents.networks.segmentation_network import Predictor
+    from rss_env.feedback import AnyScorer
 
 
 class CallbackFailedError(RuntimeError):

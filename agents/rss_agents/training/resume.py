@@ -9,22 +9,21 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
-from pydantic import TypeAdapter
 
 from rss_agents.networks.own_network import is_own
 from rss_agents.training.config import TrainConfig, is_code
-from rss_agents.training.logging import versions
 from rss_agents.training.objects import NO_OBJECTS
 from rss_agents.training.run_files import CONFIG_NAME, LONGEST_CONFIG
-from rss_agents.training.states import find_state
 from rss_env.datasets.own import OBJECT, names_code
 from rss_env.datasets.paths import expanded
 from rss_env.errors import InputError
 from rss_env.registration import parse_environment_id
-from rss_env.scenes import Scenes
+
+if TYPE_CHECKING:  # slow to import, and not needed where nothing is resumed
+    from rss_env.scenes import Scenes
 
 # Options that may name code, and whether a value does. What is code has to be named again: options
 # are a file, which may come from anybody.
@@ -60,6 +59,8 @@ def _options_of(path: Path, **absent: Any) -> TrainConfig:
         OSError: If it cannot be read.
         InputError: If it does not hold the options of this version.
     """
+    from pydantic import TypeAdapter
+
     with path.open("rb") as file:
         text = file.read(LONGEST_CONFIG + 1)
     if len(text) > LONGEST_CONFIG:
@@ -135,6 +136,8 @@ def resumed_run(resumed: Path, named: Mapping[str, Any]) -> TrainConfig:
         InputError: If there is nothing to resume, or its options name code that the caller does
             not.
     """
+    from rss_agents.training.states import find_state
+
     run, _ = find_state(resumed)
     config = read_config(run)
     _check_named_again(run / CONFIG_NAME, config, named)
@@ -176,6 +179,8 @@ def update_to_resume(config: TrainConfig) -> int:
     Raises:
         InputError: If there is none, or it is another run's than the output folder's.
     """
+    from rss_agents.training.states import find_state
+
     assert config.resume is not None
     folder, update = find_state(config.resume)
     if folder.resolve() != config.out.resolve():
@@ -195,6 +200,8 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def identity(training: str, validation: Scenes) -> dict[str, Any]:
     """Facts that decide a run's result beside its options: digests of its data, and versions."""
+    from rss_agents.training.logging import versions
+
     return {
         "training data": training,
         "validation data": validation.content_digest(),

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from rss_agents.algorithms.sb3_config import SB3_FILE
-from rss_agents.networks.checkpoint import BEST_NAME, FILE_NAME
+from rss_agents.networks.names import BEST_NAME, FILE_NAME
 from rss_agents.outputs import check_folder
 from rss_env.errors import InputError
 

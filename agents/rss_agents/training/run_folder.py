@@ -15,8 +15,9 @@ from tqdm import tqdm
 from rss_agents.algorithms.sb3_config import SB3_FILE
 from rss_agents.distributed import world_size
 from rss_agents.files import write_json
-from rss_agents.networks.checkpoint import BEST_NAME, FILE_NAME, save_checkpoint
+from rss_agents.networks.checkpoint import save_checkpoint
 from rss_agents.networks.evaluation import SplitMetrics, evaluate
+from rss_agents.networks.names import BEST_NAME, FILE_NAME
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.logging import (

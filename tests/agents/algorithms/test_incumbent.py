@@ -11,7 +11,7 @@ from rss_agents import train
 from rss_agents.algorithms.incumbent import Incumbent
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
-from rss_agents.networks.tiny_unet import DEFAULT_NETWORK
+from rss_agents.networks.names import DEFAULT_NETWORK
 from rss_env.datasets import open_dataset
 from rss_env.errors import InputError
 from training_runs import TINY, assert_alike, start, start_and_stop

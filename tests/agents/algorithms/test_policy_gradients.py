@@ -6,12 +6,8 @@ import gymnasium as gym
 import pytest
 import torch
 
-from rss_agents.algorithms.policy_gradients import (
-    METHODS,
-    BaselineConfig,
-    BaselineLearner,
-    clipped_objective,
-)
+from rss_agents.algorithms.policy_gradients import METHODS, BaselineLearner, clipped_objective
+from rss_agents.algorithms.reference_config import BaselineConfig
 from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
 from tiny_networks import SIZE, tiny_network

@@ -6,12 +6,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rss_agents.algorithms.sampling import (
-    VariedMapsConfig,
-    _stretch,
-    sample_maps,
-    sample_varied_maps,
-)
+from rss_agents.algorithms.sampling import _stretch, sample_maps, sample_varied_maps
+from rss_agents.algorithms.varied_maps_config import VariedMapsConfig
 
 MOST = VariedMapsConfig().most_regions
 

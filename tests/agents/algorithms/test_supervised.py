@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from rss_agents import train
+from rss_agents.algorithms.reference_config import SupervisedConfig
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.algorithms.supervised import (
@@ -18,7 +19,6 @@ from rss_agents.algorithms.supervised import (
     DiceLearner,
     ImageTagLearner,
     MultiScaleLearner,
-    SupervisedConfig,
 )
 from rss_agents.command_line import DataConfig
 from rss_agents.networks.build import build_network

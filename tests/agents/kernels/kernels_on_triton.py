@@ -23,7 +23,7 @@ from rss_agents.kernels.label_covariance import label_covariance
 from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
 from rss_agents.kernels.sample_classes import sample_classes
 from rss_agents.kernels.triton import label_covariance as triton_covariance
-from rss_agents.losses.score_models import MetricModelConfig
+from rss_agents.losses.score_model_config import MetricModelConfig
 from rss_agents.training.config import DataConfig, TrainConfig
 from rss_agents.training.optimisation import update_once
 from rss_agents.training.setup import open_run

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rss_agents.losses.metric_mixture import MetricMixture, MixtureConfig
+from rss_agents.losses.metric_mixture import MetricMixture
+from rss_agents.losses.score_model_config import MixtureConfig
 from rss_agents.losses.score_models import metric_covariance, metric_prediction
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.rewards import METRICS, score_counts

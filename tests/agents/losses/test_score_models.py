@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from beliefs import covariance_of, predict, predicted_scores
+from rss_agents.losses.score_model_config import MetricModelConfig
 from rss_agents.losses.score_models import (
-    MetricModelConfig,
     MetricPrediction,
     cell_uncertainty,
     class_values,

@@ -10,7 +10,7 @@ import torch
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from rss_agents.networks.decisions import MetricDecision
-from rss_agents.networks.tiny_unet import DEFAULT_NETWORK
+from rss_agents.networks.names import DEFAULT_NETWORK
 
 METRICS = ["miou", "dice", "mean_accuracy", "pixel_accuracy"]
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from rss_agents.networks.build import build_network
-from rss_agents.networks.pretrained import LITE0, load_lite0, packaged_weights
+from rss_agents.networks.names import LITE0
+from rss_agents.networks.pretrained import load_lite0, packaged_weights
 from rss_env.errors import InputError
 
 NETWORK = f"unet/{LITE0}"

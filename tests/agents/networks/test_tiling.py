@@ -15,15 +15,10 @@ from torch import nn
 
 from rss_agents import evaluate, predict
 from rss_agents.networks.build import build_network
-from rss_agents.networks.checkpoint import NetworkDescription, save_checkpoint
+from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from rss_agents.networks.segmentation_network import SegmentationNetwork, upsample
-from rss_agents.networks.tiling import (
-    TileConfig,
-    blended_bands,
-    predict_tiles,
-    window_starts,
-    window_weight,
-)
+from rss_agents.networks.tile_config import TileConfig
+from rss_agents.networks.tiling import blended_bands, predict_tiles, window_starts, window_weight
 from rss_env.datasets.base import voc_palette
 from rss_env.errors import InputError
 
@@ -184,7 +179,7 @@ def test_the_commands_look_at_windows_if_asked(checkpoint, tmp_path, folder_data
     maps = [np.array(Image.open(tmp_path / name / "a.png")) for name in ("whole", "windows")]
     assert maps[0].shape == maps[1].shape == (50, 41)
     assert (maps[0] != maps[1]).any()
-    network, _ = evaluate.load_checkpoint(checkpoint)
+    network, _ = load_checkpoint(checkpoint)
     image = np.array(Image.open(pictures / "a.png"))
     assert (maps[1] == predict_tiles(network, image, (16, 16), TileConfig(overlap=0.25))).all()
 

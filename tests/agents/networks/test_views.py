@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from rss_agents.networks.tiling import TileConfig, predict_tiles
-from rss_agents.networks.views import SeveralViews, ViewsConfig
+from rss_agents.networks.views import SeveralViews
+from rss_agents.networks.views_config import ViewsConfig
 from rss_env.errors import InputError
 from trained_networks import SIZE, answer_with_every_class, trained
 

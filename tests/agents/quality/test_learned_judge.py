@@ -16,7 +16,8 @@ from PIL import Image
 from rss_agents import judge as command
 from rss_agents import train
 from rss_agents.quality.examples import Examples, read_examples
-from rss_agents.quality.fitting import FittingConfig, fit_judge
+from rss_agents.quality.fitting import fit_judge
+from rss_agents.quality.fitting_config import FittingConfig
 from rss_agents.quality.learned_judge import FILE_NAME, JudgeScorer, LearnedJudge
 from rss_agents.ratings.store import Question, RatingBook
 from rss_env.errors import InputError

@@ -15,7 +15,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from rss_agents.algorithms.policy_gradients import BaselineConfig
+from rss_agents.algorithms.reference_config import BaselineConfig
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.training.config import TrainConfig

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rss_agents import train
-from rss_agents.algorithms.registry import Algorithm
+from rss_agents.algorithms.names import Algorithm
 from rss_agents.command_line import DataConfig
 from rss_agents.evaluate import EvalConfig, evaluate_checkpoints
 from rss_agents.training.config import TrainConfig
