@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import select
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from rss_env.errors import DatasetWarning, InputError
 from rss_env.registration import parse_environment_id
 
 Config = TypeVar("Config")
+_UNREAD = 141  # what shells say of a program that a broken pipe has ended: 128 + SIGPIPE
 
 
 @dataclass(kw_only=True)
@@ -110,11 +112,14 @@ def run_command(
         default: Says, of the command line, what options are where it names none; None: as usual.
     """
     escape_what_cannot_be_written()
-    with errors_in_a_line(program), notes_in_a_line(program):
+    with errors_in_a_line(program):
         options: dict[str, Any] = {"prog": program, "args": arguments}
         if (known := default(arguments)) is not None:
             options["default"] = known
-        function(tyro.cli(config, **options))
+        chosen = tyro.cli(config, **options)
+        if sys.stderr.isatty():  # what trains takes seconds to load
+            sys.stderr.write(f"{program}: loading ...\n")
+        function(chosen)
 
 
 def escape_what_cannot_be_written() -> None:
@@ -131,19 +136,43 @@ def escape_what_cannot_be_written() -> None:
 
 @contextmanager
 def errors_in_a_line(program: str) -> Iterator[None]:
-    """End the process for bad input (code 2) or an interrupt (130), with a line on stderr."""
+    """End the process for bad input (code 2) or an interrupt (130), with a line on stderr.
+
+    Notes on data sets are lines as well. Where nobody reads the output to its end, as with
+    `| head`, the process ends without a word, as other programs do (code 141).
+    """
     try:
-        yield
-    except InputError as error:
-        sys.stderr.write(f"{program}: error: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write(f"{program}: interrupted\n")
-        sys.exit(130)
+        try:
+            with _notes_in_a_line(program):
+                yield
+        except InputError as error:
+            sys.stderr.write(f"{program}: error: {error}\n")
+            sys.exit(2)
+        except KeyboardInterrupt:
+            sys.stderr.write(f"{program}: interrupted\n")
+            sys.exit(130)
+        finally:
+            sys.stdout.flush()  # here rather than at the exit, where nothing is caught
+    except BrokenPipeError:
+        if not _let_go_of_unread_output():
+            raise  # another pipe
+        sys.exit(_UNREAD)
+
+
+def _let_go_of_unread_output() -> bool:
+    """Send what is written from now on nowhere if nobody reads it; False if all is read."""
+    unread = False
+    for stream in (sys.stdout, sys.stderr):
+        ready = select.poll()
+        ready.register(stream, select.POLLOUT)
+        if any(event & (select.POLLERR | select.POLLHUP) for _, event in ready.poll(0)):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            unread = True
+    return unread
 
 
 @contextmanager
-def notes_in_a_line(program: str) -> Iterator[None]:
+def _notes_in_a_line(program: str) -> Iterator[None]:
     """Show what is odd in data sets in a line each on stderr, of several processes by the first."""
     told: set[str] = set()
     with warnings.catch_warnings():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pytest
 from conftest import write_sample
 
 from rss_agents.command_line import DataConfig, run_command
@@ -70,3 +71,18 @@ def test_names_that_a_console_cannot_write_are_escaped(tmp_path):
     assert code == 0, text
     assert "\\u732b" in text
     assert "zem\\u011b" in text
+
+
+def test_a_terminal_is_told_that_something_happens(capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    seen = []
+    run_command("rss-train", DataConfig, lambda _: seen.append(capsys.readouterr().err.strip()), [])
+    assert seen == ["rss-train: loading ..."]
+
+
+def test_another_broken_pipe_is_no_quiet_end():
+    def fail(_: DataConfig) -> None:
+        raise BrokenPipeError("of a program that was started")
+
+    with pytest.raises(BrokenPipeError, match="of a program"):
+        run_command("rss-train", DataConfig, fail, [])
