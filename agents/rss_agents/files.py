@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
 if TYPE_CHECKING:  # slow to import: a command that shows its options need not wait
     import torch
-    from PIL import Image
-    from PIL.PngImagePlugin import PngInfo
 
 from rss_env.whole_files import replace_file
 

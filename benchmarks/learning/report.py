@@ -19,8 +19,9 @@ from PIL import Image
 
 from benchmarks.learning.evidence import TUNED
 from benchmarks.learning.runs import Run
-from rss_agents.networks.checkpoint import FILE_NAME, load_checkpoint
+from rss_agents.networks.checkpoint import load_checkpoint
 from rss_agents.networks.evaluation import SplitMetrics
+from rss_agents.networks.names import FILE_NAME
 from rss_agents.training.logging import versions
 from rss_env.rendering import colourise, enlarged, panel_grid
 from rss_env.scenes import SceneBatch, Scenes

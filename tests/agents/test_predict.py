@@ -12,7 +12,7 @@ from PIL import Image
 
 from rss_agents import predict
 from rss_agents.networks.checkpoint import NetworkDescription, save_checkpoint
-from rss_agents.networks.tiny_unet import DEFAULT_NETWORK
+from rss_agents.networks.names import DEFAULT_NETWORK
 from rss_env.datasets.base import voc_palette
 from rss_env.rendering import HEAD_HEIGHT
 from trained_networks import CLASSES, SIZE, trained

@@ -13,7 +13,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from rss_agents.networks.checkpoint import FILE_NAME, load_checkpoint
+from rss_agents.networks.checkpoint import load_checkpoint
+from rss_agents.networks.names import FILE_NAME
 
 COMMAND = [
     sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
