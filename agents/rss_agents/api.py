@@ -24,7 +24,8 @@ from rss_agents.algorithms.sb3_config import ALGORITHMS as SB3_ALGORITHMS
 from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint
 from rss_agents.networks.own_network import is_own
 from rss_agents.networks.segmentation_network import SegmentationNetwork
-from rss_agents.networks.tiling import TileConfig, predict_tiles
+from rss_agents.networks.tile_config import TileConfig
+from rss_agents.networks.tiling import predict_tiles
 from rss_agents.predict import predict as predict_image
 from rss_agents.train import run_training
 from rss_agents.training.config import TrainConfig

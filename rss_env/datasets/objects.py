@@ -8,7 +8,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
 from rss_env.datasets.base import SegmentationDataset, resized, voc_palette
@@ -31,6 +30,8 @@ def image_of(value: Any, what: str = "image") -> ByteArray:
     Raises:
         DatasetError: If it is none of these.
     """
+    import torch  # slow, and only for objects
+
     if isinstance(value, Image.Image):
         return np.array(value.convert("RGB"))
     array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
@@ -69,6 +70,8 @@ def label_of(value: Any, num_classes: int, what: str = "label") -> ByteArray:
     Raises:
         DatasetError: If it is none of these.
     """
+    import torch  # slow, and only for objects
+
     array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
     if array.ndim == 3 and array.shape[0] == 1:
         array = array[0]
@@ -112,6 +115,8 @@ class ObjectDataset(SegmentationDataset):
                 found.update(np.ascontiguousarray(labels).data)
             shapes = (samples.shape, None if labels is None else labels.shape)
             self.identity = (found.hexdigest(), str(samples.dtype), shapes, self.class_names)
+        import torch  # slow, and only for objects
+
         if isinstance(samples, (np.ndarray, torch.Tensor)):  # all are of one size
             self.default_image_size = image_of(samples[0]).shape[:2]
 
@@ -220,6 +225,8 @@ def _names_of(data: Any, labels: Any, classes: int | Sequence[str] | None) -> Se
     if classes is None:
         told = (getattr(data, name, None) for name in ("class_names", "classes"))
         classes = next((names for names in told if names is not None), None)
+    import torch  # slow, and only for objects
+
     if classes is None and isinstance(labels, (np.ndarray, torch.Tensor)):
         values = np.asarray(labels)
         known = values[values != VOID]

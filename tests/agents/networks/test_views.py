@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rss_agents.networks.tiling import TileConfig, predict_tiles
+from rss_agents.networks.tile_config import TileConfig
+from rss_agents.networks.tiling import predict_tiles
 from rss_agents.networks.views import SeveralViews
 from rss_agents.networks.views_config import ViewsConfig
 from rss_env.errors import InputError
