@@ -12,11 +12,11 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rss_agents.command_line import run_command
+from rss_agents.extras import installed_version
 from rss_agents.files import write_bytes, write_tensors
 from rss_agents.option_types import check_types
 from rss_agents.outputs import check_folder, writing
@@ -56,7 +56,13 @@ def _about(network: SegmentationNetwork, library: str, **facts: Any) -> dict[str
         [round(value, 6) for value in values.flatten().tolist()]
         for values in (network.mean, network.std)
     )
-    return {"library": library, "version": version(library), **facts, "mean": mean, "std": std}
+    return {
+        "library": library,
+        "version": installed_version(library),
+        **facts,
+        "mean": mean,
+        "std": std,
+    }
 
 
 def encoder_weights(

@@ -1,8 +1,9 @@
-"""Packages that not everybody needs: the extras of `pip install 'rss-env[...]'`."""
+"""Packages that are there or not: the extras of `pip install 'rss-env[...]'`, and versions."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 
 from rss_env.errors import InputError
 
@@ -19,3 +20,11 @@ def require(package: str, name: str, extra: str) -> None:
         raise InputError(
             f"{name} is not installed; get it with: pip install 'rss-env[{extra}]'"
         ) from None
+
+
+def installed_version(package: str) -> str:
+    """The version of a package; `not installed` where there is only its code, as on a path."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from pathlib import Path
 from typing import Any
@@ -132,3 +133,15 @@ def test_what_cannot_be_exported_is_refused_and_nothing_written(images, tmp_path
     with pytest.raises(SystemExit):
         main(["--checkpoint", str(tmp_path / "tiny"), "--encoder", str(new)])
     assert "rss-export: error:" in capsys.readouterr().err
+
+
+def test_a_library_of_which_only_the_code_is_there_is_named_without_a_version(
+    images, tmp_path, monkeypatch
+):
+    def missing(name: str) -> str:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    trained("unet/resnet18", images, tmp_path / "run")
+    monkeypatch.setattr(importlib.metadata, "version", missing)
+    export(ExportConfig(tmp_path / "run", network=tmp_path / "network.safetensors"))
+    assert about(tmp_path / "network.safetensors")["version"] == "not installed"

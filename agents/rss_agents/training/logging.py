@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 import json
 import os
 import platform
@@ -17,7 +16,7 @@ import torch
 from PIL import Image
 from torch.utils.tensorboard.writer import SummaryWriter
 
-from rss_agents.extras import require
+from rss_agents.extras import installed_version, require
 from rss_agents.files import write_picture
 from rss_agents.networks.segmentation_network import Predictor
 from rss_agents.training.run_files import BOARD_FOLDER, FILM_NAMES, METRICS_NAME, OVERLAY_NAME
@@ -33,13 +32,8 @@ _SIDE = 192  # pixels of a picture in overlay.png, at least about
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages a result depends on."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+    packages = {package: installed_version(package) for package in _PACKAGES}
+    return {"python": platform.python_version(), **packages}
 
 
 def start_wandb(project: str, name: str, options: Mapping[str, Any]) -> Callable[[], None]:
