@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pydantic import TypeAdapter, ValidationError
 
 from rss_env.errors import InputError
 
@@ -26,6 +25,8 @@ def check_types(options: Any, prefix: str = "") -> None:
     Raises:
         InputError: Naming the first option of another type, its value and what is valid.
     """
+    from pydantic import TypeAdapter, ValidationError  # slow, and only once a command runs
+
     hints = typing.get_type_hints(type(options), include_extras=True)
     for field in dataclasses.fields(options):
         name, value, hint = prefix + field.name, getattr(options, field.name), hints[field.name]
