@@ -88,6 +88,8 @@ def check_body(name: str, network: Any) -> None:
     Raises:
         InputError: If so.
     """
+    from torch import nn  # slow to import
+
     if not isinstance(network, nn.Module):
         raise InputError(f"network {name!r} must be a torch.nn.Module, got {type(network)}")
     if not any(parameter.requires_grad for parameter in network.parameters()):
