@@ -46,7 +46,7 @@ def _key_by_content(kept: Any, folder: Path) -> None:
 
     numba looks at the size and time of the function's own file alone; what it calls lies in others.
     """
-    index = getattr(getattr(kept, "_cache", None), "_cache_file", None)
+    index: Any = getattr(getattr(kept, "_cache", None), "_cache_file", None)
     if hasattr(index, "_source_stamp"):
         index._source_stamp = _content_of(folder) + _content_of(_KERNELS)
 
