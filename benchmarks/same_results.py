@@ -166,6 +166,7 @@ def _of_environment(options: dict[str, Any], *, single: bool) -> str:
     common = {"image_size": 32, "num_scenes": 12, **given}
     if single:
         common |= {"group_size": 1}
+        common.pop("autoreset_mode", None)  # of vector environments alone
         env: Any = gym.make(f"RSS/Shapes-{level}-v0", **common)
     else:
         env = gym.make_vec(f"RSS/Shapes-{level}-v0", num_envs=8, **common)
