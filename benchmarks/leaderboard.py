@@ -273,9 +273,11 @@ def compete(config: LeaderboardConfig) -> None:
         {algo: updates_for_seconds(found, config.seconds) for algo, found in at_queries.items()},
     )
     budgets = (f"{config.queries:,} score queries", f"about {config.seconds:g} seconds")
-    boards = dict(
-        zip(budgets, (at_queries | submitted[0], _results(second) | submitted[1]), strict=True)
-    )
+    found = (at_queries | submitted[0], _results(second) | submitted[1])
+    # A budget that nobody keeps has no board: submissions alone may all take longer.
+    boards = {budget: rows for budget, rows in zip(budgets, found, strict=True) if rows}
+    if not boards:
+        raise InputError("there is no row: give --algos or --submissions")
     untrained = untrained_rows(training, validation, default_scales(size))
     stem = config.suite
     text = heading(

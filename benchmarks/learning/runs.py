@@ -96,9 +96,12 @@ class Run:
         return json.loads(path.read_text()) if path.exists() else {}
 
     def rows(self) -> list[dict[str, Any]]:
-        """What was measured after every validation."""
+        """What was measured at every validation after the first update.
+
+        Not before it: earlier versions did not measure that, and their runs are reused.
+        """
         lines = (self.folder / "metrics.jsonl").read_text().splitlines()
-        return [row for row in map(json.loads, lines) if "miou" in row]
+        return [row for row in map(json.loads, lines) if "miou" in row and row["update"] > 0]
 
     def result(self) -> dict[str, Any]:
         """The content of its `result.json`."""

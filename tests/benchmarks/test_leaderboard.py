@@ -118,6 +118,28 @@ def test_a_leaderboard_is_written(tmp_path, monkeypatch):
         assert (config.out / name).stat().st_size > 0
 
 
+def test_a_budget_that_nobody_keeps_has_no_board(tmp_path):
+    for seed in range(100, 105):
+        write_result(
+            tmp_path / "slow" / f"seed{seed}",
+            score_queries=1000,
+            seconds=300,
+            miou=0.65,
+            pixel_accuracy=0.93,
+        )
+    config = LeaderboardConfig(
+        algos=(), submissions=(tmp_path / "slow",), runs=tmp_path / "runs", out=tmp_path / "report"
+    )
+    compete(config)
+    text = (config.out / "shapes.md").read_text()
+    assert "| slow | 0.650 | 0.650 to 0.650 |" in text
+    assert "seconds\n\n|" not in text
+    assert (config.out / "shapes-board.png").stat().st_size > 0
+    with pytest.raises(InputError, match="there is no row: give --algos or --submissions"):
+        compete(LeaderboardConfig(algos=(), runs=tmp_path / "runs", out=tmp_path / "none"))
+    assert not (tmp_path / "none").exists()
+
+
 def test_a_submission_must_be_complete_and_keep_a_budget(tmp_path):
     folder = tmp_path / "mine"
     with pytest.raises(InputError, match="mine: 0 seeds are no result; valid: at least 5"):
