@@ -121,13 +121,16 @@ def call_scorer(
             [0, 1].
     """
     ask: Any = scorer
-    shown = (images.numpy(), action_maps.numpy()) if numpy else (images, action_maps)
+    # Copies: what a scorer changes in place is nothing that others see or learn from.
+    copies = images.clone(), action_maps.clone()
+    shown = tuple(part.numpy() for part in copies) if numpy else copies
     answer = ask(*shown) if context is None else ask(*shown, context=context)
     expected = tuple(action_maps.shape[:2])
     try:
-        scores = torch.as_tensor(answer, dtype=torch.float32, device=images.device)
+        given = torch.as_tensor(answer, dtype=torch.float32, device=images.device)
     except (TypeError, ValueError, RuntimeError):
         raise InputError(f"scorer must return {expected} numbers, got {answer!r:.60}") from None
+    scores = given.detach().clone()  # a scorer may fill the same array at every call
     if tuple(scores.shape) != expected:
         raise InputError(f"scorer must return shape {expected}, got {tuple(scores.shape)}")
     legal = (scores >= 0) & (scores <= 1)  # false for NaN

@@ -140,7 +140,7 @@ def train(
     labels: Any = None,
     *,
     validation: Any = None,
-    classes: int | Sequence[str] | None = None,
+    classes: int | str | Path | Sequence[str] | None = None,
     scorer: AnyScorer | str | None = None,
     network: nn.Module | Builder | str | None = None,
     callbacks: Callback | Sequence[Callback] = (),
@@ -158,7 +158,7 @@ def train(
         labels: Their labels, or a folder of label files; with a scorer none are needed.
         validation: Images, or a pair of images and labels, to validate on, likewise. Without
             labels the default is the images that are learned from.
-        classes: Names of the classes, or how many.
+        classes: Names of the classes, how many, or a class file.
         scorer: Scores maps in place of labels: a callable, or a name as `--scorer` takes it.
         network: A module from normalised (B, 3, H, W) to logits, which is trained itself; a
             function that builds one for C classes; or a name as `--network` takes it.
@@ -230,6 +230,10 @@ def _with_data(
         classes = data.class_names
     if validation is not None:
         pair = validation if isinstance(validation, tuple) else (validation,)
+        if len(pair) > 2:
+            raise InputError(
+                f"validation must be images, or a pair of images and labels, got {len(pair)} parts"
+            )
         ready = isinstance(validation, SegmentationDataset)
         validation = as_dataset(*pair, **({} if ready else {"classes": classes}))
     return replace(objects, data=data, validation=validation)

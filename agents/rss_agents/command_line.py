@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 import tyro
 
+from rss_agents.option_types import expand_paths
 from rss_env.datasets import SegmentationDataset, open_dataset
 from rss_env.datasets.base import FileDataset
 from rss_env.datasets.paths import expanded
@@ -117,6 +118,7 @@ def run_command(
         if (known := default(arguments)) is not None:
             options["default"] = known
         chosen = tyro.cli(config, **options)
+        expand_paths(chosen)
         if sys.stderr.isatty():  # what trains takes seconds to load
             sys.stderr.write(f"{program}: loading ...\n")
         function(chosen)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from rss_env.datasets.paths import expanded
 from rss_env.errors import InputError
 
 
@@ -51,12 +52,36 @@ def check_types(options: Any, prefix: str = "") -> None:
             raise InputError(f"{name} must be {valid}, got {value!r:.200}") from None
 
 
+def expand_paths(options: Any) -> None:
+    """Replace `~` by the home folder in the paths of options, those of their parts included.
+
+    A shell does so in `--out ~/runs`, but not in `--out=~/runs`, nor does Python.
+
+    Args:
+        options: A dataclass of options; anything else is left alone.
+
+    Raises:
+        DatasetError: If there is no such home.
+    """
+    if not dataclasses.is_dataclass(options):
+        return
+    for field in dataclasses.fields(options):
+        value = getattr(options, field.name)
+        if isinstance(value, Path):
+            setattr(options, field.name, expanded(value))
+        elif isinstance(value, tuple) and any(isinstance(part, Path) for part in value):
+            parts = (expanded(part) if isinstance(part, Path) else part for part in value)
+            setattr(options, field.name, tuple(parts))
+        else:
+            expand_paths(value)
+
+
 def _paths_of(value: Any, *, several: bool) -> Any:
     """Paths of what may be given for one, or for several of them; other values as they are."""
     if several and isinstance(value, (list, tuple)):
         return tuple(_paths_of(part, several=False) for part in value)
     if isinstance(value, (str, os.PathLike)):
-        return (Path(value),) if several else Path(value)
+        return (expanded(value),) if several else expanded(value)
     return value
 
 

@@ -97,6 +97,8 @@ def convert(
     ):
         if given is not None and (kind in _MASKS) != of_masks:
             raise InputError(f"{name} is not of the format {kind}, got {given!r:.300}")
+    if out.name in ("", ".."):
+        raise InputError(f"--out {out} names no new folder; choose one, such as {out / 'labels'}")
     class_file = out.with_name(f"{out.name}_classes.txt")
     _check_new(out, class_file)
     if kind in _MASKS:

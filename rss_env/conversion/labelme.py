@@ -23,7 +23,8 @@ from rss_env.conversion.outlines import (
     from_pixels,
     from_polygons,
 )
-from rss_env.datasets.paths import is_folder
+from rss_env.datasets.image_files import files_below, is_hidden
+from rss_env.datasets.paths import is_file, is_folder
 from rss_env.errors import DatasetError
 
 IGNORED = "__ignore__"  # labelme's own name of what is to be void
@@ -55,7 +56,11 @@ def read_labelme(folder: Path) -> tuple[list[AnnotatedImage], list[str]]:
     """
     if not is_folder(folder):
         raise DatasetError(f"{folder} is not a folder of labelme's JSON files")
-    files = sorted(path for path in folder.rglob("*.json") if path.is_file())
+    files = sorted(
+        path
+        for path in files_below(folder)
+        if path.suffix == ".json" and not is_hidden(path.name) and is_file(path)
+    )
     if not files:
         raise DatasetError(f"{folder} holds no JSON file of labelme")
     found = [_read_file(path, folder) for path in files]

@@ -1,4 +1,4 @@
-"""Class files: a name a line, and behind it the colour that masks show the class in, if they do."""
+"""Class files: a name a line, and beside it the colour that masks show the class in, if they do."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from rss_env.datasets.decoding import ByteArray
 from rss_env.datasets.text_files import read_list
 from rss_env.errors import DatasetError
 
-_COLOURED = re.compile(r"(.*?\S)[\s,]+([0-9]{1,9})[\s,]+([0-9]{1,9})[\s,]+([0-9]{1,9})")
+_COLOUR = r"(?P<red>[0-9]{1,9})[\s,]+(?P<green>[0-9]{1,9})[\s,]+(?P<blue>[0-9]{1,9})"
+_COLOURED = re.compile(rf"(?P<name>.*?\S)[\s,]+{_COLOUR}")
+_COLOUR_FIRST = re.compile(rf"{_COLOUR}[\s,]+(?P<name>\S.*)")  # CamVid's label_colors.txt
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Classes:
 
 
 def read_classes(classes: str | int) -> Classes:
-    """Classes from a file with one a line, `name` or `name R G B`, or made up for a number.
+    """Classes from a file with one a line, or made up for a number.
+
+    Lines are `name`, `name R G B` or, as CamVid has them, `R G B name`.
 
     Raises:
         DatasetError: If the file is unreadable, names a class or a colour twice, gives colours to
@@ -64,6 +68,8 @@ def check_classes(classes: Classes, origin: str, count: int | None = None) -> Cl
     count = len(names) if count is None else count
     if not 2 <= count <= 255:
         raise DatasetError(f"{origin} gives {count} classes; valid: 2..255")
+    if "" in names:
+        raise DatasetError(f"{origin} gives class {names.index('')} no name")
     twice = [name for name in names if names.count(name) > 1]
     if twice:
         raise DatasetError(f"{origin} names the class {twice[0]!r:.300} twice")
@@ -82,7 +88,9 @@ def _split_colours(path: Path, lines: list[str]) -> Classes:
     """Names, and the colours behind them if there are."""
     matches = [_COLOURED.fullmatch(line) for line in lines]
     if not any(matches):
-        return Classes(lines)
+        matches = [_COLOUR_FIRST.fullmatch(line) for line in lines]
+        if not all(matches):
+            return Classes(lines)
     names, colours = list[str](), list[list[int]]()
     for line, match in zip(lines, matches, strict=True):
         if match is None:
@@ -90,11 +98,11 @@ def _split_colours(path: Path, lines: list[str]) -> Classes:
                 f"class-name file {path}: {line!r:.300} has no colour, but other lines have; "
                 "valid: `name R G B` in every line, or `name` in every line"
             )
-        colour = [int(part) for part in match.groups()[1:]]
+        colour = [int(part) for part in match.group("red", "green", "blue")]
         if max(colour) > 255:
             raise DatasetError(
                 f"class-name file {path}: {line!r:.300} has no colour of 0..255, as in `name R G B`"
             )
-        names.append(match[1])
+        names.append(match["name"])
         colours.append(colour)
     return Classes(names, np.array(colours, np.uint8))

@@ -137,6 +137,11 @@ def unused_labels(labels: Collection[str], images: Collection[str], folder: Path
     )
 
 
+def files_below(folder: Path) -> list[Path]:
+    """All files below a folder and its linked folders, but for those in hidden ones."""
+    return _walk(folder)[0]
+
+
 def _walk(top: Path) -> tuple[list[Path], list[tuple[Path, str]]]:
     """All files below a folder, and the folders that were not entered, each with the reason."""
     files: list[Path] = []

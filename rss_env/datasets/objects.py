@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from numbers import Integral
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from rss_env.datasets.base import SegmentationDataset, resized, voc_palette
+from rss_env.datasets.class_file import read_classes
 from rss_env.datasets.decoding import ByteArray
 from rss_env.datasets.label_doubts import Counts, LabelDoubts, doubts_about_void
 from rss_env.errors import DatasetError, InputError, check_value
@@ -33,8 +36,17 @@ def image_of(value: Any, what: str = "image") -> ByteArray:
     import torch  # slow, and only for objects
 
     if isinstance(value, Image.Image):
+        if value.mode[0] in "IF":  # converting would clip, not scale
+            raise DatasetError(
+                f"{what} has mode {value.mode}, more than 8 bits of grey; give it with 8 bits"
+            )
         return np.array(value.convert("RGB"))
-    array = value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+    try:
+        array = (
+            value.detach().cpu().numpy() if isinstance(value, torch.Tensor) else np.asarray(value)
+        )
+    except ValueError as error:  # of lists of different lengths
+        raise DatasetError(f"{what} is no array: {error}") from None
     first = isinstance(value, torch.Tensor)  # where channels are sought first
     if array.ndim == 3:
         is_first, is_last = array.shape[0] in (1, 3), array.shape[2] in (1, 3)
@@ -44,7 +56,8 @@ def image_of(value: Any, what: str = "image") -> ByteArray:
             array = array[..., 0]
     if array.ndim == 2:
         array = np.repeat(array[..., None], 3, 2)
-    if array.ndim != 3 or array.shape[2] != 3 or not array.size:
+    is_image = array.ndim == 3 and array.shape[2] == 3 and array.size > 0
+    if not is_image or array.dtype.kind not in "biuf":
         raise DatasetError(
             f"{what} must be (H, W, 3), (3, H, W) or (H, W), got {array.dtype} of shape "
             f"{np.shape(value)}"
@@ -183,13 +196,19 @@ def _parts(sample: Any) -> tuple[Any, Any]:
                 f"valid: {', '.join(_IMAGE_KEYS)}, and {', '.join(_LABEL_KEYS)}"
             )
         return image, label
+    if isinstance(sample, tuple) and len(sample) not in (1, 2):
+        kinds = ", ".join(type(part).__name__ for part in sample)
+        raise DatasetError(
+            f"a sample is a tuple of {len(sample)} ({kinds}); valid: an image, or an image and its "
+            "label"
+        )
     if isinstance(sample, (tuple, list)) and len(sample) in (1, 2):
         return sample[0], sample[1] if len(sample) == 2 else None
     return sample, None
 
 
 def as_dataset(
-    data: Any, labels: Any = None, classes: int | Sequence[str] | None = None
+    data: Any, labels: Any = None, classes: int | str | Path | Sequence[str] | None = None
 ) -> SegmentationDataset:
     """A data set of objects.
 
@@ -200,8 +219,8 @@ def as_dataset(
             and labels is taken apart; a `SegmentationDataset` is returned as it is.
         labels: Labels of the images: an array (N, H, W), a tensor, or a sequence of labels as
             `label_of` takes them; None if the samples hold them, or there are none.
-        classes: Names of the classes, or how many; None: those that the data set itself tells
-            (`class_names`, `classes`), or as many as the labels of an array have.
+        classes: Names of the classes, how many, or a class file; None: those that the data set
+            itself tells (`class_names`, `classes`), or as many as the labels of an array have.
 
     Raises:
         InputError: If it is not said how many classes there are, or the data cannot be used.
@@ -221,7 +240,7 @@ def as_dataset(
     return ObjectDataset(data, labels, _names_of(data, labels, classes), name)
 
 
-def _names_of(data: Any, labels: Any, classes: int | Sequence[str] | None) -> Sequence[str]:
+def _names_of(data: Any, labels: Any, classes: Any) -> Sequence[str]:
     if classes is None:
         told = (getattr(data, name, None) for name in ("class_names", "classes"))
         classes = next((names for names in told if names is not None), None)
@@ -233,7 +252,16 @@ def _names_of(data: Any, labels: Any, classes: int | Sequence[str] | None) -> Se
         classes = max(2, int(known.max()) + 1) if known.size else None
     if classes is None:
         raise InputError("say how many classes there are, or their names: classes=...")
-    names = [f"class {c}" for c in range(classes)] if isinstance(classes, int) else list(classes)
+    if isinstance(classes, (str, Path)):
+        return read_classes(str(classes)).names
+    if isinstance(classes, Integral):
+        classes = [f"class {c}" for c in range(int(classes))]
+    if isinstance(classes, Mapping) or not isinstance(classes, Iterable):
+        raise InputError(
+            f"classes must be names in the order of their indices, a class file or a number, got "
+            f"{classes!r:.200}"
+        )
+    names = list(classes)
     check_value(2 <= len(names) <= VOID, "number of classes", f"in 2..{VOID}", len(names))
     twice = [one for one in names if names.count(one) > 1]
     if twice:

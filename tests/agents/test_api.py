@@ -241,6 +241,10 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
         "callbacks must be functions of an event, got 5",
     ),
     "scorer": ({"data": IMAGES, "classes": 2, "scorer": 5, "out": "x"}, "must be callable"),
+    "three parts": (
+        {"data": IMAGES, "labels": LABELS, "out": "x", "validation": (IMAGES, LABELS, 2)},
+        "a pair of images and labels, got 3 parts",
+    ),
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rss_agents.command_line import DataConfig
+from rss_agents.command_line import DataConfig, run_command
 from rss_agents.evaluate import EvalConfig, evaluate_checkpoints
 from rss_agents.export import ExportConfig, export
 from rss_agents.judge import FitConfig, fit
@@ -82,3 +82,16 @@ def test_every_command_can_be_called_with_strings(call, message, tmp_path, monke
     with pytest.raises(InputError, match=f"^{message}"):
         call()
     assert not list(tmp_path.iterdir())
+
+
+def test_paths_begin_at_home_where_no_shell_has_read_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = TrainConfig(Path("~/runs/a"))
+    config.check()
+    assert config.out == tmp_path / "runs" / "a"
+    seen = list[Any]()
+    arguments = ["--checkpoint=~/run", "--images=~/x", "--out=~/y"]
+    run_command("rss-predict", PredictConfig, seen.append, arguments)
+    assert (seen[0].images, seen[0].out) == (tmp_path / "x", tmp_path / "y")
+    run_command("rss-eval", EvalConfig, seen.append, ["--checkpoint=~/run"])
+    assert tuple(seen[1].checkpoint) == (tmp_path / "run",)

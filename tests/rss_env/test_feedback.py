@@ -165,3 +165,27 @@ def test_ranks_leave_out_what_has_no_score():
     scores = torch.tensor([[[0.3, nan, nan], [0.1, 0.5, nan], [nan, 0.5, 0.2]]])
     expected = torch.tensor([[[1.0, nan, nan], [0.0, 0.5, nan], [nan, 0.5, 0.5]]])
     torch.testing.assert_close(rank_within_group(scores), expected, equal_nan=True)
+
+
+def test_what_a_scorer_changes_in_place_stays_its_own():
+    images, maps = torch.full((1, 4, 4, 3), 9, dtype=torch.uint8), torch.ones(1, 2, 4, 4).byte()
+    reused = np.zeros((1, 2), np.float32)
+
+    def careless(shown: Any, action_maps: Any) -> Any:
+        shown[:] = 0
+        action_maps[:] = 7
+        reused[:] += 0.25
+        return reused
+
+    first = call_scorer(careless, images, maps, numpy=True)
+    second = call_scorer(careless, images, maps, numpy=False)
+    assert (images == 9).all()
+    assert (maps == 1).all()
+    assert first.tolist() == [[0.25, 0.25]]
+    assert second.tolist() == [[0.5, 0.5]]
+
+
+def test_scores_of_a_network_need_no_gradient():
+    images, maps = torch.zeros(1, 4, 4, 3).byte(), torch.zeros(1, 2, 4, 4).byte()
+    answer = torch.full((1, 2), 0.5, requires_grad=True)
+    assert not call_scorer(lambda *_: answer, images, maps, numpy=False).requires_grad

@@ -21,6 +21,7 @@ from rss_agents.outputs import refuse_inside
 from rss_agents.ratings.names import FOLDER_NAME as RATINGS_FOLDER
 from rss_agents.training.run_files import check_run_folder
 from rss_env.config import TaskConfig
+from rss_env.datasets.paths import expanded
 from rss_env.errors import InputError, check_choice, check_value
 from rss_env.registration import parse_environment_id
 from rss_env.rewards import METRICS
@@ -166,7 +167,7 @@ class TrainConfig(TaskConfig, RunConfig):
             return None
         if self.asks_a_person:
             return self.out / RATINGS_FOLDER
-        return Path(self.scorer.removeprefix(_RATINGS))
+        return expanded(self.scorer.removeprefix(_RATINGS))
 
     def check(self) -> None:
         """Refuse numbers that make no training and folders it cannot use, with an `InputError`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,7 @@ def object_name(value: Any) -> str:
 
 
 def folder_options(
-    images: Path | str, labels: Any, validation: Any, classes: int | str | Sequence[str] | None
+    images: Path | str, labels: Any, validation: Any, classes: Any
 ) -> dict[str, Any]:
     """The options of folders that are passed in place of images and labels.
 

@@ -402,3 +402,47 @@ def test_arguments_that_do_not_fit(tmp_path, kind, arguments, message):
     with pytest.raises(InputError, match=message):
         convert(kind, tmp_path / "none", tmp_path / "out", **arguments)
     assert not left(tmp_path)
+
+
+def _labelme_file(path: Path) -> None:
+    shape = {"label": "cat", "points": [[0, 0], [4, 0], [4, 4]], "shape_type": "polygon"}
+    content = {"shapes": [shape], "imagePath": "p.jpg", "imageHeight": 8, "imageWidth": 8}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content))
+
+
+def test_labelme_files_are_found_as_images_are(tmp_path):
+    source = tmp_path / "labelme"
+    _labelme_file(source / "p.json")
+    _labelme_file(source / ".ipynb_checkpoints" / "p-checkpoint.json")
+    (source / "._p.json").write_bytes(b"\0\5\26\7")  # what macOS puts into archives
+    _labelme_file(tmp_path / "elsewhere" / "q.json")
+    (source / "linked").symlink_to(tmp_path / "elsewhere")
+    convert("labelme", source, tmp_path / "out", progress=False)
+    found = sorted(path.relative_to(tmp_path / "out").as_posix() for path in _pngs(tmp_path))
+    assert found == ["linked/p.png", "p.png"]
+
+
+def _pngs(folder: Path) -> list[Path]:
+    return list((folder / "out").rglob("*.png"))
+
+
+@pytest.mark.parametrize("out", [".", "/", "x/.."])
+def test_a_folder_without_a_name_is_refused(tmp_path, monkeypatch, out):
+    _labelme_file(tmp_path / "labelme" / "p.json")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="names no new folder"):
+        convert("labelme", Path("labelme"), Path(out), progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["labelme"]
+
+
+def test_a_class_without_a_name_is_refused(tmp_path):
+    content = {
+        "images": [{"id": 1, "file_name": "p.jpg", "height": 8, "width": 8}],
+        "annotations": [],
+        "categories": [{"id": 1, "name": " "}, {"id": 2, "name": "cat"}],
+    }
+    (tmp_path / "coco.json").write_text(json.dumps(content))
+    with pytest.raises(InputError, match="gives class 1 no name"):
+        convert("coco", tmp_path / "coco.json", tmp_path / "out", progress=False)
+    assert not (tmp_path / "out").exists()

@@ -13,6 +13,7 @@ from PIL import Image
 
 from data_command import arguments_of, run
 from rss_env.datasets import open_dataset
+from rss_env.datasets.class_file import read_classes
 from rss_env.errors import DatasetError
 from rss_env.rendering import palette_image
 from rss_env.vector_env import RSSVectorEnv
@@ -147,3 +148,10 @@ def test_colours_may_stand_behind_commas(tmp_path):
     dataset = open_dataset("Folder", **folder(tmp_path, rgb(), classes))
     assert dataset.class_names == ("ground", "wide road", "wall")
     np.testing.assert_array_equal(dataset.read(0)[1], LABEL)
+
+
+def test_colours_may_stand_before_the_names(tmp_path):
+    (tmp_path / "classes.txt").write_text("64 128 64\t\tAnimal\n128 0 192  Truck_Bus 2\n")
+    found = read_classes(str(tmp_path / "classes.txt"))
+    assert found.names == ["Animal", "Truck_Bus 2"]
+    assert found.palette.tolist() == [[64, 128, 64], [128, 0, 192]]

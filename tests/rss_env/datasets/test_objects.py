@@ -178,3 +178,36 @@ def test_labels_of_0_and_255_are_warned_of():
     text = "only the values 0 and 255, sample 0 for one.* give labels of class indices, 0..1"
     with pytest.warns(DatasetWarning, match=text):
         load_scenes(data, (8, 8))
+
+
+def test_pictures_of_more_than_8_bits_are_not_clipped():
+    with pytest.raises(InputError, match="mode I;16, more than 8 bits"):
+        image_of(Image.fromarray(np.full((4, 4), 30000, np.uint16)))
+
+
+def test_a_tuple_of_three_is_refused_by_name():
+    samples = [(np.zeros((4, 4, 3), np.uint8), np.zeros((4, 4), np.uint8), "a.png")] * 2
+    with pytest.raises(InputError, match=r"tuple of 3 \(ndarray, ndarray, str\)"):
+        as_dataset(samples, classes=2)
+
+
+def test_a_nested_list_that_is_no_array_is_refused():
+    with pytest.raises(InputError, match="image is no array"):
+        image_of([[1, 2], [3]])
+    with pytest.raises(InputError, match="got <U1 of shape"):
+        image_of(np.full((2, 2, 3), "a"))
+
+
+def test_classes_may_be_a_file_or_a_number_of_numpy(tmp_path):
+    images = np.zeros((1, 4, 4, 3), np.uint8)
+    (tmp_path / "names.txt").write_text("sky\nroad\n")
+    for file in (tmp_path / "names.txt", str(tmp_path / "names.txt")):
+        assert as_dataset(images, classes=file).class_names == ("sky", "road")
+    assert as_dataset(images, classes=np.int64(3)).num_classes == 3  # pyright: ignore
+    assert as_dataset(images, classes="3").num_classes == 3
+
+
+@pytest.mark.parametrize("classes", [3.0, {"sky": 0, "road": 1}])
+def test_classes_without_an_order_are_refused(classes):
+    with pytest.raises(InputError, match="names in the order of their indices"):
+        as_dataset(np.zeros((1, 4, 4, 3), np.uint8), classes=classes)
