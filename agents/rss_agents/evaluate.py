@@ -24,7 +24,7 @@ from rss_env.arguments import check_device
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.base import ByteArray
 from rss_env.datasets.own import names_code
-from rss_env.datasets.paths import is_file, is_folder
+from rss_env.datasets.paths import expanded, is_file, is_folder
 from rss_env.errors import InputError, check_value, warn_of
 
 if TYPE_CHECKING:  # slow to import: a command that shows its options need not wait
@@ -242,7 +242,7 @@ def _of_the_run(arguments: list[str] | None) -> EvalConfig | None:
     """The data of the first checkpoint's run; None if the command line names an environment."""
     given = sys.argv[1:] if arguments is None else arguments
     reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    reader.add_argument("--checkpoint", nargs="*", type=Path, default=[])
+    reader.add_argument("--checkpoint", nargs="*", type=expanded, default=[])
     reader.add_argument("--env", nargs="?", const="")
     known, _ = reader.parse_known_args(given)
     if not known.checkpoint or known.env is not None or {"-h", "--help"} & set(given):

@@ -184,3 +184,8 @@ def test_views_change_answers_and_bad_ones_are_refused(a_run, capsys):
     views = ("--flip", "--image-scales", "1", "1.5")
     assert evaluated(capsys, "--checkpoint", a_run, *views)["class_iou"] != plain["class_iou"]
     assert_refused(capsys, "image_scales must be in", "--checkpoint", a_run, "--image-scales", "99")
+
+
+def test_a_run_may_be_named_from_home(a_run, capsys, monkeypatch):
+    monkeypatch.setenv("HOME", str(a_run.parent))
+    assert evaluated(capsys, f"--checkpoint=~/{a_run.name}")["checkpoint"] == str(a_run)

@@ -103,7 +103,7 @@ def given_config(arguments: list[str] | None) -> TrainConfig | None:
     """
     reader = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     for name in ("resume", "config"):
-        reader.add_argument(f"--{name}", type=Path)
+        reader.add_argument(f"--{name}", type=expanded)
     for name in _CODE:
         reader.add_argument(f"--{name}")
     known, _ = reader.parse_known_args(sys.argv[1:] if arguments is None else arguments)

@@ -47,6 +47,11 @@ def test_a_file_of_some_options_is_enough(tmp_path):
     assert (found["seed"], found["agent"]["replay"], found["num_images"]) == (9, 0, 2)
 
 
+def test_a_template_may_be_named_from_home(first, monkeypatch):
+    monkeypatch.setenv("HOME", str(first.parent))
+    assert rate_default([f"--config=~/{first.name}"]) == rate_default(["--config", str(first)])
+
+
 def test_rss_rate_takes_a_template_too(first):
     given = rate_default(["--config", str(first)])
     assert isinstance(given, RateConfig)
