@@ -28,7 +28,9 @@ def test_charts_show_what_is_in_the_rows(trained):
     assert scales_of(rows) == [8, 2]
     spread = spread_chart(rows, "update")["series"]
     assert [line.get("name") for line in spread] == ["8x8", None, None, "2x2", None, None]
-    for at, row in enumerate(rows):  # a band is stacked: from its low edge, as high as it is wide
+    drawn = [row for row in rows if row["update"] > 0]  # before, nothing is scored
+    assert 0 < len(drawn) == len(spread[4]["data"]) < len(rows)
+    for at, row in enumerate(drawn):  # a band is stacked: from its low edge, as high as it is wide
         low, width = spread[4]["data"][at][1], spread[5]["data"][at][1]
         assert low == row["score_scale_2_low"] <= row["score_scale_2"]
         assert low + width == pytest.approx(row["score_scale_2_high"])

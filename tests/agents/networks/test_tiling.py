@@ -186,7 +186,7 @@ def test_the_commands_look_at_windows_if_asked(checkpoint, tmp_path, folder_data
     (tmp_path / "list.txt").write_text("photo 0\nphoto 3\n")
     data = [f"--{name}={folder_data[name]}" for name in ("images", "labels", "classes")]
     command = ["--checkpoint", str(checkpoint), "--env", "RSS/Folder-ImageReward-v0", *data]
-    command += ["--split", str(tmp_path / "list.txt"), "--full-resolution"]
+    command += ["--split", str(tmp_path / "list.txt"), "--full-resolution", "--json"]
     capsys.readouterr()
     evaluate.main([*command, "--tiles", "--scale", "0.5"])
     found = json.loads(capsys.readouterr().out)
@@ -202,12 +202,15 @@ def test_the_commands_look_at_windows_if_asked(checkpoint, tmp_path, folder_data
     assert json.loads(capsys.readouterr().out)["pixel_accuracy"] != found["pixel_accuracy"]
 
 
+SHAPES = ("--env", "RSS/Shapes-ImageReward-v0")
+
+
 def test_options_that_would_do_nothing_are_refused(checkpoint, tmp_path, capsys):
     folders = ["--images", str(tmp_path), "--out", str(tmp_path / "out")]
     cases = [
         (predict.main, [*folders, "--overlap", "0.2"], "give --tiles as well"),
         (predict.main, [*folders, "--tiles", "--overlap", "2"], "overlap must be in 0..0.9"),
-        (evaluate.main, ["--tiles"], "give --full-resolution too"),
+        (evaluate.main, [*SHAPES, "--tiles"], "give --full-resolution too"),
     ]
     for main, arguments, message in cases:
         with pytest.raises(SystemExit) as stop:
