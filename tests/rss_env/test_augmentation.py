@@ -170,8 +170,10 @@ def test_a_group_sees_one_image():
 
 
 def test_native_equals_sync_vector_env():
-    options: dict[str, Any] = SMALL | VARIED | {"autoreset_mode": "NextStep"}
-    native = gym.make_vec("RSS/Shapes-ImageReward-v0", num_envs=3, **options)
+    options: dict[str, Any] = SMALL | VARIED
+    native = gym.make_vec(
+        "RSS/Shapes-ImageReward-v0", num_envs=3, autoreset_mode="NextStep", **options
+    )
     sync = gym.make_vec(
         "RSS/Shapes-ImageReward-v0", num_envs=3, vectorization_mode="sync", **options
     )
