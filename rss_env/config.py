@@ -140,8 +140,8 @@ class EnvironmentConfig(TaskConfig):
     def _check_dataset_options(self) -> None:
         of_the_data = arguments_of(self.dataset)
         of_the_id = ("dataset", "level")
-        for name in self.dataset_options:
-            if name not in of_the_data:
+        for name, value in self.dataset_options.items():
+            if name not in of_the_data and value is not None:
                 others = [own for own in self._names() if own not in (*of_the_data, *of_the_id)]
                 what = f"environment of {self.dataset_name}"
                 raise UnknownArgumentError.of(what, name, [*of_the_data, *others])

@@ -243,7 +243,7 @@ ARGUMENTS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy[Any]]] = {
     "validate_actions": flags,
     "render_mode": (
         st.sampled_from([None, "rgb_array"]),
-        st.sampled_from(["human", "", 1, [], ()]),
+        st.sampled_from(["ansi", "Human", "", 1, [], ()]),
     ),
     "split": (st.none(), st.sampled_from(["", "trian", "no/such/list.txt", 0, [], True])),
     "no_such_argument": (st.none(), st.integers() | st.text()),
