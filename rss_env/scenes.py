@@ -319,7 +319,9 @@ def load_scenes(
     scenes = _loaded.get(key)
     if scenes is None:
         scenes = _loaded[key] = Scenes(dataset, image_size, device, resize)
-    if scenes.class_pixels is not None:  # of the data set at hand, which may say what void is
+    # Of the data set at hand, which may say what void is. Most doubt nothing, and need no counts.
+    doubts = type(dataset).doubts is not SegmentationDataset.doubts
+    if doubts and scenes.class_pixels is not None:
         counts = scenes.class_pixels.cpu().numpy()
         dataset.doubts(counts, scenes.shown_pixels() - counts.sum(1)).tell()
     return scenes
