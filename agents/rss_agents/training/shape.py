@@ -16,8 +16,13 @@ _WORTH_A_NOTE = 1.2  # times that things get taller or wider
 
 
 def note_shape(config: TrainConfig, env: RSSVectorEnv) -> None:
-    """Say how far images are stretched, if they are, and which size would keep their shape."""
-    if config.resize == "stretch" and isinstance(env.dataset, FileDataset):
+    """Say how far images are stretched, if they are, and which size would keep their shape.
+
+    Not where a run goes on: it was said when it began.
+    """
+    if config.resume is not None or config.resize != "stretch":
+        return
+    if isinstance(env.dataset, FileDataset):
         note = shape_note(env.dataset, env.image_size, max(32, *env.geometry.scales))
         if note is not None:
             warn_of(note)

@@ -182,7 +182,7 @@ def test_other_options_and_versions_are_refused_unless_allowed(stopped, capsys, 
     assert "agent.replay was 56, is 8" in error
     assert "--allow-changes" in error
     with monkeypatch.context() as patch:
-        patch.setattr("rss_agents.training.resume.versions", lambda: {"torch": "1.0"})
+        patch.setattr("rss_agents.training.logging.versions", lambda: {"torch": "1.0"})
         assert "version of torch was" in refused(capsys, "--resume", str(stopped))
     train.main(["--resume", str(stopped), "--weight-decay", "0.1", "--allow-changes"])
     assert json.loads((stopped / "config.json").read_text())["weight_decay"] == 0.1
