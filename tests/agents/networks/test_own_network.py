@@ -81,7 +81,7 @@ def test_a_network_of_ones_own_is_trained_and_used_again(name, algo, code, tmp_p
     write_sample(tmp_path / "pictures/a.png", None, np.zeros((30, 40)))
     folders = ("--images", str(tmp_path / "pictures"), "--out", str(tmp_path / "out"))
     commands = [
-        (evaluate.main, ()),
+        (evaluate.main, ("--json",)),
         (predict.main, folders),
         (export.main, ("--program", str(tmp_path / "new.pt2"))),
     ]
