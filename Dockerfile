@@ -33,5 +33,5 @@ RUN pip install --no-cache-dir ".[pretrained,onnx,video,sb3,live]" -c constraint
 
 # A user whom no list of users has.
 USER 10001
-WORKDIR /work
+WORKDIR /data
 CMD ["rss-train", "--help"]

@@ -32,6 +32,11 @@ class SceneBatch(Generic[Array]):
     mirrored: Array
     variation: Variation | None = None
 
+    @staticmethod
+    def unvaried(index: torch.Tensor) -> SceneBatch[torch.Tensor]:
+        """The samples with numbers (G,) int64, as they are in the data set."""
+        return SceneBatch(index, torch.zeros_like(index, dtype=torch.bool))
+
 
 class SceneStream:
     """Scenes that G groups see: uniform with replacement, from (seed, episode).

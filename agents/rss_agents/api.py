@@ -25,7 +25,6 @@ from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint
 from rss_agents.networks.own_network import is_own
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.networks.tile_config import TileConfig
-from rss_agents.networks.tiling import predict_tiles
 from rss_agents.predict import predict as predict_image
 from rss_agents.train import run_training
 from rss_agents.training.config import TrainConfig
@@ -82,12 +81,10 @@ class TrainedNetwork:
         return self._predict(image_of(images), windows)
 
     def _predict(self, pixels: ByteArray, windows: TileConfig | None) -> ByteArray:
-        size = self.description.image_size
-        if windows is not None and windows.tiles:
+        if windows is not None:
             windows.check()
-            return predict_tiles(self.network, pixels, size, windows)
-        resize = self.description.resize
-        return predict_image(self.network, Image.fromarray(pixels), size, resize)
+        size, resize = self.description.image_size, self.description.resize
+        return predict_image(self.network, Image.fromarray(pixels), size, resize, windows)
 
 
 @dataclass(frozen=True)

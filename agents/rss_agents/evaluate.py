@@ -18,7 +18,7 @@ from rss_agents.networks.tile_config import TileConfig
 from rss_agents.networks.views_config import ViewsConfig
 from rss_agents.option_types import check_types
 from rss_agents.outputs import refuse_inside, refuse_to_replace, write_marked_picture, writing
-from rss_agents.training.resume import read_config
+from rss_agents.training.resume import read_config, unnamed_code
 from rss_agents.training.run_files import CONFIG_NAME
 from rss_env.arguments import check_device
 from rss_env.datasets import SegmentationDataset
@@ -71,21 +71,24 @@ def own_data(checkpoint: Path) -> tuple[DataConfig, str | None]:
         InputError: If it lies in no run, or the run names no images for validation, or code for
             its data: that has to be named by the caller.
     """
-    run = checkpoint if is_folder(checkpoint) else checkpoint.parent
-    if not is_file(run / CONFIG_NAME):
+    options = _options_beside(checkpoint)
+    if not is_file(options):
         raise InputError(
-            f"no run of rss-train at {checkpoint}: there is no {run / CONFIG_NAME} to say what to "
+            f"no run of rss-train at {checkpoint}: there is no {options} to say what to "
             "evaluate on; give --env and where its files lie"
         )
     from rss_agents.training.sources import validation_files
 
-    config = read_config(run)
+    config = read_config(options.parent)
     if names_code(config.data.dataset_name):
-        raise InputError(
-            f"{run / CONFIG_NAME} names the env {config.data.env!r:.300}, which is code that would "
-            "run with your rights; if it is yours, say so with --env and the same name"
-        )
+        raise unnamed_code(options, "env", config.data.env)
     return validation_files(config)
+
+
+def _options_beside(checkpoint: Path) -> Path:
+    """Where the options of the run lie that a checkpoint, or the folder of one, is of."""
+    run = checkpoint if is_folder(checkpoint) else checkpoint.parent
+    return run / CONFIG_NAME
 
 
 def evaluate_checkpoints(config: EvalConfig) -> list[Evaluation]:
@@ -166,8 +169,7 @@ def _evaluate(
 
         def answers_of(indices: Iterable[int] | None = None) -> Answers:
             for index in indices or ():
-                place = torch.tensor([index], device=device)
-                batch = SceneBatch(place, torch.zeros_like(place, dtype=torch.bool))
+                batch = SceneBatch.unvaried(torch.tensor([index], device=device))
                 pair = network.predict(scenes.observe(batch)), scenes.labels_of(batch)
                 yield from in_order(iter([pair]))
 
@@ -249,8 +251,7 @@ def _of_the_run(arguments: list[str] | None) -> EvalConfig | None:
         return None
     data, split = own_data(known.checkpoint[0])
     for other in known.checkpoint[1:]:
-        run = other if is_folder(other) else other.parent
-        if is_file(run / CONFIG_NAME) and own_data(other) != (data, split):
+        if is_file(_options_beside(other)) and own_data(other) != (data, split):
             warn_of(
                 f"{other} was validated on other data than {known.checkpoint[0]}, whose data all "
                 "are compared on"

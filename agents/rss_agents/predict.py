@@ -26,7 +26,7 @@ from rss_env.arguments import check_device
 from rss_env.datasets import warn_of
 from rss_env.datasets.decoding import ByteArray, read_image
 from rss_env.datasets.image_files import find_images
-from rss_env.datasets.paths import expanded, is_file
+from rss_env.datasets.paths import is_file
 from rss_env.datasets.resizing import Resize
 from rss_env.errors import InputError
 from rss_env.rendering import palette_image, prediction_sheet
@@ -62,6 +62,7 @@ def predict(
     image: Image.Image,
     image_size: tuple[int, int],
     resize: Resize = "stretch",
+    windows: TileConfig | None = None,
 ) -> ByteArray:
     """The most likely class of every pixel of an RGB image, (H, W) uint8 at its own size.
 
@@ -70,11 +71,15 @@ def predict(
         image: Any size.
         image_size: (H, W) the network was trained at; the logits are upsampled from it.
         resize: How the image is brought to it.
+        windows: With `tiles`, it is looked at in windows of that size instead.
     """
     import torch
 
     from rss_agents.networks.evaluation import predict_fitted
+    from rss_agents.networks.tiling import predict_tiles
 
+    if windows is not None and windows.tiles:
+        return predict_tiles(network, np.array(image), image_size, windows)
     frame = network.input_size(image_size)
     if resize == "pad":
         return predict_fitted(network, np.array(image), frame).numpy()
@@ -94,16 +99,14 @@ def predict_folder(config: PredictConfig) -> int:
             otherwise nothing.
     """
     from rss_agents.networks.checkpoint import load_checkpoint
-    from rss_agents.networks.tiling import predict_tiles
     from rss_agents.networks.views import SeveralViews
 
     check_types(config)
-    windows = config.windows
-    windows.check()
+    config.windows.check()
     config.views.check()
     device = check_device(config.device)
-    out = expanded(config.out)
-    images = images_to_segment(expanded(config.images), out)
+    out = config.out
+    images = images_to_segment(config.images, out)
     targets = {name: (out / f"{name}.png", out / f"{name}_overlay.png") for name in images}
     _refuse_targets(images, targets, out, overwrite=config.overwrite)
     network, description = load_checkpoint(config.checkpoint, device, config.own_network)
@@ -112,12 +115,8 @@ def predict_folder(config: PredictConfig) -> int:
         network = SeveralViews(network, size, config.views)
     for name, path in tqdm(images.items(), "segmenting", unit="image"):
         image = read_image(path)
-        pixels = np.array(image)
-        if windows.tiles:
-            class_map = predict_tiles(network, pixels, size, windows)
-        else:
-            class_map = predict(network, image, size, description.resize)
-        page = prediction_sheet(pixels, class_map, description.class_names, palette)
+        class_map = predict(network, image, size, description.resize, config.windows)
+        page = prediction_sheet(np.array(image), class_map, description.class_names, palette)
         blended = Image.fromarray(page)
         pictures = (palette_image(class_map, palette), blended)
         for target, picture in zip(targets[name], pictures, strict=True):

@@ -179,7 +179,7 @@ def draw_grid(path: Path, runs: RunsByAlgorithm, scenes: Scenes) -> list[str]:
     """
     runs = {name: seeds for name, seeds in runs.items() if (seeds[0].folder / FILE_NAME).exists()}
     index = torch.linspace(0, len(scenes) - 1, min(_GRID_ROWS, len(scenes))).long()
-    batch = SceneBatch(index, torch.zeros_like(index, dtype=torch.bool))
+    batch = SceneBatch.unvaried(index)
     images = scenes.observe(batch)
     columns = [list(images.numpy())]
     maps = [scenes.labels_of(batch)]

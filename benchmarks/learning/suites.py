@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from rss_agents.algorithms.names import Algorithm
+from rss_agents.algorithms.sb3_config import ALGORITHMS as SB3_ALGORITHMS
 from rss_agents.command_line import DataConfig
 from rss_agents.networks.names import LITE0
 from rss_env.errors import InputError, check_choice
@@ -166,17 +168,8 @@ VARIANTS = {
     ),
     **{
         name: Variant(("--algo", name))
-        for name in (
-            "psl",
-            "psl-metric",
-            "psl-dice",
-            "psl-multiscale",
-            "wsss-cam",
-            "reinforce",
-            "rloo",
-            "grpo",
-            "ppo",
-        )
+        for name in get_args(Algorithm)
+        if name != "rss" and name not in SB3_ALGORITHMS
     },
     **_TUNING,
     "sb3-ppo": Variant(("--algo", "sb3-ppo", "--num-images", "8")),

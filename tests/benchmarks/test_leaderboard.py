@@ -31,6 +31,13 @@ def write_result(folder: Path, **values) -> None:
     (folder / "result.json").write_text(json.dumps(values))
 
 
+def submit_slow_row(folder: Path) -> None:
+    """A row that asks for few scores, and takes longer than any budget of seconds here."""
+    for seed in range(100, 105):
+        few = {"score_queries": 1000, "seconds": 300}
+        write_result(folder / f"seed{seed}", **few, miou=0.65, pixel_accuracy=0.93)
+
+
 @pytest.mark.parametrize("algo", QUERIES_PER_UPDATE)
 def test_queries_are_counted_as_trainings_count_them(algo):
     arguments = [*VARIANTS[algo].arguments, "--out", "nowhere"]
@@ -87,14 +94,7 @@ def train_at_once(runs, jobs):
 
 def test_a_leaderboard_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(leaderboard, "run_missing", train_at_once)
-    for seed in range(100, 105):
-        write_result(
-            tmp_path / "mine" / f"seed{seed}",
-            score_queries=1000,
-            seconds=300,
-            miou=0.65,
-            pixel_accuracy=0.93,
-        )
+    submit_slow_row(tmp_path / "mine")
     config = LeaderboardConfig(
         algos=tuple(QUALITY),
         tuning=True,
@@ -119,14 +119,7 @@ def test_a_leaderboard_is_written(tmp_path, monkeypatch):
 
 
 def test_a_budget_that_nobody_keeps_has_no_board(tmp_path):
-    for seed in range(100, 105):
-        write_result(
-            tmp_path / "slow" / f"seed{seed}",
-            score_queries=1000,
-            seconds=300,
-            miou=0.65,
-            pixel_accuracy=0.93,
-        )
+    submit_slow_row(tmp_path / "slow")
     config = LeaderboardConfig(
         algos=(), submissions=(tmp_path / "slow",), runs=tmp_path / "runs", out=tmp_path / "report"
     )

@@ -60,7 +60,7 @@ def test_a_device_that_is_none_is_refused():
 def test_the_image_trains_as_a_user_without_a_home(tmp_path):
     subprocess.run(["docker", "build", "-t", IMAGE, ROOT], check=True)
     tmp_path.chmod(0o777)
-    run = ("docker", "run", "--rm", "--user", "54321:54321", "--volume", f"{tmp_path}:/work", IMAGE)
+    run = ("docker", "run", "--rm", "--user", "54321:54321", "--volume", f"{tmp_path}:/data", IMAGE)
     subprocess.run([*run, *TRAINING.split()], check=True)
     assert (tmp_path / "run/result.json").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"run"}

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 
-from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork
+from rss_agents.networks.segmentation_network import Predictor, SegmentationNetwork, evaluating
 from rss_agents.networks.tile_config import TileConfig
 from rss_agents.networks.tiling import predict_tiles
 from rss_env.datasets import SegmentationDataset
@@ -98,8 +98,7 @@ class SplitCounts:
 
     def image_mious(self) -> torch.Tensor:
         """MIoU of each image by itself, (M,) float64; NaN where no pixel is valid."""
-        iou, counted = _iou(self.right, self.predicted, self.labelled)
-        mious = iou.sum(1) / counted.sum(1).clamp(min=1)
+        mious = _image_mious(self.right, self.predicted, self.labelled)
         return mious.where(self.labelled.any(1), torch.nan)
 
 
@@ -120,8 +119,7 @@ def metrics_from_counts(
         raise InputError("the split has no valid pixel: nothing can be evaluated")
     true, answered, given = right.sum(0), predicted.sum(0), labelled.sum(0)
     iou, counted = _iou(true, answered, given)
-    image_iou, image_counted = _iou(right, predicted, labelled)
-    image_miou = image_iou.sum(1) / image_counted.sum(1).clamp(min=1)
+    image_miou = _image_mious(right, predicted, labelled)
     return SplitMetrics(
         float(iou[counted].mean()),
         float(image_miou[labelled.any(1)].mean()),
@@ -145,6 +143,14 @@ def _iou(
     """IoU (..., C) float64, and whether the class counts: its union is not empty."""
     union = (predicted + labelled - right).double()
     return right.double() / union.clamp(min=1), union > 0
+
+
+def _image_mious(
+    right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor
+) -> torch.Tensor:
+    """MIoU (M,) float64 of each of M images by itself, from its counts (M, C)."""
+    iou, counted = _iou(right, predicted, labelled)
+    return iou.sum(1) / counted.sum(1).clamp(min=1)
 
 
 def count_maps(
@@ -171,7 +177,7 @@ def scene_answers(scenes: Scenes, predict: Callable[[torch.Tensor], torch.Tensor
     """Class maps from a function of images (B, H, W, 3), and labels, of all scenes in batches."""
     device = scenes.images.device
     for indices in torch.arange(len(scenes), device=device).split(_BATCH):
-        batch = SceneBatch(indices, torch.zeros_like(indices, dtype=torch.bool))
+        batch = SceneBatch.unvaried(indices)
         yield predict(scenes.observe(batch)).to(torch.uint8), scenes.labels_of(batch)
 
 
@@ -244,11 +250,8 @@ def evaluate_maps(scenes: Scenes, predict: Callable[[torch.Tensor], torch.Tensor
 @torch.no_grad()
 def evaluate(network: Predictor, scenes: Scenes) -> SplitMetrics:
     """Metrics of a network's most likely classes at the scenes' size; the mode is restored."""
-    was_training = network.training
-    network.eval()
-    metrics = evaluate_maps(scenes, network.predict)
-    network.train(was_training)
-    return metrics
+    with evaluating(network):
+        return evaluate_maps(scenes, network.predict)
 
 
 def predict_fitted(

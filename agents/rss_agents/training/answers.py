@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from rss_agents.networks.segmentation_network import Predictor
+from rss_agents.networks.segmentation_network import Predictor, evaluating
 from rss_agents.training.config import TrainConfig
 from rss_env.feedback import AnyScorer, call_scorer, takes_context
 from rss_env.scene_stream import SceneBatch
@@ -45,16 +45,16 @@ class AnswerScores:
             InputError: If what the scorer returns is no scores.
             ScorerFailedError: Of a guarded scorer, if it fails.
         """
-        was_training = network.training
-        network.eval()
-        scores = []
-        for index in self._index.to(self._scenes.images.device).split(_BATCH):
-            batch = SceneBatch(index, torch.zeros_like(index, dtype=torch.bool))
-            images = self._scenes.observe(batch)
-            context = None
-            if self._gives_context:
-                context = self._scenes.context_of(batch, is_validation=True)
-            maps = network.predict(images)[:, None]
-            scores.append(call_scorer(self._scorer, images, maps, numpy=False, context=context))
-        network.train(was_training)
-        return float(torch.cat(scores).mean())
+        places = self._index.to(self._scenes.images.device).split(_BATCH)
+        with evaluating(network):
+            return float(torch.cat([self._scores(network, index) for index in places]).mean())
+
+    def _scores(self, network: Predictor, index: torch.Tensor) -> torch.Tensor:
+        """Scores (B, 1) of the answers for scenes with numbers (B,)."""
+        batch = SceneBatch.unvaried(index)
+        images = self._scenes.observe(batch)
+        context = None
+        if self._gives_context:
+            context = self._scenes.context_of(batch, is_validation=True)
+        maps = network.predict(images)[:, None]
+        return call_scorer(self._scorer, images, maps, numpy=False, context=context)

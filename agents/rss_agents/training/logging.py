@@ -18,7 +18,7 @@ from torch.utils.tensorboard.writer import SummaryWriter
 
 from rss_agents.extras import installed_version, require
 from rss_agents.files import write_picture
-from rss_agents.networks.segmentation_network import Predictor
+from rss_agents.networks.segmentation_network import Predictor, evaluating
 from rss_agents.training.run_files import BOARD_FOLDER, FILM_NAMES, METRICS_NAME, OVERLAY_NAME
 from rss_env.errors import InputError
 from rss_env.recorder import Film
@@ -197,7 +197,7 @@ class ValidationPictures:
         """Choose the scenes."""
         count, device = min(_OVERLAY_ROWS, len(scenes)), scenes.images.device
         index = torch.linspace(0, len(scenes) - 1, count, device=device).long()
-        batch = SceneBatch(index, torch.zeros_like(index, dtype=torch.bool))
+        batch = SceneBatch.unvaried(index)
         self._images, self._palette = scenes.observe(batch), scenes.palette
         self._class_names = scenes.class_names
         self._shown = [enlarged(image, _SIDE) for image in self._images.cpu().numpy()]
@@ -211,11 +211,8 @@ class ValidationPictures:
     @torch.no_grad()
     def _predict(self, network: Predictor) -> list[ByteArray]:
         """The classes of each scene."""
-        was_training = network.training
-        network.eval()
-        maps = list(network.predict(self._images).cpu().numpy())
-        network.train(was_training)
-        return maps
+        with evaluating(network):
+            return list(network.predict(self._images).cpu().numpy())
 
     def _legend(self, maps: Sequence[ByteArray]) -> list[tuple[str, ByteArray]]:
         return legend_of(self._class_names, self._palette, *self._labels, *maps)

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from rss_agents.command_line import DataConfig
+from rss_agents.networks.segmentation_network import evaluating
 from rss_agents.training.config import TrainConfig
 from rss_env.datasets.own import OBJECT
 from rss_env.errors import InputError, UnknownArgumentError
@@ -95,13 +96,11 @@ def built_network(network: nn.Module | Builder, num_classes: int | None) -> nn.M
 @torch.no_grad()
 def stride_of(module: nn.Module, image_size: tuple[int, int]) -> int:
     """Side in pixels of the cells that a module gives logits of; 1 if it cannot be told."""
-    was_training = module.training
     first = next(module.parameters(), torch.empty(0))
     try:
-        logits = module.eval()(torch.zeros(1, 3, *image_size, device=first.device))
+        with evaluating(module):
+            logits = module(torch.zeros(1, 3, *image_size, device=first.device))
         height = int(logits.shape[2])
     except Exception:  # what is wrong with it is told when the run is opened
         return 1
-    finally:
-        module.train(was_training)
     return max(1, image_size[0] // max(height, 1))

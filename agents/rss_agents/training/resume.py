@@ -155,10 +155,15 @@ def _check_named_again(path: Path, config: TrainConfig, named: Mapping[str, Any]
     for name, is_named in _CODE.items():
         stored = config.data.env if name == "env" else getattr(config, name)
         if stored is not None and is_named(stored) and named.get(name) is None:
-            raise InputError(
-                f"{path} names the {name} {stored!r:.300}, which is code that would "
-                f"run with your rights; if it is yours, say so with --{name} and the same name"
-            )
+            raise unnamed_code(path, name, stored)
+
+
+def unnamed_code(path: Path, name: str, stored: str) -> InputError:
+    """The error for an option of a file that is code, and that the caller does not name."""
+    return InputError(
+        f"{path} names the {name} {stored!r:.300}, which is code that would "
+        f"run with your rights; if it is yours, say so with --{name} and the same name"
+    )
 
 
 def _template(path: Path) -> TrainConfig:

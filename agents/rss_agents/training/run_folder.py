@@ -98,7 +98,8 @@ class RunFolder:
             self._scores = list(saved.get("scores", ()))
             self._pictures.film.set_state(saved["pictures"])
         self._log = MetricsLog(folder, position)
-        write_json(folder / CONFIG_NAME, _plain(config))
+        if saved is not None:  # behind what may refuse to go on
+            write_json(folder / CONFIG_NAME, _plain(config))
         done = self._log.rows[-1]["update"] if self._log.rows else 0
         self._bar: tqdm[Any] = tqdm(
             total=config.updates, initial=int(done), desc=config.algo, unit="update"
