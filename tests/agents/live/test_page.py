@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -112,6 +114,21 @@ def show(page, process: subprocess.Popen[str]) -> None:
     page.goto(url)
 
 
+@contextlib.contextmanager
+def held_once_it_scored(training: subprocess.Popen[str], out: Path) -> Iterator[None]:
+    """Hold a training that has written some scores, and let it go on afterwards."""
+    while (
+        not (out / "metrics.jsonl").exists() or (out / "metrics.jsonl").read_text().count("\n") < 3
+    ):
+        assert training.poll() is None, "the training ended before it was held"
+        time.sleep(0.02)
+    training.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        training.send_signal(signal.SIGCONT)
+
+
 def pixels(element) -> np.ndarray:
     """What an element looks like, (H, W, 3)."""
     return np.asarray(Image.open(io.BytesIO(element.screenshot())).convert("RGB"))
@@ -130,10 +147,13 @@ def test_a_curve_moves_during_a_live_run(tmp_path, programs, page):
     training = programs(
         "rss_agents.train", *SMALL, "--updates", "400", "--eval-every", "20", "--out", str(out)
     )
-    show(page, programs("rss_agents.live.watch", str(out.parent), "--port", "0", "--no-browser"))
     line = f'[data-testid="score"] path[stroke="{COLOURS[0]}"][fill="none"]'
-    page.wait_for_selector(line, state="attached")
-    at_first = page.locator(line).first.get_attribute("d")
+    with held_once_it_scored(training, out):  # or it may be over before a browser is ready
+        show(
+            page, programs("rss_agents.live.watch", str(out.parent), "--port", "0", "--no-browser")
+        )
+        page.wait_for_selector(line, state="attached")
+        at_first = page.locator(line).first.get_attribute("d")
     page.wait_for_function(
         "([line, before]) => document.querySelector(line)?.getAttribute('d') != before",
         arg=[line, at_first],
