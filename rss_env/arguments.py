@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from rss_env.errors import InputError
+from rss_env.errors import InputError, check_choice
 
 if TYPE_CHECKING:  # slow to import, and only for some of the checks
     import torch
@@ -201,17 +201,51 @@ def _check_seed(seed: Any) -> int:
     return seed
 
 
-def reset_mask_of(options: Any) -> Any:
-    """Read a reset's options: `reset_mask`, or None without one.
+def check_reset_options(options: Any, valid: Sequence[str]) -> Mapping[str, Any]:
+    """Read a reset's options; None is none.
 
     Raises:
-        InputError: If they hold anything else.
+        InputError: If they are no dict, or hold another than the valid ones.
     """
     if options is None:
-        return None
+        return {}
     if not isinstance(options, Mapping):
         raise InputError(f"options must be a dict, got {options!r}")
-    unknown = [key for key in options if key != "reset_mask"]
-    if unknown:
-        raise InputError(f"unknown reset option {unknown[0]!r}; valid: reset_mask")
-    return options.get("reset_mask")
+    for key in options:
+        check_choice("reset option", key, valid)
+    return options
+
+
+def index_of_groups(
+    index: Any, num_images: int, num_envs: int, group_size: int
+) -> npt.NDArray[np.int64] | None:
+    """Read the images that a reset's option `index` names, of each group.
+
+    Args:
+        index: The number of an image for all, or one for each sub-environment, alike within a
+            group; None for none.
+        num_images: How many there are.
+        num_envs: N.
+        group_size: K.
+
+    Returns:
+        (N / K,) int64; None for none.
+
+    Raises:
+        InputError: If it is neither, or there is no such image.
+    """
+    if index is None:
+        return None
+    try:
+        values = np.asarray(index.cpu() if hasattr(index, "cpu") else index)
+    except ValueError:  # ragged sequences
+        values = np.empty(0)
+    if values.dtype.kind not in "iu" or values.shape not in ((), (num_envs,)):
+        shapes = "" if num_envs == 1 else f", or {num_envs} of them, one a sub-environment"
+        raise InputError(f"options['index'] must be the number of an image{shapes}, got {index!r}")
+    members = np.broadcast_to(values, (num_envs,)).reshape(-1, group_size).astype(np.int64)
+    if members.min() < 0 or members.max() >= num_images:
+        raise InputError(f"options['index'] must be in 0..{num_images - 1}, got {index!r}")
+    if (members != members[:, :1]).any():
+        raise InputError(f"options['index'] must be alike within a group, got {index!r}")
+    return members[:, 0]

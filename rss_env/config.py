@@ -22,6 +22,11 @@ if TYPE_CHECKING:  # slow to import, and only for types
 
 ARRAYS = ("numpy", "torch")
 RENDER_MODES = ("rgb_array", "human")
+EVALUATIONS = ("images", "dataset", "normalised")
+_FLAGS = (
+    *("horizontal_flip", "validate_actions", "class_balanced", "scale_scores", "class_scores"),
+    "image_index",
+)
 
 
 @dataclass(kw_only=True)
@@ -77,8 +82,20 @@ class EnvironmentConfig(TaskConfig):
     """Weight of each scale in the reward; None: equal."""
     action_format: str = "flat"
     """flat, one MultiDiscrete; maps, a Dict of one grid per scale."""
+    scale_scores: bool = True
+    """At image level, give the score of each scale beside the reward."""
     class_scores: bool = False
     """At image level, also give the score of each class, as far as the feedback shows scores."""
+    image_index: bool = False
+    """Also give the number of the image in the data set, at each reset and each step."""
+    evaluation: str | None = None
+    """Show each image of the split once, in order, and then again, and tell the metric of all of
+    them so far. images: each is rewarded by its own score; dataset: the mean of the rewards is the
+    metric of the split; normalised: the same from 0, the most frequent class, to 1, the best maps
+    of these scales. None: images at random."""
+    query_budget: int | None = None
+    """Scores (of a map at a scale) that may be asked for in all; a step that asks for more is
+    refused. None: any number."""
     autoreset_mode: str | AutoresetMode = "SameStep"
     """Of `make_vec` alone: SameStep, NextStep or Disabled, in any case."""
     array: str = "numpy"
@@ -115,8 +132,11 @@ class EnvironmentConfig(TaskConfig):
         """
         self._check_dataset_options()
         check_whole_number("group_size", self.group_size, 1)
-        for name in ("horizontal_flip", "validate_actions", "class_balanced", "class_scores"):
+        for name in _FLAGS:
             check_flag(name, getattr(self, name))
+        if self.query_budget is not None:
+            check_whole_number("query_budget", self.query_budget, 0)
+        self._check_evaluation()
         check_choice("array", self.array, ARRAYS)
         check_choice("metric", self.metric, METRICS)
         check_choice("resize", self.resize, RESIZES)
@@ -126,6 +146,23 @@ class EnvironmentConfig(TaskConfig):
         if check_device(self.device).type != "cpu" and self.array == "numpy":
             device = self.device
             raise InputError(f"array='numpy' lives on the CPU; use array='torch' with {device!r}")
+
+    def _check_evaluation(self) -> None:
+        if self.evaluation is None:
+            return
+        check_choice("evaluation", self.evaluation, EVALUATIONS)
+        varied = [name for name in ("horizontal_flip", "zoom", "crop_size") if getattr(self, name)]
+        varied += ["colour_jitter"] if self.colour_jitter else []
+        if varied:
+            raise InputError(f"evaluation shows images as they are: leave out {', '.join(varied)}")
+        if self.group_size != 1:
+            raise InputError(
+                f"evaluation shows each image once: group_size must be 1, got {self.group_size}"
+            )
+        if self.scorer is not None and self.evaluation != "images":
+            raise InputError(
+                f"evaluation {self.evaluation!r} needs labels, and no scorer; valid: images"
+            )
 
     @property
     def dataset_name(self) -> str:

@@ -38,6 +38,10 @@ class ActionError(InputError):
     """An action has the wrong shape, dtype, range or device. The environment is unchanged."""
 
 
+class BudgetSpentError(InputError):
+    """A step asks for more scores than are left of a budget. The environment is unchanged."""
+
+
 class DatasetError(InputError):
     """A data set is missing, laid out wrongly, or holds a file that cannot be used."""
 

@@ -97,7 +97,7 @@ class Judge:
         self._scenes, self._geometry, self._feedback = scenes, geometry, feedback
         self._scorer, self._numpy = scorer, config.array == "numpy"
         self._gives_context = scorer is not None and takes_context(scorer)
-        self._shows_classes = config.class_scores
+        self._shows_scales, self._shows_classes = config.scale_scores, config.class_scores
         weights = check_weights(config.scale_weights, len(geometry.scales))
         device = scenes.images.device
         self._scale_weights: Any = weights if device.type == "cpu" else to_device(weights, device)
@@ -106,6 +106,8 @@ class Judge:
         if scorer is not None and pixel_level:
             raise InputError("a scorer gives one score per map; use it with the ImageReward level")
         of_classes = metrics_of_classes()
+        if pixel_level and not config.scale_scores:
+            raise InputError("scale_scores=False is for the ImageReward level")
         if config.class_balanced and not pixel_level:
             raise InputError(
                 "class_balanced is for the PixelReward level; valid metrics at the image level "
@@ -128,6 +130,8 @@ class Judge:
         if self._pixel_level:
             return {"pixel_rewards": (self._geometry.num_cells,)}
         shapes: dict[str, tuple[int, ...]] = {"scale_scores": (scales,)}
+        if not self._shows_scales:
+            shapes.clear()
         if self._shows_classes:
             shapes["class_scores"] = (scales, self._num_classes)
         return shapes
@@ -172,9 +176,26 @@ class Judge:
                     "scale_scores": scores,
                     "class_scores": of_classes.reshape(len(seen), count, -1),
                 }
+            if not self._shows_scales:
+                del infos["scale_scores"]
         if means is None:
             means = weighted_means(scores, alike(scores, self._scale_weights))
         return Verdict(means.reshape(-1), infos)
+
+    def finest_counts(self, actions: Array, batch: SceneBatch[Array]) -> Array:
+        """True positives and predicted pixels (G, K, 2, C) of actions' finest maps; by labels."""
+        finest = len(self._columns) - 1
+        labels = self._scenes.look_up(batch, self._geometry.scales[finest:])
+        maps = self._geometry.split(as_tensor(actions))[finest].contiguous()
+        counts = action_counts(
+            alike(actions, maps),
+            labels.tables,
+            labels.index,
+            labels.mirrored,
+            self._columns[finest:],
+            self._num_classes,
+        )
+        return counts[:, :, 0]
 
     def _cell_rewards(self, actions: Array, batch: SceneBatch[Array]) -> Array:
         """Reward cells by labels: (G, K, cells)."""

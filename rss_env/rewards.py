@@ -117,11 +117,18 @@ def score_counts(
     Raises:
         InputError: If the metric is unknown.
     """
+    return score_counts_in_double(metric, right, predicted, labelled).float()
+
+
+def score_counts_in_double(
+    metric: str, right: torch.Tensor, predicted: torch.Tensor, labelled: torch.Tensor
+) -> torch.Tensor:
+    """Score maps as `score_counts` does, before it rounds: (...) float64."""
     row = METRICS[check_choice("metric", metric, METRICS)]
     # float64: the sum over classes then rounds alike in every batch size
     right, predicted, labelled = right.double(), predicted.double(), labelled.double()
     if row.pooled:
         right, predicted, labelled = right.sum(-1), predicted.sum(-1), labelled.sum(-1)
-        return row.ratio(right, predicted, labelled)[0].float()
+        return row.ratio(right, predicted, labelled)[0]
     values, counted = row.ratio(right, predicted, labelled)
-    return (values.sum(-1) / counted.sum(-1).clamp(min=1)).float()
+    return values.sum(-1) / counted.sum(-1).clamp(min=1)

@@ -39,7 +39,7 @@ class SceneBatch(Generic[Array]):
 
 
 class SceneStream:
-    """Scenes that G groups see: uniform with replacement, from (seed, episode).
+    """Scenes that G groups see: uniform with replacement, from (seed, episode); or in order.
 
     Attributes:
         seeds: (G,) int64, non-negative.
@@ -47,13 +47,22 @@ class SceneStream:
         has_begun: Whether every group is in an episode, or has been.
     """
 
-    def __init__(self, num_groups: int, num_scenes: int, augmentation: Augmentation | None = None):
+    def __init__(
+        self,
+        num_groups: int,
+        num_scenes: int,
+        augmentation: Augmentation | None = None,
+        *,
+        in_order: bool = False,
+    ):
         """Start with seeds from the operating system's entropy.
 
         Args:
             num_groups: G.
             num_scenes: How many scenes there are to draw from.
             augmentation: How they are varied; not at all if None.
+            in_order: Whether each group goes round a share of the scenes of its own, from one to
+                the next, instead: `shares_of_groups`.
         """
         entropy = np.random.SeedSequence().generate_state(num_groups, np.uint64)
         self.seeds = (entropy >> np.uint64(1)).astype(np.int64)
@@ -61,6 +70,9 @@ class SceneStream:
         self.has_begun = False
         self._num_scenes, self._augmentation = num_scenes, augmentation or Augmentation()
         self._none_mirrored = np.zeros(num_groups, np.bool_)  # read by all batches, written by none
+        self._shares = shares_of_groups(num_groups, num_scenes) if in_order else None
+        self._chosen = np.full(num_groups, -1, np.int64)  # -1: not chosen
+        self._some_chosen = False
 
     def seed(self, group: int, seed: int) -> None:
         """Start one group's stream anew; its next episode is number 0."""
@@ -70,8 +82,17 @@ class SceneStream:
     def advance(self, groups: npt.NDArray[np.bool_]) -> None:
         """Move the groups where the (G,) mask is true to their next episode."""
         self.episodes += groups
+        if self._some_chosen:
+            self._choose(np.where(groups, -1, self._chosen))
         if not self.has_begun:
             self.has_begun = bool((self.episodes >= 0).all())
+
+    def choose(self, groups: npt.NDArray[np.bool_], index: npt.NDArray[np.int64]) -> None:
+        """Show scenes with numbers `index` (G,) in this episode of the groups in a (G,) mask."""
+        self._choose(np.where(groups, index, self._chosen))
+
+    def _choose(self, chosen: npt.NDArray[np.int64]) -> None:
+        self._chosen, self._some_chosen = chosen, bool((chosen >= 0).any())
 
     def batch(self, device: torch.device | str = "cpu") -> SceneBatch[torch.Tensor]:
         """The scenes of the current episodes, as tensors."""
@@ -81,9 +102,15 @@ class SceneStream:
 
     def batch_of_arrays(self, device: torch.device | str = "cpu") -> SceneBatch[np.ndarray]:
         """The scenes of the current episodes, as arrays; `device` is that of their variation."""
-        index = counter_random.integers_of_episodes(
-            self._num_scenes, self.seeds, self.episodes, counter_random.SCENE_STREAM
-        )
+        if self._shares is not None:
+            first, count = self._shares
+            index = first + np.maximum(self.episodes, 0) % count
+        else:
+            index = counter_random.integers_of_episodes(
+                self._num_scenes, self.seeds, self.episodes, counter_random.SCENE_STREAM
+            )
+        if self._some_chosen:
+            index = np.where(self._chosen >= 0, self._chosen, index)
         if not self._augmentation.changes_images:
             return SceneBatch(index, self._none_mirrored)
         keys = (self.seeds, np.maximum(self.episodes, 0))
@@ -91,7 +118,8 @@ class SceneStream:
 
     def get_state(self) -> dict[str, list[int]]:
         """The whole state, as lists of integers."""
-        return {"seeds": self.seeds.tolist(), "episodes": self.episodes.tolist()}
+        state = {"seeds": self.seeds.tolist(), "episodes": self.episodes.tolist()}
+        return state | ({"chosen": self._chosen.tolist()} if self._some_chosen else {})
 
     def set_state(self, state: dict[str, list[int]]) -> None:
         """Continue from a state of `get_state`.
@@ -99,8 +127,20 @@ class SceneStream:
         Raises:
             InputError: If it is no state, or one of another number of groups.
         """
-        seeds = self.parse_state(state, "seeds", 0)
-        self.seeds, self.episodes = seeds, self.parse_state(state, "episodes", -1)
+        seeds, episodes = (
+            self.parse_state(state, "seeds", 0),
+            self.parse_state(state, "episodes", -1),
+        )
+        chosen = np.full(len(seeds), -1, np.int64)
+        if "chosen" in state:
+            chosen = self.parse_state(state, "chosen", -1)
+            if (chosen >= self._num_scenes).any():
+                raise InputError(
+                    f"state['chosen'] must be below {self._num_scenes}, the number of images, got "
+                    f"{chosen.max()}"
+                )
+        self.seeds, self.episodes = seeds, episodes
+        self._choose(chosen)
         self.has_begun = bool((self.episodes >= 0).all())
 
     def parse_state(self, state: Any, key: str, least: int) -> npt.NDArray[np.int64]:
@@ -124,3 +164,19 @@ class SceneStream:
         if len(values) != len(self.seeds):
             raise InputError(f"state is for {len(values)} groups, this has {len(self.seeds)}")
         return np.array(values, np.int64)
+
+
+def shares_of_groups(
+    num_groups: int, num_scenes: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Share scenes among G groups, so that each is one group's and group g has (M + g) // G.
+
+    These are the numbers of episodes that Stable-Baselines3's `evaluate_policy` takes of each of G
+    environments for M episodes. A group without a scene of its own looks at another's.
+
+    Returns:
+        Number of the first scene, and how many there are, of each group: (G,) int64.
+    """
+    counts = (num_scenes + np.arange(num_groups)) // num_groups
+    first = np.cumsum(counts) - counts
+    return np.minimum(first, num_scenes - 1), np.maximum(counts, 1)

@@ -26,12 +26,13 @@ from rss_env.arrays import as_tensor, to_device
 from rss_env.augmentation import Augmentation
 from rss_env.config import RENDER_MODES, EnvironmentConfig
 from rss_env.datasets import default_image_size, open_dataset
-from rss_env.errors import InputError, check_choice
+from rss_env.errors import BudgetSpentError, InputError, check_choice
 from rss_env.feedback import Feedback, load_scorer
 from rss_env.judge import LEVELS, Judge, Verdict
 from rss_env.rendering import overlay
 from rss_env.scene_stream import SceneBatch, SceneStream
 from rss_env.scenes import load_scenes
+from rss_env.split_pass import SplitPass
 from rss_env.window import Window
 
 METADATA: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 2}
@@ -59,6 +60,8 @@ class SegmentationTask:
         feedback: What of a score is seen.
         pixel_level: Whether there is a reward per cell rather than a score per map.
         augmentation: How images are varied at random.
+        score_queries: Scores (of a map at a scale) that were asked for since the environment was
+            made; no state holds them.
     """
 
     spec: EnvSpec | None = None
@@ -76,6 +79,7 @@ class SegmentationTask:
             InputError: If an argument is invalid or the data cannot be used.
         """
         self._arguments = {"num_envs": num_envs, **arguments}
+        self.score_queries = 0
         config = EnvironmentConfig.of(arguments)
         self.group_size = int(config.group_size)
         num_envs = check_whole_number("num_envs", num_envs, 1)
@@ -133,7 +137,18 @@ class SegmentationTask:
         large = self._on_cpu and np.prod(batch) >= _POOLED_FROM
         self._pool = ArrayPool(batch) if large else None
         num_groups = num_envs // self.group_size
-        self._stream = SceneStream(num_groups, len(self._scenes), self.augmentation)
+        evaluates = config.evaluation is not None
+        self._stream = SceneStream(
+            num_groups, len(self._scenes), self.augmentation, in_order=evaluates
+        )
+        self._query_budget, self._tells_index = config.query_budget, config.image_index
+        self._split_pass: SplitPass | None = None
+        self._rewards_gains = config.evaluation in ("dataset", "normalised")
+        if config.evaluation is not None and scorer is None:
+            finest = self.geometry.scales[-1]
+            self._split_pass = SplitPass(
+                self._scenes, config.metric, finest, rewarded=config.evaluation
+            )
         self._done = np.zeros(num_groups, np.bool_)
         self._look_up()
 
@@ -164,7 +179,8 @@ class SegmentationTask:
 
     def get_state(self) -> dict[str, list[int]]:
         """Return all that decides what comes next, as lists of integers (JSON-able)."""
-        return {**self._stream.get_state(), "done": self._done.astype(int).tolist()}
+        state = {**self._stream.get_state(), "done": self._done.astype(int).tolist()}
+        return state if self._split_pass is None else state | self._split_pass.get_state()
 
     def set_state(self, state: dict[str, list[int]]) -> None:
         """Continue exactly from a state of `get_state`; `observe` then gives the images.
@@ -174,7 +190,11 @@ class SegmentationTask:
         """
         self._require_open()
         done = self._stream.parse_state(state, "done", 0)
+        if self._split_pass is not None:
+            self._split_pass.parse_state(state)  # before anything is changed
         self._stream.set_state(state)
+        if self._split_pass is not None:
+            self._split_pass.set_state(state)
         self._done = done.astype(np.bool_)
         self._look_up()
 
@@ -183,6 +203,7 @@ class SegmentationTask:
             "arguments": self._arguments,
             "spec": self.spec,
             "closed": self.closed,
+            "score_queries": self.score_queries,
             "state": self.get_state(),
             "random": {name: vars(self)[name] for name in _RANDOM if name in vars(self)},
         }
@@ -191,6 +212,7 @@ class SegmentationTask:
         self.__init__(**saved["arguments"])
         self.set_state(saved["state"])
         self.spec, self.closed = saved["spec"], saved["closed"]
+        self.score_queries = saved["score_queries"]
         vars(self).update(saved["random"])
 
     # --- what environments are made of ---
@@ -210,20 +232,79 @@ class SegmentationTask:
             return self.geometry.parse_to_array(actions, number, form, check_range=check)
         return self.geometry.parse(actions, number, form, device=self.device, check_range=check)
 
-    def _judge_maps(self, maps: Any) -> Verdict[Any]:
-        """The verdict on parsed actions (N, cells) for the current scenes."""
+    def _judge_maps(self, maps: Any, alive: np.ndarray | None = None) -> Verdict[Any]:
+        """The verdict on parsed actions (N, cells) for the current scenes.
+
+        Args:
+            maps: The actions.
+            alive: (N,) bool, which of them count; None for all. The others get zeros.
+
+        Raises:
+            BudgetSpentError: If they ask for more scores than are left; nothing has changed then.
+        """
+        count = self._num_envs if alive is None else int(np.count_nonzero(alive))
+        self._ask(count * len(self.geometry.scales))
         grouped = maps.reshape(-1, self.group_size, self.geometry.num_cells)
-        return self._judge(grouped, self._batch, self._stream.seeds, self._stream.episodes)
+        verdict = self._judge(grouped, self._batch, self._stream.seeds, self._stream.episodes)
+        if alive is not None:
+            verdict = verdict.where(alive)
+        return verdict if self._split_pass is None else self._add_to_pass(verdict, grouped, alive)
+
+    def _ask(self, queries: int) -> None:
+        """Count scores that are asked for.
+
+        Raises:
+            BudgetSpentError: If they are more than are left; they are not counted then.
+        """
+        budget, asked = self._query_budget, self.score_queries + queries
+        if budget is not None and asked > budget:
+            raise BudgetSpentError(
+                f"this step asks for {queries} scores, and {budget - self.score_queries} are left "
+                f"of query_budget={budget}"
+            )
+        self.score_queries = asked
+
+    def _add_to_pass(
+        self, verdict: Verdict[Any], grouped: Any, alive: np.ndarray | None
+    ) -> Verdict[Any]:
+        """Add what a pass over the split tells to a verdict on actions (N, 1, cells)."""
+        assert self._split_pass is not None
+        counts, index = (
+            as_tensor(part).cpu().numpy()
+            for part in (self._judge.finest_counts(grouped, self._batch)[:, 0], self._batch.index)
+        )
+        told = self._split_pass.add(index, counts, alive)
+        gains = told.pop("gains").astype(np.float32)
+        if self._rewards_gains:
+            verdict.rewards = gains if self._on_cpu else to_device(gains, self.device)
+        verdict.infos |= told
+        return verdict
+
+    def _told_index(self, mask: np.ndarray | None = None) -> dict[str, Any]:
+        """The numbers of the current images as infos, of the sub-environments in a mask (N,)."""
+        if not self._tells_index:
+            return {}
+        index = np.repeat(as_tensor(self._batch.index).cpu().numpy(), self.group_size)
+        shown = np.ones(self._num_envs, np.bool_) if mask is None else mask
+        infos = {"image_index": np.where(shown, index, 0), "_image_index": shown.copy()}
+        return {name: self._export(values) for name, values in infos.items()}
 
     def _observe(self) -> Any:
         """The current observations (N, H, W, 3) uint8, freshly copied."""
         return self._export(self._scenes.observe(self._batch, self.group_size, self._pool))
 
-    def _begin_episodes(self, groups: np.ndarray) -> None:
-        """Move the groups in a (G,) mask to their next episode."""
+    def _begin_episodes(self, groups: np.ndarray, index: np.ndarray | None = None) -> None:
+        """Move the groups in a (G,) mask to their next episode, of images `index` (G,) if given."""
         self._stream.advance(groups)
+        if index is not None:
+            self._stream.choose(groups, index)
         self._done = self._done > groups  # done, and not begun anew
         self._look_up()
+
+    def _clear_pass(self) -> None:
+        """Begin the pass over the split anew, where there is one."""
+        if self._split_pass is not None:
+            self._split_pass.clear()
 
     def _look_up(self) -> None:
         """Fetch the scenes that the stream's state means."""

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from gymnasium.error import ResetNeeded
 
-from rss_env.arguments import seeds_of_groups
+from rss_env.arguments import check_reset_options, index_of_groups, seeds_of_groups
 from rss_env.errors import ActionError, InputError
 from rss_env.segmentation_task import METADATA, SegmentationTask
 
@@ -54,24 +54,25 @@ class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
 
         Args:
             seed: Starts the stream of images anew; None continues it.
-            options: There are none; a dict must be empty.
+            options: May hold `index`, the number of the image to be seen in this episode.
 
         Returns:
-            Observation (H, W, 3) uint8 and an empty info.
+            Observation (H, W, 3) uint8, and an info: the `image_index` if it is asked for.
 
         Raises:
             InputError: If the seed is invalid or there is an option; nothing has changed then.
         """
         self._require_open()
-        if options:
-            raise InputError(f"a single environment takes no reset options, got {options!r}")
+        index = check_reset_options(options, ("index",)).get("index")
+        images = index_of_groups(index, self.num_images, 1, 1)
         if seed is not None:
             seeds_of_groups(seed, 1, 1)
             super().reset(seed=seed)
             self._stream.seed(0, seed)
-        self._begin_episodes(_ALL)
+            self._clear_pass()
+        self._begin_episodes(_ALL, images)
         self._show()
-        return self.observe(), {}
+        return self.observe(), self._told_number()
 
     def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
         """Score one action; the episode ends.
@@ -82,10 +83,12 @@ class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
         Returns:
             The same image again, the reward, terminated (True), truncated (False), and the info:
             `scale_scores` (S,), and if asked for `class_scores` (S, C); or `pixel_rewards`
-            (cells,); float32.
+            (cells,); float32. In an `evaluation` also `dataset_score` and `normalised_score`,
+            float64; if asked for, `image_index`, int64.
 
         Raises:
             ActionError: If the action is invalid; nothing has changed then.
+            BudgetSpentError: If `query_budget` has no scores left for it; likewise.
             ResetNeeded: If the episode is over.
         """
         self._require_open()
@@ -102,7 +105,12 @@ class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
         self._shown = (self._batch, maps)
         self._show()
         info = {name: self._export(scores)[0] for name, scores in verdict.infos.items()}
+        info |= self._told_number()
         return self.observe(), float(verdict.rewards[0]), True, False, info
+
+    def _told_number(self) -> dict[str, Any]:
+        """The number of the current image, as an info."""
+        return {name: part[0] for name, part in self._told_index().items() if name[0] != "_"}
 
     def observe(self) -> Any:
         """The current observation (H, W, 3) uint8, freshly copied."""

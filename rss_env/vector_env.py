@@ -10,7 +10,12 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from rss_env.arguments import mask_of_groups, reset_mask_of, seeds_of_groups
+from rss_env.arguments import (
+    check_reset_options,
+    index_of_groups,
+    mask_of_groups,
+    seeds_of_groups,
+)
 from rss_env.arrays import as_array
 from rss_env.segmentation_task import METADATA, SegmentationTask
 
@@ -53,17 +58,23 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
         Args:
             seed: Seed s gives sub-environment i the seed s + i // group_size; a list names each
                 (alike within a group). None continues the streams.
-            options: May hold `reset_mask`, a boolean array (num_envs,) of whole groups.
+            options: May hold `reset_mask`, a boolean array (num_envs,) of whole groups; and
+                `index`, the number of the image to be seen in this episode, or an array of one for
+                each sub-environment, alike within a group.
 
         Returns:
-            Observations (N, H, W, 3) uint8 and an empty info.
+            Observations (N, H, W, 3) uint8, and infos: the `image_index` if it is asked for.
 
         Raises:
             InputError: If a seed or an option is invalid; nothing has changed then.
             ResetNeeded: If the first reset is a partial one.
         """
         self._require_open()
-        mask = reset_mask_of(options)
+        chosen = check_reset_options(options, ("reset_mask", "index"))
+        mask = chosen.get("reset_mask")
+        index = index_of_groups(
+            chosen.get("index"), self.num_images, self.num_envs, self.group_size
+        )
         groups = mask_of_groups(mask, self.num_envs, self.group_size)
         if mask is not None and (self._stream.episodes[~groups] < 0).any():
             raise ResetNeeded("the first reset must reset every sub-environment")
@@ -74,9 +85,11 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
             for group, new_seed in enumerate(seeds):
                 if groups[group] and new_seed is not None:
                     self._stream.seed(group, new_seed)
-        self._begin_episodes(groups)
+            self._clear_pass()
+        self._begin_episodes(groups, index)
         self._show()
-        return self.observe(), {}
+        members = None if mask is None else np.repeat(groups, self.group_size)
+        return self.observe(), self._told_index(members)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
         """Score one action per sub-environment; every live episode ends.
@@ -89,10 +102,13 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
             terminated and truncated (N,) bool; infos. Under SAME_STEP the scores are in
             `infos["final_info"]`, otherwise at the top level: `scale_scores` (N, S), and if asked
             for `class_scores` (N, S, C) with NaN for classes that a score leaves out; or
-            `pixel_rewards` (N, cells); float32.
+            `pixel_rewards` (N, cells); float32. In an `evaluation` also `dataset_score` and
+            `normalised_score` (N,) float64. If asked for, `image_index` (N,) int64, of what was
+            judged; under SAME_STEP, that of the new images is at the top level.
 
         Raises:
             ActionError: If the actions are invalid; nothing has changed then.
+            BudgetSpentError: If `query_budget` has no scores left for them; likewise.
             ResetNeeded: If an episode is over and autoreset is disabled.
         """
         self._require_open()
@@ -109,13 +125,12 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
         if some_dead and dead.all():
             rewards = np.zeros(self.num_envs, np.float32)
         else:
-            verdict = self._judge_maps(parsed)
-            if some_dead:
-                verdict = verdict.where(alive)
+            verdict = self._judge_maps(parsed, alive if some_dead else None)
             rewards, shown = verdict.rewards, (self._batch, parsed)
             for name, scores in verdict.infos.items():
                 infos[name], infos[f"_{name}"] = self._export(scores), self._export(alive.copy())
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
+            infos |= self._told_index()
             infos = {
                 "final_obs": self.observe(),
                 "_final_obs": self._export(alive.copy()),
@@ -127,6 +142,7 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
             if some_dead:
                 self._begin_episodes(dead)
             self._done = ~dead
+        infos |= self._told_index()
         if shown is not None and self.render_mode is not None:
             self._shown = shown  # the episode that ended: a new one has no map to show yet
             self._show()

@@ -13,6 +13,7 @@ from rss_agents.networks.evaluation import (
     metrics_from_counts,
 )
 from rss_env.scenes import Scenes
+from rss_env.split_pass import best_maps
 
 
 def _metrics_of(maps: torch.Tensor, scenes: Scenes) -> SplitMetrics:
@@ -21,17 +22,6 @@ def _metrics_of(maps: torch.Tensor, scenes: Scenes) -> SplitMetrics:
     assert scenes.class_pixels is not None
     right, predicted = count_maps(maps.to(torch.uint8), scenes.labels, scenes.num_classes)
     return metrics_from_counts(right, predicted, scenes.class_pixels.long())
-
-
-def oracle_maps(scenes: Scenes, scale: int) -> torch.Tensor:
-    """The most frequent class of every cell, painted onto its pixels: (M, H, W) uint8."""
-    table = scenes.label_table(scale)
-    if table.ndim == 2:  # pixels: the label itself
-        assert scenes.labels is not None
-        return scenes.labels
-    height, width = scenes.image_size
-    cells = table[..., :-1].argmax(2).unflatten(1, (height // scale, width // scale))
-    return cells.repeat_interleave(scale, 1).repeat_interleave(scale, 2).to(torch.uint8)
 
 
 def untrained_rows(
@@ -47,5 +37,5 @@ def untrained_rows(
         "majority": evaluate_majority_class(training, validation),
     }
     for scale in reversed(scales):
-        rows[f"oracle, scale {scale}"] = _metrics_of(oracle_maps(validation, scale), validation)
+        rows[f"oracle, scale {scale}"] = _metrics_of(best_maps(validation, scale), validation)
     return rows

@@ -113,6 +113,10 @@ An image of the split, drawn uniformly with replacement: a function of the sub-e
 and the number of its episode, and of nothing else. `reset(seed=s)` gives sub-environment i the
 seed `s + i` (with groups, `s + i // group_size`); without a seed the streams go on.
 
+`reset(options={{"index": 7}})` shows image 7 in that episode; an array of numbers, one for each
+sub-environment, shows each its own. With `evaluation`, images come
+[in order](../other-libraries.md#evaluation-on-a-whole-split).
+
 ## Episode end
 
 After one step: `terminated` is true, `truncated` never is. Vector environments start the next
@@ -142,6 +146,9 @@ environment has its mask `_k`. N sub-environments, S scales, C classes.
 | `scale_scores` | ImageReward | (N, S) float32 | the score of each scale |
 | `class_scores` | ImageReward, `class_scores=True` | (N, S, C) float32 | of each class, or NaN |
 | `pixel_rewards` | PixelReward | (N, cells) float32 | the reward of each cell |
+| `dataset_score` | `evaluation=...`, labels | (N,) float64 | the metric of the pass so far |
+| `normalised_score` | `evaluation=...`, labels | (N,) float64 | 0 the majority, 1 the best maps |
+| `image_index` | `image_index=True` | (N,) int64 | of the image in the data set; also at a reset |
 
 `SameStep` adds `final_obs`, the images that were judged. Scores of classes are NaN where neither
 map nor label has the class, under every feedback: they tell which classes a label holds.

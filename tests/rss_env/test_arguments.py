@@ -120,8 +120,12 @@ def test_first_reset_must_be_whole():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mask": None}, "unknown reset option 'mask'; valid: reset_mask"),
+        ({"mask": None}, "unknown reset option 'mask'; valid: reset_mask, index"),
         ("reset_mask", "options must be a dict, got 'reset_mask'"),
+        ({"index": 12}, r"options\['index'\] must be in 0..11, got 12"),
+        ({"index": [0, 1]}, r"must be the number of an image, or 4 of them, .* got \[0, 1\]"),
+        ({"index": 1.0}, r"must be the number of an image, .* got 1.0"),
+        ({"index": [[0], [1, 2]]}, "must be the number of an image"),
     ],
 )
 def test_bad_reset_options_are_refused(options, message):
@@ -131,7 +135,7 @@ def test_bad_reset_options_are_refused(options, message):
     with pytest.raises(InputError, match=message):
         env.reset(options=options)
     assert env.unwrapped.get_state() == before
-    with pytest.raises(InputError, match="takes no reset options"):
+    with pytest.raises(InputError, match="unknown reset option 'mask'; valid: index"):
         gym.make("RSS/Shapes-ImageReward-v0", num_scenes=2).reset(options={"mask": None})
 
 

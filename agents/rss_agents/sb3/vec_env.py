@@ -14,6 +14,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecEnv
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
+from rss_env.arguments import check_reset_options, index_of_groups
 from rss_env.errors import InputError, check_choice
 from rss_env.registration import environment_ids
 from rss_env.vector_env import RSSVectorEnv
@@ -47,13 +48,28 @@ class RSSVecEnv(VecEnv):
     def reset(self) -> npt.NDArray[np.uint8]:
         """Start an episode everywhere, with the seeds of `seed` if it was called since the last.
 
+        Options of `set_options` are used as well, and forgotten like the seeds.
+
         Returns:
             Observations (N, H, W, 3) uint8.
         """
         seeded = any(seed is not None for seed in self._seeds)
-        observations, _ = self.env.reset(seed=self._seeds if seeded else None)
+        index = [options["index"] for options in self._options if options]
+        observations, infos = self.env.reset(
+            seed=self._seeds if seeded else None,
+            options={"index": np.array(index)} if index else None,
+        )
         self._reset_seeds()
+        self._reset_options()
+        self.reset_infos = self._list(infos)
         return observations
+
+    def _list(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
+        """Infos of each sub-environment."""
+        told = {
+            n: v for n, v in infos.items() if n[0] != "_" and n not in ("final_obs", "final_info")
+        }
+        return [{name: values[i] for name, values in told.items()} for i in range(self.num_envs)]
 
     def step_async(self, actions: npt.NDArray[np.integer]) -> None:
         """Keep the actions (N, cells) for `step_wait`."""
@@ -84,10 +100,9 @@ class RSSVecEnv(VecEnv):
             }
             for observation, reward in zip(infos["final_obs"], rewards.tolist(), strict=True)
         ]
-        for name, values in infos["final_info"].items():
-            if not name.startswith("_"):
-                for info, value in zip(listed, values, strict=True):
-                    info[name] = value
+        for info, told in zip(listed, self._list(infos["final_info"]), strict=True):
+            info |= told
+        self.reset_infos = self._list(infos)
         return observations, rewards, dones, listed
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
@@ -105,17 +120,23 @@ class RSSVecEnv(VecEnv):
         return self._seeds
 
     def set_options(self, options: list[dict[str, Any]] | dict[str, Any] | None = None) -> None:
-        """Set options of the next reset: there are none, so that only empty ones are taken.
+        """Set options of the next reset: the `index` of the image that each is to show, or none.
 
         Raises:
-            InputError: If there is an option; nothing has changed then.
+            InputError: If there is another option, or only some are given one; nothing has changed
+                then.
         """
         each = options if isinstance(options, list) else [options or {}] * self.num_envs
         if len(each) != self.num_envs:
             raise InputError(f"options needs {self.num_envs} entries, got {len(each)}")
         for entry in each:
-            if entry:
-                raise InputError(f"the environments take no reset options, got {entry!r}")
+            check_reset_options(entry, ("index",))
+        chosen = [entry["index"] for entry in each if entry]
+        if chosen and len(chosen) < self.num_envs:
+            raise InputError(f"options must name an image for every sub-environment, got {each!r}")
+        if chosen:
+            env = self.env
+            index_of_groups(np.array(chosen), env.num_images, env.num_envs, env.group_size)
         super().set_options(options)
 
     def close(self) -> None:
@@ -167,6 +188,11 @@ class RSSVecEnv(VecEnv):
             return [frames[i] for i in chosen]
         groups = [i // self.env.group_size for i in chosen]
         states = self.env.get_state()
+        if "seen" in states:
+            raise InputError(
+                "an evaluation is one pass of all sub-environments: use get_state and set_state of "
+                "`.env`"
+            )
         if method_name == "get_state":
             return [{key: [part[group]] for key, part in states.items()} for group in groups]
         return self._set_states(groups, states, *method_args, **method_kwargs)
@@ -235,14 +261,16 @@ def as_one(singles: VecEnv, group_size: int = 1) -> RSSVecEnv:
 
     Args:
         singles: Environments that `gym.make` made of one id; they are closed.
-        group_size: K, where it divides their number; an environment for evaluation may have fewer.
+        group_size: K, where it divides their number; an environment for evaluation may have fewer,
+            and with `evaluation` each image is shown once.
 
     Raises:
         InputError: If they are not of this package.
     """
     spec, num_envs = singles.get_attr("spec")[0], singles.num_envs
     options = {name: value for name, value in spec.kwargs.items() if name not in _OF_THE_ID}
-    options["group_size"] = 1 if num_envs % group_size else group_size
+    is_alone = num_envs % group_size or options.get("evaluation") is not None
+    options["group_size"] = 1 if is_alone else group_size
     env = make_sb3_env(spec.id, num_envs, **options)
     singles.close()
     return env
