@@ -40,15 +40,16 @@ class LearningConfig:
     """Compare ways to learn on one data set: a CSV, a table, curves and a grid of predictions."""
 
     suite: str = "shapes"
-    """shapes, horses, coco128, camvid, camvid-11; horses-pretrained, camvid-pretrained."""
+    """shapes, horses, coco128, camvid, camvid-11; horses-pretrained, camvid-pretrained; and at
+    352x480, for a GPU (--extra=--device --extra=cuda): camvid-360, camvid-360-fpn."""
     algos: tuple[str, ...] = ("headline",)
     """Ways to learn, or groups of them; --list shows both."""
     seeds: tuple[int, ...] = ()
     """Of the runs; by default as many from 100 on as make a result, or, to tune, 0 to 2."""
     tuning: bool = False
     """Try something on any seeds: the page says that it is no result."""
-    updates: int = 600
-    """Number of updates of each run."""
+    updates: int | None = None
+    """Number of updates of each run; by default the suite's, 600 or 1,500."""
     jobs: int = 1
     """Runs at a time."""
     data_root: Path | None = None
@@ -67,7 +68,7 @@ class LearningConfig:
 
 def _print_choices() -> None:
     for name, suite in SUITES.items():
-        size = f"{suite.image_size}x{suite.image_size}"
+        size = "x".join(map(str, suite.size))
         print(f"suite {name:26}{' '.join((suite.dataset, size, *suite.arguments))}")
     for name, variant in VARIANTS.items():
         level = "" if variant.level == "Image" else f"{variant.level}Reward "
@@ -110,11 +111,12 @@ def compare(config: LearningConfig) -> None:
         return
     check_choice("suite", config.suite, SUITES)
     algos = expand(config.algos)
+    updates = SUITES[config.suite].updates if config.updates is None else config.updates
     seeds = settled_seeds(config.suite, algos, config.seeds, config.out, config.tuning)
     training, validation = SUITES[config.suite].scenes(config.data_root)
     runs = {
         name: [
-            Run(config.suite, name, s, config.updates, config.runs, config.data_root, config.extra)
+            Run(config.suite, name, s, updates, config.runs, config.data_root, config.extra)
             for s in of_algo
         ]
         for name, of_algo in seeds.items()
@@ -127,7 +129,7 @@ def compare(config: LearningConfig) -> None:
     )
     text = heading(
         "benchmarks.learning",
-        f"{config.suite}: {config.updates} updates, {validation.image_size[0]} pixels",
+        f"{config.suite}: {updates} updates, {'x'.join(map(str, validation.image_size))} pixels",
         [run for of_algo in runs.values() for run in of_algo],
         f"{config.name or config.suite}-settings.json",
         tuning=config.tuning,

@@ -62,7 +62,7 @@ class Run:
         if training is not None:
             files += ["--split", training, "--val-split", validation]
         return [
-            *("--env", data.env, *files, "--image-size", str(suite.image_size)),
+            *("--env", data.env, *files, "--image-size", *map(str, suite.size)),
             *suite.arguments,
             *VARIANTS[self.variant].arguments,
             *VARIANTS[self.variant].scorer_arguments(self.suite),

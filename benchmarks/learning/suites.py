@@ -22,14 +22,22 @@ class Suite:
     Attributes:
         dataset: As in environment ids.
         folder: Under the data root; None for data that is generated.
-        image_size: Side in pixels.
+        image_size: Height and width in pixels, or one number for both.
         arguments: Further ones of `rss-train`.
+        updates: Number of updates of a run, unless another is asked for.
     """
 
     dataset: str
     folder: str | None = None
-    image_size: int = 64
+    image_size: int | tuple[int, int] = 64
     arguments: tuple[str, ...] = ()
+    updates: int = 600
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        size = self.image_size
+        return size if isinstance(size, tuple) else (size, size)
 
     def data(self, data_root: Path | None, level: str = "Image") -> DataConfig:
         """The data arguments.
@@ -63,7 +71,7 @@ class Suite:
         Raises:
             InputError: If the suite needs files and no data root is known, or they cannot be used.
         """
-        data, size = self.data(data_root), (self.image_size, self.image_size)
+        data, size = self.data(data_root), self.size
         training, validation = (
             load_scenes(data.open(split), size) for split in self.splits(data_root)
         )
@@ -91,6 +99,17 @@ _PRETRAINED = ("--network", f"unet/{LITE0}", "--pretrained")
 SUITES = _FROM_SCRATCH | {
     f"{name}-pretrained": replace(_FROM_SCRATCH[name], image_size=128, arguments=_PRETRAINED)
     for name in ("horses", "camvid")
+}
+# Close to the size that others report CamVid at, 360x480: sides that are whole cells of 32 pixels.
+SUITES |= {
+    name: Suite(
+        "Folder",
+        "camvid-360",
+        (352, 480),
+        ("--network", f"{architecture}/{LITE0}", "--pretrained", "--learning-rate", "1e-3"),
+        updates=1500,
+    )
+    for name, architecture in (("camvid-360", "unet"), ("camvid-360-fpn", "fpn"))
 }
 
 
@@ -187,6 +206,7 @@ GROUPS = {
     "feedback": ["rss-rating-5", "rss-ranking", "rss-noisy-0.05", "rss-noisy-0.1"],
     "scorers": [*(f"rss-of-{kind}" for kind in SCORERS), "rss-of-preference"],
     "ablations": [n for n, v in VARIANTS.items() if n.startswith("rss") and v.scorer is None],
+    "camvid-360": ["psl", "psl-dice", "psl-metric", "rss", "rss-policy-gradient", "wsss-cam"],
     "all": list(VARIANTS),
 }
 
