@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | docs | soak | bench; each builds .venv first if it is missing or
+# make setup | demo | test | lint | docs | soak | bench | gpu; each builds .venv first if it is missing or
 # stale. make lowest | newest: the core with the lowest and the newest versions of what it needs, in
 # environments of their own.
 
@@ -7,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: setup demo test lint docs soak lowest newest bench clean
+.PHONY: setup demo test lint docs soak lowest newest bench gpu clean
 
 setup: $(READY)
 
@@ -62,6 +62,10 @@ newest:
 bench: $(READY)
 	$(BIN)/python -m benchmarks.kernels
 	$(BIN)/python -m benchmarks.env_throughput
+
+# On one GPU, in at most 8 minutes; GPU="--device cpu --quick" tries it without one.
+gpu: $(READY)
+	PYTHON=$(BIN)/python benchmarks/gpu/run.sh $(GPU)
 
 clean:
 	rm -rf $(VENV) .venv-lowest .venv-newest runs site *.egg-info

@@ -27,6 +27,15 @@ def effort(short: int, long: int) -> int:
     return long if os.environ.get("RSS_SOAK") else short
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what is marked `cuda` on a machine without such a device."""
+    if torch.cuda.is_available():
+        return
+    for item in items:
+        if item.get_closest_marker("cuda") is not None:
+            item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
 class Tally:
     """What the tests of a session tried and measured."""
 
