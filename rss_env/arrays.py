@@ -14,12 +14,12 @@ Array = TypeVar("Array", np.ndarray, torch.Tensor)
 """Kernels take tensors, or arrays where no time is to be lost on wrapping them."""
 
 
-def to_device(array: npt.NDArray[Any], device: torch.device | str) -> torch.Tensor:
-    """Move a small array to a device, as a tensor; the host waits for nothing.
+def to_device(values: npt.NDArray[Any] | torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """Move a small array, or a tensor on the CPU, to a device; the host waits for nothing.
 
     To CUDA it goes through pinned memory: from other memory the driver may wait for the device.
     """
-    tensor = torch.from_numpy(array)
+    tensor = as_tensor(values)
     if torch.device(device).type == "cuda" and torch.cuda.is_available():
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)
@@ -56,3 +56,14 @@ def alike(values: Array, result: np.ndarray | torch.Tensor) -> Array:
     if isinstance(values, np.ndarray):
         return result if isinstance(result, np.ndarray) else as_array(result)
     return as_tensor(result)
+
+
+def steady_mean(values: torch.Tensor, axes: int | tuple[int, ...]) -> torch.Tensor:
+    """The mean over some axes, which stay; the same however many others stand beside it.
+
+    A device adds up in an order that depends on how much there is to add up: it does so in float64,
+    where that is lost in rounding.
+    """
+    if values.device.type == "cpu":
+        return values.mean(axes, keepdim=True)
+    return values.double().mean(axes, keepdim=True).to(values.dtype)

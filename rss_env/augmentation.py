@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from rss_env import counter_random
-from rss_env.arrays import to_device
+from rss_env.arrays import steady_mean, to_device
 from rss_env.errors import InputError
 from rss_env.labels import VOID
 
@@ -81,10 +82,18 @@ class Variation:
 
 def _look_through(window: torch.Tensor, values: torch.Tensor, mode: str) -> torch.Tensor:
     """Values (G, D, H, W) seen through each image's window; 0 outside of the image."""
-    zoom, x, y = window.unbind(1)
-    zero = torch.zeros_like(x)
-    rows = [torch.stack([1 / zoom, zero, x], 1), torch.stack([zero, 1 / zoom, y], 1)]
-    grid = F.affine_grid(torch.stack(rows, 1), list(values.shape), align_corners=False)
+    zoom, x, y = window[:, :, None].unbind(1)
+    height, width = values.shape[2:]
+
+    # As `affine_grid` has it, but place by place: products of matrices are rounded on a GPU as the
+    # size of the batch will have it.
+    def places(size: int, centre: torch.Tensor) -> torch.Tensor:
+        edges = torch.linspace(-1, 1, size, device=window.device) * (size - 1) / size
+        return edges * (1 / zoom) + centre
+
+    columns = places(width, x)[:, None].expand(-1, height, -1)
+    rows = places(height, y)[:, :, None].expand(-1, -1, width)
+    grid = torch.stack([columns, rows], -1)
     return F.grid_sample(values, grid, mode=mode, padding_mode="zeros", align_corners=False)
 
 
@@ -92,9 +101,10 @@ def _recolour(
     values: torch.Tensor, brightness: torch.Tensor, contrast: torch.Tensor, saturation: torch.Tensor
 ) -> torch.Tensor:
     """Blend images (G, 3, H, W) in 0..255 with black, with their mean grey and with their greys."""
-    luma = to_device(np.array(_LUMA, np.float32), values.device).view(1, 3, 1, 1)
+    # (Filled in on the device, so that nothing is copied there.)
+    luma = torch.stack([values.new_full((), part) for part in _LUMA]).view(1, 3, 1, 1)
     values = (values * brightness).clamp(0, 255)
-    mean = (values * luma).sum(1, keepdim=True).mean((2, 3), keepdim=True)
+    mean = steady_mean((values * luma).sum(1, keepdim=True), (2, 3))
     values = (mean + contrast * (values - mean)).clamp(0, 255)
     grey = (values * luma).sum(1, keepdim=True)
     return (grey + saturation * (values - grey)).clamp(0, 255)
@@ -169,11 +179,26 @@ class Augmentation:
         Returns:
             (G,) bool, which are mirrored (before all else), and how they are varied, if they are.
         """
+        mirrored, *changes = self.draw_arrays(seeds, episodes)
+        moved = [None if change is None else to_device(change, device) for change in changes]
+        return mirrored, self.variation_of(moved)
+
+    def variation_of(self, changes: Sequence[torch.Tensor | None]) -> Variation | None:
+        """The variation of window, colours and cut, as `draw_arrays` gives them, on a device."""
+        window, colours, cut = changes
+        if not self.makes_new_images:
+            return None
+        return Variation(window, colours, cut, self.cut_size)
+
+    def draw_arrays(
+        self, seeds: npt.NDArray[np.int64], episodes: npt.NDArray[np.int64]
+    ) -> tuple[Any, ...]:
+        """Draw as `draw`: which are mirrored, and a variation's window, colours and cut."""
         mirrored = np.zeros(len(seeds), np.bool_)
         if self.horizontal_flip:
             mirrored = counter_random.uniform(seeds, episodes, counter_random.MIRROR_STREAM) < 0.5
         if not self.makes_new_images:
-            return mirrored, None
+            return mirrored, None, None, None
 
         draws = counter_random.uniform(
             seeds[:, None],
@@ -186,12 +211,11 @@ class Augmentation:
             low, high = self.zoom
             zoom = low * (high / low) ** draws[:, :1]
             centre = (2 * draws[:, 1:3] - 1) * (1 - 1 / zoom)
-            window = to_device(np.concatenate([zoom, centre], 1).astype(np.float32), device)
+            window = np.concatenate([zoom, centre], 1).astype(np.float32)
         if self.colour_jitter:
             jitter = np.float32(self.colour_jitter)
-            colours = to_device(1 + jitter * (2 * draws[:, 3:6] - 1), device)
-        cut = None if self.cut_size is None else to_device(draws[:, 6:], device)
-        return mirrored, Variation(window, colours, cut, self.cut_size)
+            colours = 1 + jitter * (2 * draws[:, 3:6] - 1)
+        return mirrored, window, colours, None if self.cut_size is None else draws[:, 6:]
 
 
 def _is_number(value: object) -> bool:

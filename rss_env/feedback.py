@@ -8,6 +8,7 @@ altogether: a reward model, a person, a downstream metric.
 from __future__ import annotations
 
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,7 +19,7 @@ from torch import nn
 
 from rss_env import counter_random
 from rss_env.arguments import load_function
-from rss_env.arrays import assert_on_device, to_device
+from rss_env.arrays import assert_on_device
 from rss_env.augmentation import Variation
 from rss_env.errors import InputError, check_choice
 
@@ -202,31 +203,43 @@ class Feedback:
             return 1.0 / (12.0 * self.amount**2)  # of rounding, uniform over a step
         return self.amount**2 if self.kind == "noisy" else 0.0
 
+    def noise(
+        self, seeds: npt.ArrayLike, episodes: npt.ArrayLike, shape: tuple[int, int]
+    ) -> npt.NDArray[np.float32]:
+        """Noise of scores (G, K, X), for `shape` (K, X): of seed, episode, k and column alone.
+
+        Args:
+            seeds: (G,) seed of each group.
+            episodes: (G,) episode number of each group.
+            shape: (K, X).
+        """
+        noise = counter_random.normal(
+            np.asarray(seeds)[:, None, None],
+            np.asarray(episodes)[:, None, None],
+            counter_random.NOISE_STREAM,
+            np.arange(shape[0])[None, :, None],
+            np.arange(shape[1])[None, None, :],
+        )
+        return (self.amount * noise).astype(np.float32)
+
     def apply(
-        self, scores: torch.Tensor, seeds: npt.ArrayLike, episodes: npt.ArrayLike
+        self, scores: torch.Tensor, noise: Callable[[tuple[int, int]], torch.Tensor]
     ) -> torch.Tensor:
         """Turn exact scores into what is seen of them.
 
         Args:
             scores: (G, K, X) float32, X scores (of scales, classes or cells) of each map; NaN
                 stays NaN.
-            seeds: (G,) seed of each group.
-            episodes: (G,) episode number of each group.
+            noise: Gives that of the groups for (K, X), on the scores' device; see `noise`. Asked if
+                there is any.
 
         Returns:
-            (G, K, X) float32. Noise is a function of seed, episode, k and column alone.
+            (G, K, X) float32.
         """
         if self.kind == "rating":
             return (scores * self.amount).round() / self.amount
         if self.kind == "noisy":
-            noise = counter_random.normal(
-                np.asarray(seeds)[:, None, None],
-                np.asarray(episodes)[:, None, None],
-                counter_random.NOISE_STREAM,
-                np.arange(scores.shape[1])[None, :, None],
-                np.arange(scores.shape[2])[None, None, :],
-            )
-            return scores + to_device((self.amount * noise).astype(np.float32), scores.device)
+            return scores + noise((scores.shape[1], scores.shape[2]))
         if self.kind == "ranking":
             return rank_within_group(scores)
         return scores

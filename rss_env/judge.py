@@ -6,7 +6,7 @@ feedback asked for and nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 
 from rss_env.action_maps import ActionMapGeometry
-from rss_env.arrays import Array, alike, as_tensor, to_device
+from rss_env.arrays import Array, alike, as_tensor, steady_mean, to_device
 from rss_env.config import EnvironmentConfig
 from rss_env.errors import InputError
 from rss_env.feedback import AnyScorer, Feedback, call_scorer, takes_context
@@ -140,8 +140,7 @@ class Judge:
         self,
         actions: Array,
         batch: SceneBatch[Array],
-        seeds: npt.NDArray[np.int64],
-        episodes: npt.NDArray[np.int64],
+        noise: Callable[[tuple[int, int]], torch.Tensor],
     ) -> Verdict[Array]:
         """Judge a batch.
 
@@ -149,8 +148,7 @@ class Judge:
             actions: (G, K, cells) uint8, K flat actions for each of G scenes; tensors or arrays,
                 as the batch has them.
             batch: The scenes.
-            seeds: (G,) seed of each group, for the feedback's noise.
-            episodes: (G,) episode of each group, likewise.
+            noise: Gives the feedback's noise, as `Feedback.apply` asks for it.
         """
         if self._scorer is not None:
             exact, means = self._asked_scores(self._scorer, actions, batch), None
@@ -160,12 +158,12 @@ class Judge:
             exact, means = self._label_scores(actions, batch)
         seen = exact
         if self._feedback.kind != "exact":
-            seen = alike(exact, self._feedback.apply(as_tensor(exact), seeds, episodes))
+            seen = alike(exact, self._feedback.apply(as_tensor(exact), noise))
             means = None
         seen = seen.reshape(-1, seen.shape[-1])
         if self._pixel_level:
             parts = self._geometry.split(as_tensor(seen))
-            scores = alike(seen, torch.stack([part.mean(-1) for part in parts], -1))
+            scores = alike(seen, torch.cat([steady_mean(part, -1) for part in parts], -1))
             infos = {"pixel_rewards": seen}
         else:
             scores, infos = seen, {"scale_scores": seen}

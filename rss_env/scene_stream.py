@@ -13,9 +13,10 @@ import numpy.typing as npt
 import torch
 
 from rss_env import counter_random
-from rss_env.arrays import Array, to_device
+from rss_env.arrays import Array, as_tensor
 from rss_env.augmentation import Augmentation, Variation
 from rss_env.errors import InputError
+from rss_env.host_inputs import HostInputs
 
 
 @dataclass(slots=True)
@@ -96,12 +97,15 @@ class SceneStream:
 
     def batch(self, device: torch.device | str = "cpu") -> SceneBatch[torch.Tensor]:
         """The scenes of the current episodes, as tensors."""
-        batch = self.batch_of_arrays(device)
-        index, mirrored = (to_device(array, device) for array in (batch.index, batch.mirrored))
-        return SceneBatch(index, mirrored, batch.variation)
+        return self.tell(HostInputs(device))
 
-    def batch_of_arrays(self, device: torch.device | str = "cpu") -> SceneBatch[np.ndarray]:
-        """The scenes of the current episodes, as arrays; `device` is that of their variation."""
+    def tell(self, inputs: HostInputs) -> SceneBatch[torch.Tensor]:
+        """The scenes of the current episodes, as what a host tells its device."""
+        index, mirrored, *changes = inputs.send(self._draw)
+        return SceneBatch(index, mirrored, self._augmentation.variation_of(changes))
+
+    def numbers(self) -> npt.NDArray[np.int64]:
+        """Numbers of the samples of the current episodes, (G,)."""
         if self._shares is not None:
             first, count = self._shares
             index = first + np.maximum(self.episodes, 0) % count
@@ -109,12 +113,20 @@ class SceneStream:
             index = counter_random.integers_of_episodes(
                 self._num_scenes, self.seeds, self.episodes, counter_random.SCENE_STREAM
             )
-        if self._some_chosen:
-            index = np.where(self._chosen >= 0, self._chosen, index)
+        return np.where(self._chosen >= 0, self._chosen, index) if self._some_chosen else index
+
+    def batch_of_arrays(self) -> SceneBatch[np.ndarray]:
+        """The scenes of the current episodes, as arrays; on the CPU."""
+        index, mirrored, *changes = self._draw()
+        varied = [None if change is None else as_tensor(change) for change in changes]
+        return SceneBatch(index, mirrored, self._augmentation.variation_of(varied))
+
+    def _draw(self) -> tuple[Any, ...]:
+        """Index and mirrored, and the variation's window, colours and cut, as far as there are."""
+        index = self.numbers()
         if not self._augmentation.changes_images:
-            return SceneBatch(index, self._none_mirrored)
-        keys = (self.seeds, np.maximum(self.episodes, 0))
-        return SceneBatch(index, *self._augmentation.draw(*keys, device))
+            return index, self._none_mirrored, None, None, None
+        return index, *self._augmentation.draw_arrays(self.seeds, np.maximum(self.episodes, 0))
 
     def get_state(self) -> dict[str, list[int]]:
         """The whole state, as lists of integers."""

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
@@ -28,6 +30,7 @@ from rss_env.config import RENDER_MODES, EnvironmentConfig
 from rss_env.datasets import default_image_size, open_dataset
 from rss_env.errors import BudgetSpentError, InputError, check_choice
 from rss_env.feedback import Feedback, load_scorer
+from rss_env.host_inputs import HostInputs
 from rss_env.judge import LEVELS, Judge, Verdict
 from rss_env.rendering import overlay
 from rss_env.scene_stream import SceneBatch, SceneStream
@@ -56,6 +59,7 @@ class SegmentationTask:
         dataset: Where they are from.
         class_names: C names.
         metric: Name of the metric that scores maps; None with a scorer.
+        asks_a_scorer: Whether a scorer is asked in place of labels.
         formula: The same, but with a scorer the metric whose values it may estimate.
         feedback: What of a score is seen.
         pixel_level: Whether there is a reward per cell rather than a score per map.
@@ -97,6 +101,7 @@ class SegmentationTask:
         self._on_cpu = self.device.type == "cpu"
         self._numpy = config.array == "numpy"
         scorer = load_scorer(config.scorer)
+        self.asks_a_scorer = scorer is not None
         self.formula, self.metric = config.metric, config.metric if scorer is None else None
         self.class_balanced = config.class_balanced
         self.feedback = Feedback.parse(config.feedback, self.group_size)
@@ -150,6 +155,7 @@ class SegmentationTask:
                 self._scenes, config.metric, finest, rewarded=config.evaluation
             )
         self._done = np.zeros(num_groups, np.bool_)
+        self._inputs = HostInputs(self.device)
         self._look_up()
 
     # --- what is known of it ---
@@ -163,6 +169,11 @@ class SegmentationTask:
     def image_index(self) -> torch.Tensor:
         """Numbers of the current images in the data set, of each group: (N / K,) int64, a copy."""
         return as_tensor(self._batch.index).clone()
+
+    @property
+    def image_numbers(self) -> npt.NDArray[np.int64]:
+        """The same as an array, which no device is waited for."""
+        return self._stream.numbers()
 
     def images_of(self, index: torch.Tensor) -> torch.Tensor:
         """The images of the data set with numbers (B,) int64, unvaried: (B, H, W, 3) uint8."""
@@ -245,7 +256,7 @@ class SegmentationTask:
         count = self._num_envs if alive is None else int(np.count_nonzero(alive))
         self._ask(count * len(self.geometry.scales))
         grouped = maps.reshape(-1, self.group_size, self.geometry.num_cells)
-        verdict = self._judge(grouped, self._batch, self._stream.seeds, self._stream.episodes)
+        verdict = self._judge(grouped, self._batch, self._noise_by(self._inputs))
         if alive is not None:
             verdict = verdict.where(alive)
         return verdict if self._split_pass is None else self._add_to_pass(verdict, grouped, alive)
@@ -289,9 +300,50 @@ class SegmentationTask:
         infos = {"image_index": np.where(shown, index, 0), "_image_index": shown.copy()}
         return {name: self._export(values) for name, values in infos.items()}
 
+    # --- the parts of a step, for work that is done without Gymnasium's interface ---
+
+    def tell_scenes(self, inputs: HostInputs) -> SceneBatch[torch.Tensor]:
+        """The scenes that the groups see now, as what the host tells the device."""
+        return self._stream.tell(inputs)
+
+    def images_in(self, batch: SceneBatch[torch.Tensor]) -> torch.Tensor:
+        """The images (G, H, W, 3) uint8 of scenes, each once."""
+        return self._scenes.observe(batch)
+
+    def judge(self, maps: Any, batch: SceneBatch[Any], inputs: HostInputs) -> Verdict[Any]:
+        """The verdict on maps (G, K, cells) uint8 of scenes; all else stays as it is.
+
+        Args:
+            maps: Flat actions, on the environment's device; arrays if the scenes are.
+            batch: The scenes that the groups see now.
+            inputs: By which the host counts the queries, and tells the feedback's noise.
+
+        Raises:
+            BudgetSpentError: If they ask for more scores than are left; nothing has changed then.
+        """
+        inputs.do(lambda: self._ask(self._num_envs * len(self.geometry.scales)))
+        return self._judge(maps, batch, self._noise_by(inputs))
+
+    def _noise_by(self, inputs: HostInputs) -> Callable[[tuple[int, int]], torch.Tensor]:
+        """What gives the feedback's noise of the current episodes, as `Feedback.apply` asks."""
+        of, stream = self.feedback, self._stream
+
+        def noise(shape: tuple[int, int]) -> torch.Tensor:
+            return inputs.send(lambda: (of.noise(stream.seeds, stream.episodes, shape),))[0]
+
+        return noise
+
+    def move_on(self) -> None:
+        """Let every group see its next image; its maps have been judged."""
+        self._begin_episodes(np.ones(len(self._done), np.bool_))
+
     def _observe(self) -> Any:
         """The current observations (N, H, W, 3) uint8, freshly copied."""
-        return self._export(self._scenes.observe(self._batch, self.group_size, self._pool))
+        return self._export(self._observe_scenes(self._batch))
+
+    def _observe_scenes(self, batch: SceneBatch[Any]) -> Any:
+        """Observations (N, H, W, 3) uint8 of scenes, freshly copied."""
+        return self._scenes.observe(batch, self.group_size, self._pool)
 
     def _begin_episodes(self, groups: np.ndarray, index: np.ndarray | None = None) -> None:
         """Move the groups in a (G,) mask to their next episode, of images `index` (G,) if given."""
@@ -307,11 +359,18 @@ class SegmentationTask:
             self._split_pass.clear()
 
     def _look_up(self) -> None:
-        """Fetch the scenes that the stream's state means."""
-        # Arrays on the CPU: wrapping them would take a small environment most of its time.
-        draw = self._stream.batch_of_arrays if self._on_cpu else self._stream.batch
-        self._batch: SceneBatch[Any] = draw(self.device)
-        self._shown: tuple[SceneBatch[Any], Any] = (self._batch, None)
+        """Take the scenes that the stream's state means for the current ones."""
+        self._current: SceneBatch[Any] | None = None
+        self._shown: tuple[SceneBatch[Any], Any] | None = None
+
+    @property
+    def _batch(self) -> SceneBatch[Any]:
+        """The current scenes, drawn when they are asked for."""
+        if self._current is None:
+            # Arrays on the CPU: wrapping them would take a small environment most of its time.
+            stream = self._stream
+            self._current = stream.batch_of_arrays() if self._on_cpu else stream.tell(self._inputs)
+        return self._current
 
     def _export(self, values: np.ndarray | torch.Tensor) -> Any:
         """Give values in the kind of array asked for, on the environment's device."""
@@ -339,7 +398,7 @@ class SegmentationTask:
             self._window.close()
 
     def _draw(self) -> tuple[np.ndarray, ...]:
-        batch, actions = self._shown
+        batch, actions = self._shown or (self._batch, None)
         images = as_tensor(self._scenes.observe(batch, self.group_size)).cpu().numpy()
         if actions is None:
             return tuple(images)

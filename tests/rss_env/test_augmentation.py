@@ -155,7 +155,7 @@ def test_scores_of_all_scales_are_those_of_the_label_as_seen():
     scenes._tables, scenes._known = {}, {}
     scenes.class_pixels = count_classes(scenes.labels, 6)
     plain._judge._scenes = scenes
-    plain._batch = SceneBatch(np.arange(4), np.zeros(4, np.bool_))
+    plain._current = SceneBatch(np.arange(4), np.zeros(4, np.bool_))
     actions = env.action_space.sample()
     got, want = (e.step(actions)[4]["final_info"]["scale_scores"] for e in (env, plain))
     np.testing.assert_array_equal(got, want)
@@ -198,7 +198,7 @@ def test_the_label_of_the_references_is_that_of_the_environment():
     assert rss.objective.memory is None
     psl.stream.advance(psl.stream.episodes >= -1)
     images = psl.scenes.observe(psl.stream.batch())
-    torch.testing.assert_close(images, rss.observations[::2], rtol=0, atol=0)
+    torch.testing.assert_close(images, env.observe()[::2], rtol=0, atol=0)
     for learner in (psl, rss):
         loss, _ = learner.loss()
         assert loss.isfinite()

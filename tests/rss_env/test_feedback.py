@@ -14,22 +14,26 @@ from rss_env.feedback import Feedback, call_scorer, load_scorer, rank_within_gro
 SEEDS, EPISODES = np.array([3, 4]), np.array([0, 7])
 
 
+def seen_of(feedback: Feedback, scores: torch.Tensor, seeds: Any, episodes: Any) -> torch.Tensor:
+    return feedback.apply(scores, lambda k: torch.from_numpy(feedback.noise(seeds, episodes, k)))
+
+
 def test_exact_changes_nothing():
     scores = torch.rand(2, 3, 4)
-    assert Feedback.parse("exact", 3).apply(scores, SEEDS, EPISODES) is scores
+    assert seen_of(Feedback.parse("exact", 3), scores, SEEDS, EPISODES) is scores
 
 
 def test_rating_rounds_to_stars():
     scores = torch.tensor([0.0, 0.09, 0.11, 0.5, 0.71, 1.0]).view(2, 3, 1)
-    seen = Feedback.parse("rating", 3).apply(scores, SEEDS, EPISODES).flatten()
+    seen = seen_of(Feedback.parse("rating", 3), scores, SEEDS, EPISODES).flatten()
     torch.testing.assert_close(seen, torch.tensor([0.0, 0.0, 0.2, 0.4, 0.8, 1.0]))
-    seen = Feedback.parse("rating:1", 3).apply(scores, SEEDS, EPISODES)
+    seen = seen_of(Feedback.parse("rating:1", 3), scores, SEEDS, EPISODES)
     assert set(seen.flatten().tolist()) <= {0.0, 1.0}
 
 
 def test_ranking_by_hand():
     scores = torch.tensor([[0.3, 0.9, 0.3, 0.5], [0.1, 0.1, 0.1, 0.1]])[..., None]
-    seen = Feedback.parse("ranking", 4).apply(scores, SEEDS, EPISODES)[..., 0]
+    seen = seen_of(Feedback.parse("ranking", 4), scores, SEEDS, EPISODES)[..., 0]
     expected = torch.tensor([[0.5, 3.0, 0.5, 2.0], [1.5, 1.5, 1.5, 1.5]]) / 3
     torch.testing.assert_close(seen, expected)
     torch.testing.assert_close(rank_within_group(scores)[..., 0], expected)
@@ -38,15 +42,15 @@ def test_ranking_by_hand():
 def test_noise_has_its_deviation_and_is_a_function_of_the_counters():
     feedback = Feedback.parse("noisy:0.1", 50)
     scores = torch.full((2, 50, 40), 0.5)
-    seen = feedback.apply(scores, SEEDS, EPISODES)
+    seen = seen_of(feedback, scores, SEEDS, EPISODES)
     noise = (seen - scores).numpy()
     assert abs(noise.mean()) < 0.01
     assert abs(noise.std() - 0.1) < 0.005
     assert len(np.unique(noise)) > 3900
-    torch.testing.assert_close(feedback.apply(scores, SEEDS, EPISODES), seen, rtol=0, atol=0)
-    other = feedback.apply(scores, SEEDS, EPISODES + 1)
+    torch.testing.assert_close(seen_of(feedback, scores, SEEDS, EPISODES), seen, rtol=0, atol=0)
+    other = seen_of(feedback, scores, SEEDS, EPISODES + 1)
     assert not np.isclose(other, seen).any(axis=(1, 2)).all()
-    alone = feedback.apply(scores[1:], SEEDS[1:], EPISODES[1:])
+    alone = seen_of(feedback, scores[1:], SEEDS[1:], EPISODES[1:])
     torch.testing.assert_close(alone[0], seen[1], rtol=0, atol=0)
 
 

@@ -149,7 +149,7 @@ def test_every_kernel_agrees_with_its_reference(environment_id, data_options, mo
     check_reference(environment_id, data_options, "cpu", monkeypatch)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 @EACH_ID
 def test_every_kernel_agrees_on_cuda(environment_id, data_options, monkeypatch):
     check_reference(environment_id, data_options, "cuda", monkeypatch)

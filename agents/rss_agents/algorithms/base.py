@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import nn
 
 from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_env.host_inputs import HostInputs
+
+Progress: TypeAlias = float | torch.Tensor
+"""Share of the training done, 0..1: a number, or a tensor () where an update is replayed."""
 
 
 class Learner(ABC):
@@ -31,7 +35,7 @@ class Learner(ABC):
         return None
 
     @abstractmethod
-    def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def loss(self, progress: Progress = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """One batch's loss, to be minimised, and scalar tensors to log, `score` among them.
 
         Args:
@@ -39,7 +43,7 @@ class Learner(ABC):
         """
 
     def losses(
-        self, progress: float = 0.0
+        self, progress: Progress = 0.0
     ) -> Iterator[tuple[torch.Tensor | None, dict[str, torch.Tensor]]]:
         """The losses of one update, each to be minimised by a step before the next is asked for.
 
@@ -65,6 +69,14 @@ class Learner(ABC):
     def replace_network(self, network: nn.Module) -> None:
         """Learn through another module of the same parameters, one that averages gradients."""
         self.network = network
+
+    @abstractmethod
+    def replace_inputs(self, inputs: HostInputs) -> None:
+        """Be told by other means what the host has to say in each update: images, random numbers.
+
+        With inputs that keep their tensors, updates may be replayed: they then read nothing else
+        that changes, but tensors that they change in place.
+        """
 
     def queries_before(self, update: int) -> int:
         """Scores that this process asks for in the first `update` updates."""

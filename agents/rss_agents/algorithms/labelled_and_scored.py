@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.base import Learner, Progress
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.supervised import CrossEntropyLearner
 from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_env.host_inputs import HostInputs
 
 
 class LabelledAndScoredLearner(Learner):
@@ -40,14 +41,19 @@ class LabelledAndScoredLearner(Learner):
         self._scored.replace_network(network)
         self._labelled.replace_network(network)
 
-    def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def replace_inputs(self, inputs: HostInputs) -> None:
+        """See `Learner.replace_inputs`."""
+        self._scored.replace_inputs(inputs)
+        self._labelled.replace_inputs(inputs)
+
+    def loss(self, progress: Progress = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """See `Learner.loss`; `labelled_score` is the pixel accuracy on the images with labels."""
         loss, metrics = next(iter(self.losses(progress)))
         assert loss is not None
         return loss, metrics
 
     def losses(
-        self, progress: float = 0.0
+        self, progress: Progress = 0.0
     ) -> Iterator[tuple[torch.Tensor | None, dict[str, torch.Tensor]]]:
         """See `Learner.losses`; of labels alone where scores say nothing."""
         for of_scores, metrics in self._scored.losses(progress):

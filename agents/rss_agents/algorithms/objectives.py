@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from rss_agents.algorithms.base import Progress
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.kernels.sample_classes import mix_with_uniform
@@ -27,6 +28,7 @@ from rss_agents.losses.metric_regression import metric_regression
 from rss_agents.losses.policy_gradient import policy_gradient
 from rss_agents.losses.regression import relative_regression
 from rss_agents.losses.score_models import linear_prediction
+from rss_agents.random_draws import RandomDraws
 from rss_agents.replay.image_memory import ImageKeys
 from rss_agents.replay.replay_memory import ReplayMemory
 from rss_agents.replay.scored_maps import ScoredMaps
@@ -72,7 +74,7 @@ class Objective(ABC):
         env: RSSVectorEnv,
         config: RSSConfig,
         stride: int,
-        generator: torch.Generator,
+        draws: RandomDraws,
         *,
         with_uncounted: bool = False,
     ):
@@ -82,10 +84,10 @@ class Objective(ABC):
             env: Scores the maps.
             config: The hyper-parameters.
             stride: Of the network's logits.
-            generator: Random state of draws that a loss makes.
+            draws: Random numbers for a loss.
             with_uncounted: Whether some maps are scored that are not learned from.
         """
-        self.env, self.config, self.stride, self.generator = env, config, stride, generator
+        self.env, self.config, self.stride, self.draws = env, config, stride, draws
         self.geometry, temperature = env.geometry, config.temperature
         self.temperature = self.default_temperature if temperature is None else temperature
         if config.replay and not env.pixel_level and not env.augmentation.makes_new_images:
@@ -120,7 +122,7 @@ class Objective(ABC):
         maps: torch.Tensor,
         scores: torch.Tensor,
         policy: torch.Tensor,
-        progress: float,
+        progress: Progress,
         uncounted: int | None = None,
     ) -> Any:
         """Take in what was scored; return it with what is remembered of the same images.
@@ -143,7 +145,7 @@ class Objective(ABC):
         return self.memory.exchange(keys.keys, scored)
 
     @abstractmethod
-    def loss(self, beliefs: Beliefs, scored: Any, progress: float) -> torch.Tensor:
+    def loss(self, beliefs: Beliefs, scored: Any, progress: Progress) -> torch.Tensor:
         """The loss, a scalar, of beliefs under what `remember` returned."""
 
     def numbers(self) -> dict[str, torch.Tensor]:
@@ -208,7 +210,7 @@ class MetricRegression(Objective):
         if isinstance(self.formula, MetricMixture):
             self.formula.set_state(state["mixture"])
 
-    def loss(self, beliefs: Beliefs, scored: ScoredMaps, progress: float) -> torch.Tensor:
+    def loss(self, beliefs: Beliefs, scored: ScoredMaps, progress: Progress) -> torch.Tensor:
         """See `losses.metric_regression`."""
         return metric_regression(
             beliefs.cells,
@@ -216,7 +218,7 @@ class MetricRegression(Objective):
             self.geometry,
             self.formula,
             self.env.feedback,
-            self.generator,
+            self.draws,
             self.config.metric_model,
             psd=self.config.psd,
             in_regions=self.num_varied > 0,
@@ -236,7 +238,7 @@ class LinearRegression(Objective):
         """Probabilities (B, C, cells) that favour what is rewarded."""
         return self._softmax(beliefs.cells)
 
-    def loss(self, beliefs: Beliefs, scored: ScoredMaps, progress: float) -> torch.Tensor:
+    def loss(self, beliefs: Beliefs, scored: ScoredMaps, progress: Progress) -> torch.Tensor:
         """See `losses.regression`; the mean over scales, each in units of its deviation."""
         geometry, valid, terms = self.geometry, scored.valid, []
         shape = scored.rows.shape[1:]
@@ -266,17 +268,20 @@ class PolicyGradient(Objective):
     stratified = False  # the baseline, the mean of the other maps, has to be independent
     needs_likelihoods = True
 
-    def loss(self, beliefs: Beliefs, scored: ScoredMaps, progress: float) -> torch.Tensor:
+    def loss(self, beliefs: Beliefs, scored: ScoredMaps, progress: Progress) -> torch.Tensor:
         """See `losses.policy_gradient`; the mean over scales."""
         config, split = self.config, self.geometry.split
         policy = mix_with_uniform(beliefs.cells, config.exploration_at(progress))
+        entropy = config.entropy_at(progress)
+        if isinstance(entropy, torch.Tensor):
+            entropy = entropy.to(policy.dtype)
         assert scored.likelihoods is not None
         terms = [
             policy_gradient(
                 probabilities,
                 maps,
                 scores,
-                config.entropy_at(progress),
+                entropy,
                 psd=config.psd,
                 syncan=config.syncan,
                 likelihoods=None if self.memory is None else likelihoods,
@@ -308,7 +313,7 @@ class CellCrossEntropy(Objective):
         assert isinstance(self.memory, ShareMemory)
         return self.memory.add(keys.keys, maps, self.geometry.mirror(scores, keys.mirrored))
 
-    def loss(self, beliefs: Beliefs, scored: torch.Tensor, progress: float) -> torch.Tensor:
+    def loss(self, beliefs: Beliefs, scored: torch.Tensor, progress: Progress) -> torch.Tensor:
         """See `losses.cross_entropy`; the mean over scales."""
         split = self.geometry.split
         parts = zip(split(beliefs.cells), split(scored), strict=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.base import Learner, Progress
 from rss_agents.algorithms.reference_config import BaselineConfig
 from rss_agents.algorithms.sampling import sample_maps
 from rss_agents.distributed import mean_over_ranks, own_seed
@@ -19,7 +19,9 @@ from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.kernels.sample_classes import mix_with_uniform
 from rss_agents.losses.advantages import leave_one_out, synchronised_deviation
 from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.random_draws import RandomDraws
 from rss_env.errors import InputError, check_choice
+from rss_env.host_inputs import HostInputs
 from rss_env.vector_env import RSSVectorEnv
 
 METHODS = ("reinforce", "rloo", "grpo", "ppo")
@@ -84,8 +86,8 @@ class BaselineLearner(Learner):
         self.entropy = _ENTROPY[method] if config.entropy is None else config.entropy
         self.running_mean: torch.Tensor | None = None
         self._last: dict[str, torch.Tensor] = {}
-        self.generator = torch.Generator(env.device).manual_seed(seed)
-        self.observations, _ = env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
+        self.draws = RandomDraws(torch.Generator().manual_seed(seed), env.device)
+        env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
         self.queries_per_update = env.num_envs
 
     def advantages(self, scores: torch.Tensor, cells: int) -> torch.Tensor:
@@ -94,8 +96,10 @@ class BaselineLearner(Learner):
             mean = mean_over_ranks(scores.mean())
             before = mean if self.running_mean is None else self.running_mean
             decay = self.config.decay
-            self.running_mean = decay * before + (1 - decay) * mean
-            return (scores - before) * cells
+            advantages, moved = (scores - before) * cells, decay * before + (1 - decay) * mean
+            # In place, from the second batch on: an update that is replayed reads it there.
+            self.running_mean = moved if before is mean else before.copy_(moved)
+            return advantages
         if self.method == "rloo":
             return leave_one_out(scores) * cells
         centred = scores - scores.mean(1, keepdim=True)
@@ -110,16 +114,18 @@ class BaselineLearner(Learner):
         return mix_with_uniform(cells, self.config.exploration).clamp(min=1e-12)
 
     def losses(
-        self, progress: float = 0.0
+        self, progress: Progress = 0.0
     ) -> Iterator[tuple[torch.Tensor, dict[str, torch.Tensor]]]:
         """Act once, then give the loss of each step on the batch."""
         group_size = self.env.group_size
-        images, index = self.observations[::group_size], self.env.image_index
+        batch = self.env.tell_scenes(self.draws.inputs)
+        images = self.env.images_in(batch)
         policy = self._policy(images)
-        maps = sample_maps(policy.detach(), group_size, self.generator)
-        self.observations, rewards, _, _, infos = self.env.step(maps.flatten(0, 1))
-        scores = infos["final_info"]["scale_scores"][:, 0].unflatten(0, (-1, group_size))
-        self._last = {"images": images, "index": index, "maps": maps, "scores": scores}
+        maps = sample_maps(policy.detach(), group_size, self.draws)
+        verdict = self.env.judge(maps, batch, self.draws.inputs)
+        self.draws.inputs.do(self.env.move_on)
+        scores = verdict.infos["scale_scores"][:, 0].unflatten(0, (-1, group_size))
+        self._last = {"images": images, "index": batch.index, "maps": maps, "scores": scores}
         advantages = self.advantages(scores, maps.shape[2])
         drawn = policy.detach().gather(1, maps.long())
         for step in range(self.config.epochs if self.clips else 1):
@@ -129,22 +135,25 @@ class BaselineLearner(Learner):
             entropy = -(policy * policy.log()).sum(1).mean()
             yield (
                 -(gain + self.entropy * entropy),
-                {"score": rewards.mean(), "entropy": entropy.detach()},
+                {"score": verdict.rewards.mean(), "entropy": entropy.detach()},
             )
+
+    def replace_inputs(self, inputs: HostInputs) -> None:
+        """See `Learner.replace_inputs`."""
+        self.draws.inputs = inputs
 
     def get_state(self) -> dict[str, Any]:
         """The state of the environment, the generator of maps, and the running mean."""
         return {
             "env": self.env.get_state(),
-            "generator": self.generator.get_state(),
+            "generator": self.draws.get_state(),
             "running_mean": self.running_mean,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `get_state`."""
         self.env.set_state(state["env"])
-        self.observations = self.env.observe()
-        self.generator.set_state(state["generator"])
+        self.draws.set_state(state["generator"])
         mean = state["running_mean"]
         self.running_mean = None if mean is None else mean.to(self.env.device)
 
@@ -152,6 +161,6 @@ class BaselineLearner(Learner):
         """The images, their numbers, the maps drawn for them and their scores."""
         return self._last
 
-    def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def loss(self, progress: Progress = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """The loss of the first step on a new batch."""
         return next(iter(self.losses(progress)))

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.base import Learner, Progress
 from rss_agents.algorithms.incumbent import COMPARED_MAPS, Incumbent
 from rss_agents.algorithms.objectives import Beliefs, MetricRegression, choose_objective
 from rss_agents.algorithms.query_plan import QueryPlan
@@ -34,8 +34,11 @@ from rss_agents.algorithms.sampling import sample_maps, sample_varied_maps
 from rss_agents.distributed import mean_over_ranks, own_seed
 from rss_agents.kernels.sample_classes import mix_with_uniform
 from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.random_draws import RandomDraws
 from rss_agents.replay.replay_memory import ReplayMemory
 from rss_env.errors import InputError
+from rss_env.host_inputs import HostInputs
+from rss_env.scene_stream import SceneBatch
 from rss_env.vector_env import RSSVectorEnv
 
 _COMPARED_EVERY = 3  # batches that are scored: one of so many has answers among its maps
@@ -75,13 +78,13 @@ class RSSLearner(Learner):
             raise InputError("learning from scores compares maps: group_size must be at least 2")
         self.network, self.decide, self._own_network = network, network.decide, network
         self.env, self.config = env, config
-        self.generator = torch.Generator(env.device).manual_seed(seed)
+        self.draws = RandomDraws(torch.Generator().manual_seed(seed), env.device)
         kind = choose_objective(env, config)
         if incumbent is not None and not issubclass(kind, MetricRegression):
             incumbent = None  # the others learn from every map of a group
         has_answers = incumbent is not None
         stride = network.stride
-        self.objective = kind(env, config, stride, self.generator, with_uncounted=has_answers)
+        self.objective = kind(env, config, stride, self.draws, with_uncounted=has_answers)
         self.plan, self.incumbent = plan, incumbent
         if plan is not None and not isinstance(self.objective.memory, ReplayMemory):
             raise InputError(
@@ -89,9 +92,9 @@ class RSSLearner(Learner):
                 "--replay, an ImageReward environment, and none of --zoom, --colour-jitter and "
                 "--crop-size"
             )
-        self._seen = torch.zeros(env.num_images, dtype=torch.bool, device=env.device)
+        self._seen = torch.zeros(env.num_images, dtype=torch.bool)
         self._last: dict[str, torch.Tensor] = {}
-        self.observations, _ = env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
+        env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
         self._logged: dict[str, torch.Tensor] = {}
         self._has_warned, self._has_learned = False, False
         self._asked = 0  # batches that were scored
@@ -103,7 +106,7 @@ class RSSLearner(Learner):
         return None if self.incumbent is None else self.incumbent.network
 
     def losses(
-        self, progress: float = 0.0
+        self, progress: Progress = 0.0
     ) -> Iterator[tuple[torch.Tensor | None, dict[str, torch.Tensor]]]:
         """See `Learner.losses`; none where a scorer gives all maps of a batch the same score."""
         loss, metrics = self.loss(progress)
@@ -133,7 +136,7 @@ class RSSLearner(Learner):
             )
         return says_nothing
 
-    def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def loss(self, progress: Progress = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """Act on one batch, be scored, and return the loss; or learn from what is remembered.
 
         Args:
@@ -144,11 +147,13 @@ class RSSLearner(Learner):
             the 10th and the 90th percentile, and the numbers of a fitted formula. Where nothing is
             asked, those of the last time.
         """
-        if self.plan is not None and not self.plan.asks(round(progress * self.plan.updates)):
+        if self.plan is not None and not self.plan.asks(round(float(progress) * self.plan.updates)):
             return self._recalled_loss(progress), self._logged
         objective, memory = self.objective, self.objective.memory
-        images, index = self.observations[:: self.env.group_size], self.env.image_index
-        self._seen[index] = True
+        batch = self.env.tell_scenes(self.draws.inputs)
+        images = self.env.images_in(batch)
+        if self.plan is not None:
+            self.draws.inputs.do(self._note_seen)
 
         # Believe: what the network holds about the labels of images as they are remembered.
         keys = None if memory is None else memory.recognise(images)
@@ -164,8 +169,8 @@ class RSSLearner(Learner):
 
         # Ask for their scores.
         shown = maps if mirrored is None else self.env.geometry.mirror(maps, mirrored)
-        rewards, scores = self._ask(shown)
-        self._last = {"images": images, "index": index, "maps": shown, "scores": scores}
+        rewards, scores = self._ask(shown, batch)
+        self._last = {"images": images, "index": batch.index, "maps": shown, "scores": scores}
         if answers is not None and self.incumbent is not None:
             self.incumbent.compare(scores[:, -answers.shape[1] :, -1], self._own_network)
 
@@ -182,17 +187,15 @@ class RSSLearner(Learner):
         self._logged = {"score": rewards.mean(), **spread, **objective.numbers()}
         return loss, self._logged
 
-    def _recalled_loss(self, progress: float) -> torch.Tensor:
+    def _recalled_loss(self, progress: Progress) -> torch.Tensor:
         """The loss of a batch of images that were scored before, with nothing asked."""
         objective, env = self.objective, self.env
         assert isinstance(objective.memory, ReplayMemory)
         count = env.num_envs // env.group_size
-        index = torch.multinomial(
-            self._seen.float(), count, replacement=True, generator=self.generator
-        )
+        index = self.draws.choose(self._seen, count)
         images = env.images_of(index)
         if env.augmentation.horizontal_flip:
-            flip = torch.rand(count, generator=self.generator, device=env.device) < 0.5
+            flip = self.draws.uniform(count) < 0.5
             images = torch.where(flip[:, None, None, None], images.flip(2), images)
         keys = objective.memory.recognise(images)
         beliefs = objective.beliefs(self.network(images), keys.mirrored)
@@ -229,7 +232,7 @@ class RSSLearner(Learner):
         own = self.objective.beliefs(self.incumbent.network(images), mirrored)
         return self.incumbent.answers(cells, self.objective.policy(own), self.decide)
 
-    def _draw(self, policy: torch.Tensor, exploration: float) -> torch.Tensor:
+    def _draw(self, policy: torch.Tensor, exploration: float | torch.Tensor) -> torch.Tensor:
         """K maps (B, K, cells) of a policy (B, C, cells), the varied ones last."""
         geometry, varied = self.env.geometry, self.objective.num_varied
         parts = []
@@ -238,7 +241,7 @@ class RSSLearner(Learner):
                 sample_maps(
                     policy,
                     self.env.group_size - varied,
-                    self.generator,
+                    self.draws,
                     stratified=self.objective.stratified,
                     exploration=exploration,
                 )
@@ -246,17 +249,27 @@ class RSSLearner(Learner):
         if varied:
             explored = geometry.split(mix_with_uniform(policy, exploration))
             of_scales = [
-                sample_varied_maps(part, varied, grid, self.generator, self.config.varied_maps)
+                sample_varied_maps(part, varied, grid, self.draws, self.config.varied_maps)
                 for part, grid in zip(explored, geometry.grids, strict=True)
             ]
             parts.append(torch.cat(of_scales, 2))
         return torch.cat(parts, 1)
 
-    def _ask(self, maps: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Rewards (B * K,) and scores (B, K, S), or rewards of cells (B, K, cells), of maps."""
-        self.observations, rewards, _, _, infos = self.env.step(maps.flatten(0, 1))
+    def _ask(
+        self, maps: torch.Tensor, batch: SceneBatch[torch.Tensor]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Rewards (B * K,) and scores (B, K, S), or rewards of cells (B, K, cells), of maps.
+
+        The environment then sees its next images.
+        """
+        verdict = self.env.judge(maps, batch, self.draws.inputs)
+        self.draws.inputs.do(self.env.move_on)
         name = "pixel_rewards" if self.env.pixel_level else "scale_scores"
-        return rewards, infos["final_info"][name].unflatten(0, (-1, self.env.group_size))
+        return verdict.rewards, verdict.infos[name].unflatten(0, (-1, self.env.group_size))
+
+    def _note_seen(self) -> None:
+        """Note which images the groups see now."""
+        self._seen[torch.from_numpy(self.env.image_numbers)] = True
 
     def _spread_of(self, scores: torch.Tensor) -> dict[str, torch.Tensor]:
         """Mean, 10th and 90th percentile of the maps' scores at each scale, to log."""
@@ -272,11 +285,15 @@ class RSSLearner(Learner):
             found[f"score_scale_{scale}_high"] = ordered[-1 - tenth, s]
         return found
 
+    def replace_inputs(self, inputs: HostInputs) -> None:
+        """See `Learner.replace_inputs`."""
+        self.draws.inputs = inputs
+
     def get_state(self) -> dict[str, Any]:
         """The state of the environment, the generator of maps, and the memory."""
         return {
             "env": self.env.get_state(),
-            "generator": self.generator.get_state(),
+            "generator": self.draws.get_state(),
             "has_learned": self._has_learned,
             "asked": self._asked,
             "incumbent": None if self.incumbent is None else self.incumbent.get_state(),
@@ -292,8 +309,7 @@ class RSSLearner(Learner):
                 "were others"
             )
         self.env.set_state(state["env"])
-        self.observations = self.env.observe()
-        self.generator.set_state(state["generator"])
+        self.draws.set_state(state["generator"])
         self._has_learned = state.get("has_learned", True)
         if self.incumbent is not None:
             self.incumbent.set_state(state["incumbent"])

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rss_agents.algorithms.varied_maps_config import VariedMapsConfig
 from rss_agents.losses.score_model_config import MetricModelConfig, MixtureConfig
 from rss_env.errors import InputError, check_value
+
+if TYPE_CHECKING:  # torch, which a command that shows its options need not wait for
+    import torch
+
+    from rss_agents.algorithms.base import Progress
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,11 @@ class RSSConfig:
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
     varied_maps: VariedMapsConfig = field(default_factory=VariedMapsConfig)
 
-    def exploration_at(self, progress: float) -> float:
+    def exploration_at(self, progress: Progress) -> float | torch.Tensor:
         """Share of uniformly random classes when a share 0..1 of the training is done."""
         return self.exploration + progress * (self.final_exploration - self.exploration)
 
-    def entropy_at(self, progress: float) -> float:
+    def entropy_at(self, progress: Progress) -> float | torch.Tensor:
         """Coefficient of the entropy when a share 0..1 of the training is done."""
         return self.entropy ** (1 - progress) * self.final_entropy**progress
 

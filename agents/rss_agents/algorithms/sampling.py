@@ -6,24 +6,25 @@ import torch
 
 from rss_agents.algorithms.varied_maps_config import VariedMapsConfig
 from rss_agents.distributed import own_rows, world_size
-from rss_agents.kernels.sample_classes import sample_classes
+from rss_agents.kernels.sample_classes import mix_with_uniform, sample_classes
+from rss_agents.random_draws import RandomDraws
 
 
 def sample_maps(
     probabilities: torch.Tensor,
     num_maps: int,
-    generator: torch.Generator | None,
+    draws: RandomDraws,
     *,
     stratified: bool = False,
-    exploration: float = 0.0,
+    exploration: float | torch.Tensor = 0.0,
 ) -> torch.Tensor:
     """Draw K maps cell by cell.
 
     Args:
         probabilities: (B, C, P).
         num_maps: K.
-        generator: Random state, on the same device and alike on all ranks; one number of it is used
-            for each image of the whole batch. None for torch's global one.
+        draws: Random numbers, on the same device and alike on all ranks; one of them is used for
+            each image of the whole batch.
         stratified: Whether the K maps share out a cell's classes: each class is drawn less than 2
             more or less often than K times its probability, by maps in random order. Every map by
             itself still follows the probabilities, and its cells are independent; but maps of a
@@ -35,8 +36,9 @@ def sample_maps(
         (B, K, P) uint8.
     """
     low, high = -(2**63), 2**63 - 1
-    shape = (len(probabilities) * world_size(),)
-    keys = torch.randint(low, high, shape, generator=generator, device=probabilities.device)
+    keys = draws.integers(low, high, len(probabilities) * world_size())
+    if isinstance(exploration, torch.Tensor):  # whose value the host need not know
+        probabilities, exploration = mix_with_uniform(probabilities, exploration), 0.0
     return sample_classes(
         probabilities, own_rows(keys), num_maps, stratified=stratified, exploration=exploration
     )
@@ -61,7 +63,7 @@ def sample_varied_maps(
     probabilities: torch.Tensor,
     num_maps: int,
     grid: tuple[int, int],
-    generator: torch.Generator,
+    draws: RandomDraws,
     config: VariedMapsConfig,
 ) -> torch.Tensor:
     """Draw K maps that differ from the most likely one, and from one another, in whole regions.
@@ -75,26 +77,23 @@ def sample_varied_maps(
         probabilities: (B, C, P), all positive.
         num_maps: K.
         grid: Rows and columns of the P cells.
-        generator: Random state, on the same device and alike on all ranks.
+        draws: Random numbers, on the same device and alike on all ranks.
         config: The noise.
 
     Returns:
         (B, K, P) uint8.
     """
     batch, classes, cells = probabilities.shape
-    device = probabilities.device
-
     everywhere = batch * world_size()  # images; those of other ranks are drawn for as well
 
     def normal(*shape: int) -> torch.Tensor:
-        size = (everywhere * num_maps, classes, *shape)
-        return own_rows(torch.randn(size, generator=generator, device=device))
+        return own_rows(draws.normal(everywhere * num_maps, classes, *shape))
 
     most = config.most_regions
-    sides = torch.randint(1, most + 1, (2,), generator=generator, device=device)
+    sides = draws.integers(1, most + 1, 2)
     rows, columns = (_stretch(count, most, size) for count, size in zip(sides, grid, strict=True))
     regions = rows @ normal(most, most) @ columns.mT
     noise = (normal(1, 1) + config.region_noise * regions).view(batch, num_maps, classes, cells)
-    place = own_rows(torch.rand(everywhere, num_maps, 1, 1, generator=generator, device=device))
+    place = own_rows(draws.uniform(everywhere, num_maps, 1, 1))
     strength = config.weakest * (config.strongest / config.weakest) ** place
     return (probabilities.log()[:, None] + strength * noise).argmax(2).to(torch.uint8)

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from segmentation_models_pytorch.losses import DiceLoss
 from torch import nn
 
-from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.base import Learner, Progress
 from rss_agents.algorithms.reference_config import SupervisedConfig
 from rss_agents.distributed import mean_over_ranks, own_seed
 from rss_agents.kernels.pool_cells import pool_cells
@@ -23,6 +23,7 @@ from rss_agents.networks.segmentation_network import SegmentationNetwork, upsamp
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.augmentation import Augmentation
 from rss_env.errors import InputError
+from rss_env.host_inputs import HostInputs
 from rss_env.labels import VOID
 from rss_env.scene_stream import SceneStream
 from rss_env.scenes import Scenes
@@ -56,8 +57,13 @@ class LabelledLearner(Learner):
         """
         self.network, self.scenes = network, scenes
         self.stream = SceneStream(num_images, len(scenes), augmentation)
+        self.inputs = HostInputs(scenes.images.device)
         for group in range(num_images):
             self.stream.seed(group, own_seed(seed, num_images) + group)
+
+    def replace_inputs(self, inputs: HostInputs) -> None:
+        """See `Learner.replace_inputs`."""
+        self.inputs = inputs
 
     def get_state(self) -> dict[str, Any]:
         """The state of the stream of images."""
@@ -77,10 +83,10 @@ class LabelledLearner(Learner):
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The loss of logits (B, C, H, W) for labels (B, H, W) int64, 255 for void."""
 
-    def loss(self, progress: float = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    def loss(self, progress: Progress = 0.0) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         """One batch: the loss, and the pixel accuracy to log as `score`."""
-        self.stream.advance(self.stream.episodes >= -1)
-        batch = self.stream.batch(self.scenes.images.device)
+        self.inputs.do(lambda: self.stream.advance(self.stream.episodes >= -1))
+        batch = self.stream.tell(self.inputs)
         labels = self.scenes.labels_of(batch).long()
         logits = upsample(self.network(self.scenes.observe(batch)), labels.shape[1:])
         with torch.no_grad():

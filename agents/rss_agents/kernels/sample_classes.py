@@ -40,7 +40,9 @@ def _uniform(keys: torch.Tensor, cells: int, count: int) -> torch.Tensor:
     return ((bits >> 40) & 0xFFFFFF).float() * 2.0**-24
 
 
-def mix_with_uniform(probabilities: torch.Tensor, exploration: float) -> torch.Tensor:
+def mix_with_uniform(
+    probabilities: torch.Tensor, exploration: float | torch.Tensor
+) -> torch.Tensor:
     """Give every class of (B, C, P) probabilities at least `exploration` / C."""
     return (1.0 - exploration) * probabilities + exploration / probabilities.shape[1]
 

@@ -15,6 +15,7 @@ from rss_agents.losses.score_models import (
     metric_prediction,
     sample_cells,
 )
+from rss_agents.random_draws import RandomDraws
 from rss_agents.replay.scored_maps import ScoredMaps
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.feedback import Feedback
@@ -28,7 +29,7 @@ def metric_regression(
     geometry: ActionMapGeometry,
     metric: str | MetricMixture,
     feedback: Feedback,
-    generator: torch.Generator,
+    draws: RandomDraws,
     model: MetricModelConfig,
     *,
     psd: bool = True,
@@ -42,7 +43,7 @@ def metric_regression(
         geometry: Of the maps.
         metric: What is scored, see `rss_env.rewards`; or a mixture that is fitted to the scores.
         feedback: What of the score is shown.
-        generator: Draws the cells that covariances are taken of.
+        draws: Random numbers, for the cells that covariances are taken of.
         model: The hyper-parameters.
         psd: Whether only differences within groups count.
         in_regions: Whether maps differ in whole regions; see `metric_covariance`.
@@ -67,7 +68,7 @@ def metric_regression(
         scored.maps,
         prediction,
         geometry,
-        sample=sample_cells(importance, geometry.offsets, generator, model),
+        sample=sample_cells(importance, geometry.offsets, draws, model),
         rows=rows,
         regions=model if in_regions else None,
     )

@@ -16,7 +16,7 @@ def policy_gradient(
     probabilities: torch.Tensor,
     maps: torch.Tensor,
     scores: torch.Tensor,
-    entropy: float,
+    entropy: float | torch.Tensor,
     *,
     psd: bool = True,
     syncan: bool = True,

@@ -24,6 +24,7 @@ from rss_agents.kernels.label_covariance import label_covariance
 from rss_agents.kernels.map_rows import gather_maps
 from rss_agents.kernels.systematic_sample import sample_offsets, systematic_sample
 from rss_agents.losses.score_model_config import MetricModelConfig
+from rss_agents.random_draws import RandomDraws
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.rewards import METRICS
 
@@ -46,7 +47,7 @@ class CellSample:
 def sample_cells(
     importance: torch.Tensor,
     offsets: Sequence[int],
-    generator: torch.Generator,
+    draws: RandomDraws,
     model: MetricModelConfig,
 ) -> CellSample:
     """Draw cells so that sums over those drawn are, on average, sums over all.
@@ -54,11 +55,10 @@ def sample_cells(
     Args:
         importance: (B, cells), not negative.
         offsets: Where each scale starts, and where the last ends; S + 1 in all.
-        generator: Random state, on the same device and alike on all ranks.
+        draws: Random numbers, on the same device and alike on all ranks.
         model: How many cells are drawn of a scale, at most, and how.
     """
-    shape = (len(importance) * world_size(), len(offsets) - 1)
-    starts = own_rows(torch.rand(shape, generator=generator, device=importance.device))
+    starts = own_rows(draws.uniform(len(importance) * world_size(), len(offsets) - 1))
     most = model.covariance_cells
     cells, counts = systematic_sample(importance, starts, offsets, most, model.uniform_share)
     return CellSample(cells, counts, sample_offsets(offsets, most))

@@ -10,6 +10,7 @@ from stable_baselines3.common.distributions import MultiCategoricalDistribution
 from torch.distributions import Categorical, Distribution, register_kl
 
 from rss_agents.algorithms.sampling import sample_maps
+from rss_agents.random_draws import RandomDraws
 from rss_env.errors import InputError
 
 
@@ -91,8 +92,10 @@ class MapCategoricalDistribution(MultiCategoricalDistribution):
         )
 
     def sample(self) -> torch.Tensor:
-        """A class for every cell, (B, P) int64, drawn with torch's global random state."""
-        return sample_maps(self.log_probabilities.exp(), 1, None)[:, 0].long()
+        """A class for every cell, (B, P) int64, drawn with torch's global state on the CPU."""
+        probabilities = self.log_probabilities.exp()
+        draws = RandomDraws(torch.default_generator, probabilities.device)
+        return sample_maps(probabilities, 1, draws)[:, 0].long()
 
     def mode(self) -> torch.Tensor:
         """The most likely class of every cell, (B, P) int64."""

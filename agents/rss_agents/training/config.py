@@ -119,6 +119,9 @@ class TrainConfig(TaskConfig, RunConfig):
     """Device to train on: cpu, cuda, cuda:1, ..."""
     precision: Precision = "float32"
     """Type of the arithmetic. bfloat16: mixed; float64: to compare runs to the last digit."""
+    capture: bool = True
+    """On CUDA: replay every update as one CUDA graph, where nothing forbids it; with the same
+    results, and less waiting for the host."""
     compile: bool = False
     """Compile the network first, which takes a minute or more."""
     clip_gradient: float | None = None

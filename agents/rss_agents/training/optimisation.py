@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.base import Learner, Progress
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.training.config import TrainConfig
+from rss_agents.training.device_adamw import DeviceAdamW
 from rss_env.errors import InputError
 
 Check = Callable[[torch.Tensor | float, torch.Tensor | None], None]
@@ -21,7 +22,7 @@ _ENCODERS = ("encoder", "backbone", "down")  # what networks call it; the last i
 def build_optimizer(
     config: TrainConfig, network: SegmentationNetwork
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """AdamW, and a one-cycle schedule of its learning rate.
+    """AdamW, and a one-cycle schedule of its learning rate; on CUDA one that can be captured.
 
     Raises:
         InputError: If the encoder is to have a rate of its own, and there is none.
@@ -35,7 +36,12 @@ def build_optimizer(
         others = [p for p in network.parameters() if id(p) not in inside]
         groups = [{"params": others}, {"params": encoder, "lr": rate * config.encoder_rate}]
         rates = [rate, rate * config.encoder_rate]
-    optimizer = torch.optim.AdamW(groups, rate, weight_decay=config.weight_decay)
+    device, decay = network.mean.device, config.weight_decay
+    optimizer: torch.optim.Optimizer
+    if device.type == "cuda":
+        optimizer = DeviceAdamW(groups, device, lr=rate, weight_decay=decay)
+    else:
+        optimizer = torch.optim.AdamW(groups, rate, weight_decay=decay)
     # Two steps more than needed: the cycle has to be longer than its two phases.
     steps, rise = config.updates + 2, config.warm_up
     if config.warm_up_updates is not None:
@@ -60,7 +66,7 @@ def _encoder_of(network: SegmentationNetwork, name: str) -> nn.Module:
 def update_once(
     learner: Learner,
     optimizer: torch.optim.Optimizer,
-    progress: float,
+    progress: Progress,
     *,
     clip_gradient: float | None = None,
     check: Check | None = None,

@@ -32,10 +32,10 @@ _CODE: dict[str, Callable[[str], bool]] = {
     "network": is_own,
     "env": lambda env: names_code(parse_environment_id(env)[0]),
 }
-# Options that may be others when a run goes on: none changes what is learned.
+# Options that may be others when a run goes on: none changes what is learned, beyond rounding.
 _FREE = (
     *("out", "config", "resume", "allow_changes", "overwrite", "keep_states", "save_every"),
-    *("patience", "wandb"),
+    *("patience", "wandb", "device", "capture"),
 )
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import gymnasium as gym
+import numpy as np
 import torch
 from torch import nn
 
-from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.base import Learner, Progress
 from rss_agents.algorithms.incumbent import COMPARED_MAPS, Incumbent
 from rss_agents.algorithms.labelled_and_scored import LabelledAndScoredLearner
 from rss_agents.algorithms.query_plan import QueryPlan
@@ -28,7 +29,9 @@ from rss_agents.networks.trial import check_logits, check_training
 from rss_agents.quality.learned_judge import JudgeScorer, LearnedJudge
 from rss_agents.ratings.person import PersonScorer
 from rss_agents.training.answers import AnswerScores, answer_scores_of
+from rss_agents.training.capture import captures_updates
 from rss_agents.training.config import TrainConfig
+from rss_agents.training.device_adamw import DeviceAdamW
 from rss_agents.training.guarded_scorer import GuardedScorer
 from rss_agents.training.objects import NO_OBJECTS, RunObjects
 from rss_agents.training.optimisation import Check, build_optimizer, update_once
@@ -36,8 +39,10 @@ from rss_agents.training.processes import distribute, own_images, stop_asked_for
 from rss_agents.training.shape import note_shape
 from rss_agents.training.sources import check_same_classes, open_validation, scored_files
 from rss_env.arguments import check_device
+from rss_env.captured_rounds import CapturedRounds
 from rss_env.errors import InputError, warn_of
 from rss_env.feedback import AnyScorer, Feedback, load_scorer
+from rss_env.host_inputs import HostInputs
 from rss_env.registration import environment_ids, parse_environment_id
 from rss_env.scenes import Scenes, load_scenes
 from rss_env.vector_env import RSSVectorEnv
@@ -121,10 +126,24 @@ class GradientRun(Run):
     batches: int = 1  # of an update
     scorer: AnyScorer | None = None
     answer_scores: AnswerScores | None = None
+    captures: bool = False  # whether updates are replayed, as on CUDA
 
     def __post_init__(self) -> None:
         self.queries_per_update = self.batches * self.learner.queries_per_update
         self.device = self.network.mean.device
+        self._replayed: CapturedRounds[dict[str, torch.Tensor]] | None = None
+        self._progress, self._check = 0.0, None
+        self._begin_capture()
+
+    def _begin_capture(self) -> None:
+        """Make ready to replay updates, of tensors that stay where they are from now on."""
+        if not self.captures:
+            return
+        self._inputs = HostInputs(self.device, keeps=True)
+        self.learner.replace_inputs(self._inputs)
+        if isinstance(self.optimizer, DeviceAdamW):
+            self.optimizer.inputs = self._inputs
+        self._replayed = CapturedRounds("the update", self._update, self._inputs)
 
     @property
     def answering(self) -> Predictor:
@@ -133,17 +152,25 @@ class GradientRun(Run):
 
     def update(self, progress: float, check: Check | None = None) -> Metrics:
         """See `Run.update`: the losses of new batches, a step for each, and the schedule's."""
-        metrics = update_once(
+        self._progress, self._check = progress, check
+        metrics = self._update() if self._replayed is None else self._replayed()
+        if "loss" in metrics:  # otherwise nothing was learned
+            self.schedule.step()
+        return {**metrics, "learning_rate": float(self.schedule.get_last_lr()[0])}
+
+    def _update(self) -> dict[str, torch.Tensor]:
+        """An update without what only the host has to do, and with no number of its own."""
+        progress: Progress = self._progress
+        if self._replayed is not None:
+            progress = self._inputs.send(lambda: (np.array(self._progress),))[0]
+        return update_once(
             self.learner,
             self.optimizer,
             progress,
             clip_gradient=self.clip_gradient,
-            check=check,
+            check=self._check,
             batches=self.batches,
         )
-        if "loss" in metrics:  # otherwise nothing was learned
-            self.schedule.step()
-        return {**metrics, "learning_rate": float(self.schedule.get_last_lr()[0])}
 
     def get_state(self) -> dict[str, Any]:
         """See `Run.get_state`."""
@@ -171,6 +198,7 @@ class GradientRun(Run):
         self.schedule.load_state_dict({**shared["schedule"], **length})
         self.learner.set_state(own["learner"])
         set_random_state(own["random"], self.device)
+        self._begin_capture()  # parts of the state are in new tensors
 
     def queries_before(self, update: int) -> int:
         """See `Run.queries_before`."""
@@ -378,6 +406,7 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
     )
     # What starts with all of a trained network's weights has answers to be kept.
     has_answers = start(config, network, description)
+    incumbent = _incumbent_of(config, network, env) if has_answers else None
     learner = build_learner(
         config.algo,
         network,
@@ -393,7 +422,7 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
         supervised=config.supervised,
         seed=config.seed,
         plan=_plan_of(config, env),
-        incumbent=_incumbent_of(config, network, env) if has_answers else None,
+        incumbent=incumbent,
     )
     if config.labelled is not None:
         learner = _with_labels(config, learner, network, env)
@@ -412,4 +441,5 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
         batches=config.accumulate,
         scorer=scorer,
         answer_scores=answer_scores_of(config, scorer, validation),
+        captures=captures_updates(config, device.type, compares_answers=incumbent is not None),
     )

@@ -44,7 +44,7 @@ def test_what_is_known_is_the_label():
     agent = learner(score_model="metric")
     memory = agent.objective.memory
     assert isinstance(memory, ShareMemory)
-    images = agent.observations[::4]
+    images = agent.env.observe()[::4]
     classes = agent.env.geometry.num_classes
     cells = agent.env.geometry.num_cells
     known = torch.empty(0)

@@ -113,7 +113,7 @@ def test_supervised_and_reward_learning_see_the_same_images():
     scenes = env.unwrapped._scenes
     supervised = CrossEntropyLearner(network, scenes, 3, seed=5, augmentation=Augmentation(True))
     for _ in range(3):
-        images = reward.observations[::2]
+        images = env.unwrapped.observe()[::2]
         supervised.loss()
         seen = scenes.observe(supervised.stream.batch())
         torch.testing.assert_close(seen, images, rtol=0, atol=0)

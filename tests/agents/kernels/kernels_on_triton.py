@@ -225,8 +225,8 @@ def test_covariances(shape, offsets, monkeypatch):
     torch.testing.assert_close(found, expected)
 
 
-def learned(out: Path, device: str) -> list[tuple[float, float]]:
-    """Loss and gradient of some updates."""
+def learned(out: Path, device: str) -> tuple[list[tuple[float, float]], torch.Tensor]:
+    """Loss and gradient of some updates, and the maps that the first one drew."""
     run = open_run(
         TrainConfig(
             out=out,
@@ -235,19 +235,27 @@ def learned(out: Path, device: str) -> list[tuple[float, float]]:
             num_images=2,
             group_size=2,
             device=device,
+            capture=False,
             # (So few cells that some stand for others.)
             agent=RSSConfig(replay=2, metric_model=MetricModelConfig(covariance_cells=16)),
         )
     )
-    metrics_of_updates = (update_once(run.learner, run.optimizer, 0.5) for _ in range(2))
-    return [
-        (float(metrics["loss"]), float(metrics["gradient_norm"])) for metrics in metrics_of_updates
-    ]
+    numbers, drawn = [], []
+    for _ in range(2):
+        metrics = update_once(run.learner, run.optimizer, 0.5)
+        numbers.append((float(metrics["loss"]), float(metrics["gradient_norm"])))
+        drawn.append(run.learner.last_batch()["maps"].cpu())
+    return numbers, drawn[0]
 
 
 def test_updates_are_those_of_the_cpu(tmp_path, monkeypatch):
-    """With what CUDA would take everywhere: a kernel's backend in Triton, or else its reference."""
-    expected = learned(tmp_path / "cpu", "cpu")
+    """With what CUDA would take everywhere: a kernel's backend in Triton, or else its reference.
+
+    A seed gives the same weights and the same random numbers on both; so that maps are the same as
+    well, convolutions are not to be rounded to TF32.
+    """
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    expected, maps = learned(tmp_path / "cpu", "cpu")
     if DEVICE == "cpu":
 
         def as_on_cuda(backend, tensor, backends=("numba",)):
@@ -261,5 +269,6 @@ def test_updates_are_those_of_the_cpu(tmp_path, monkeypatch):
                 and module is not dispatch
             ):
                 monkeypatch.setattr(module, "choose", as_on_cuda, raising=False)
-    found = learned(tmp_path / DEVICE, DEVICE)
+    found, drawn = learned(tmp_path / DEVICE, DEVICE)
+    assert (drawn == maps).float().mean() > 0.99  # a probability may be rounded past a threshold
     torch.testing.assert_close(torch.tensor(found), torch.tensor(expected), rtol=1e-2, atol=1e-4)

@@ -39,7 +39,7 @@ def test_interpreted_kernels_agree_with_the_references():
 
 
 @NEEDS_TRITON
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 def test_kernels_agree_with_the_references_on_cuda():
     run_checks(TRITON_INTERPRET="0")
 

@@ -17,6 +17,7 @@ from rss_agents.losses.score_models import (
     metric_covariance,
     sample_cells,
 )
+from rss_agents.random_draws import RandomDraws
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.rewards import METRICS, score_counts
 
@@ -109,7 +110,7 @@ def test_a_sample_of_the_cells_stands_for_all_of_them(certain):
                 probabilities,
                 maps,
                 "miou",
-                sample_cells(importance, (0, 1024), generator, most(256)),
+                sample_cells(importance, (0, 1024), RandomDraws(generator), most(256)),
             )
             for _ in range(200)
         ]
@@ -124,7 +125,7 @@ def test_uncertain_cells_are_drawn_most_and_small_scales_whole():
     sample = sample_cells(
         importance,
         (0, 9, 109),
-        torch.Generator().manual_seed(0),
+        RandomDraws(torch.Generator().manual_seed(0)),
         most(40),
     )
     assert sample.offsets == (0, 9, 49)
@@ -145,7 +146,7 @@ def test_cells_of_no_importance_at_all_are_drawn_alike():
     sample = sample_cells(
         torch.zeros(1, 100),
         (0, 100),
-        torch.Generator().manual_seed(0),
+        RandomDraws(torch.Generator().manual_seed(0)),
         most(20),
     )
     torch.testing.assert_close(sample.counts, torch.full((1, 20), 5.0))

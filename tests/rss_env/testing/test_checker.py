@@ -10,7 +10,6 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-import torch
 from gymnasium.vector import AutoresetMode
 
 from planted_faults import FAULTS, Fault
@@ -24,6 +23,7 @@ from rss_env.testing import (
     check_vector_env,
     examine_vector_env,
 )
+from rss_env.testing.comparison import as_numpy
 from rss_env.testing.rule_weights import ADVICE
 from toy_vector_env import ToyEnv, ToyVectorEnv
 
@@ -100,14 +100,38 @@ def test_registered_environments_keep_the_contract(
     assert len(report.skipped) == about_others + (array == "torch"), str(report)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("environment_id", environment_ids())
-def test_registered_environments_keep_the_contract_on_cuda(environment_id, data_options):
-    check_registered(
-        environment_id, data_options, mode=AutoresetMode.SAME_STEP, array="torch", device="cuda",
-        # what is out of range fails on the device, later, and takes the device with it
+class OnTheHost(gym.Wrapper):
+    """A single environment of a device, for a `SyncVectorEnv`, which takes arrays alone."""
+
+    def reset(self, **options: Any) -> Any:
+        return as_numpy(super().reset(**options))
+
+    def step(self, action: Any) -> Any:
+        return as_numpy(super().step(action))
+
+
+def check_on_device(environment_id: str, data_options: Any, device: str) -> Any:
+    """The contract of a device, singles of the same device included.
+
+    What another device makes of a zoomed image is the same to rounding alone.
+    """
+    return check_registered(
+        environment_id, data_options, mode=AutoresetMode.SAME_STEP, array="torch", device=device,
+        single={"array": "torch", "device": device},
+        # what is out of range fails on a GPU, later, and takes the device with it
         skip=["bad_actions_are_refused", "bad_actions_change_nothing"],
     )  # fmt: skip
+
+
+def test_the_contract_of_a_device_holds_on_the_cpu(data_options):
+    report = check_on_device("RSS/Shapes-ImageReward-v0", data_options, "cpu")
+    assert "equals_single_environments" in report.passed
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("environment_id", environment_ids())
+def test_registered_environments_keep_the_contract_on_cuda(environment_id, data_options):
+    check_on_device(environment_id, data_options, "cuda")
 
 
 # within a group each map has noise of its own, which single environments cannot have
@@ -116,7 +140,7 @@ ALONE = {"feedback": "noisy:0.1", "zoom": (0.8, 1.5), "colour_jitter": 0.3}
 
 def check_registered(
     environment_id: str, data_options: Any, *, mode: Any, group_size: int = 1, skip: Any = (),
-    **options: Any,
+    single: Any = None, **options: Any,
 ) -> Any:  # fmt: skip
     common = {
         **SMALL,
@@ -127,12 +151,18 @@ def check_registered(
         **(ALONE if group_size == 1 else {"feedback": "rating"}),
         **({"class_scores": True} if "Image" in environment_id and group_size > 1 else {}),
     }
+
+    def make_single() -> gym.Env:
+        if single is None:
+            return gym.make(environment_id, **common).unwrapped
+        return OnTheHost(gym.make(environment_id, **common, **single).unwrapped)
+
     return check_vector_env(
         lambda n: gym.make_vec(
             environment_id, num_envs=n, autoreset_mode=mode, group_size=group_size, **common,
             **options,
         ),
-        make_single=lambda: gym.make(environment_id, **common).unwrapped,
+        make_single=make_single,
         group_size=group_size,
         one_step=True,
         steps=3,
