@@ -14,7 +14,8 @@ from PIL import Image
 
 import rss_env  # noqa: F401  (registers the ids)
 
-torch.set_num_threads(2)
+# Workers of pytest-xdist share the cores: threads would only wait for each other.
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 os.environ["SDL_VIDEODRIVER"] = "dummy"  # windows of render_mode="human" draw into nothing
 
 REAL_DATA = Path(

@@ -17,7 +17,7 @@ from rss_agents.distributed import mean_over_ranks
 from rss_agents.networks.decisions import MetricDecision
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 
-COMPARED_MAPS = 3  # of the incumbent, and two answers of the network that learns
+COMPARED_MAPS = 3  # at most: of the incumbent, and two answers of the network that learns
 _DECAY = 0.8  # of the running differences, per batch that is scored
 _DEVIATIONS = 1.5  # by which a difference has to be above zero
 
@@ -38,34 +38,38 @@ class Incumbent:
         self._variances = torch.zeros(2, dtype=torch.float64, device=device)
 
     def answers(
-        self, cells: torch.Tensor, own_cells: torch.Tensor, decide: MetricDecision
+        self, cells: torch.Tensor, own_cells: torch.Tensor, decide: MetricDecision | None
     ) -> torch.Tensor:
-        """Maps to be scored: the incumbent's, and two of the network that learns.
+        """Maps to be scored: the incumbent's, and one or two of the network that learns.
 
         Args:
             cells: (B, C, P) beliefs of the network that learns, of all scales.
             own_cells: (B, C, P) those of the incumbent.
-            decide: The decisions of the network that learns.
+            decide: The decisions of the network that learns; None if they are not learned.
 
         Returns:
-            (B, 3, P) uint8: the incumbent's answers, the most likely classes, the decisions.
+            (B, 3, P) uint8: the incumbent's answers, the most likely classes, the decisions. Or
+            (B, 2, P) without the last.
         """
-        parts = [_decided(own_cells, self.network.decide), cells, _decided(cells, decide)]
+        parts = [_decided(own_cells, self.network.decide), cells]
+        if decide is not None:
+            parts.append(_decided(cells, decide))
         return torch.stack([part.argmax(1) for part in parts], 1).to(torch.uint8)
 
     def compare(self, scores: torch.Tensor, network: SegmentationNetwork) -> None:
         """Take in the scores of answers, and change the incumbent if they say so.
 
         Args:
-            scores: (B, 3) of the maps of `answers`.
+            scores: (B, 3) or (B, 2) of the maps of `answers`.
             network: What learns.
         """
         more = scores[:, 1:].double() - scores[:, :1].double()
         gain = mean_over_ranks(more.mean(0))
         spread = mean_over_ranks((more - gain).square().mean(0)) / len(more)
-        self._gains.mul_(_DECAY).add_(gain, alpha=1 - _DECAY)
-        self._variances.mul_(_DECAY**2).add_(spread, alpha=(1 - _DECAY) ** 2)
-        surplus = self._gains - _DEVIATIONS * self._variances.sqrt()
+        gains, variances = self._gains[: len(gain)], self._variances[: len(gain)]
+        gains.mul_(_DECAY).add_(gain, alpha=1 - _DECAY)
+        variances.mul_(_DECAY**2).add_(spread, alpha=(1 - _DECAY) ** 2)
+        surplus = gains - _DEVIATIONS * variances.sqrt()
         best = int(surplus.argmax())
         if surplus[best] <= 0:
             return

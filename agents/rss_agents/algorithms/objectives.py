@@ -1,4 +1,4 @@
-"""The four objectives of the agent: its beliefs, the policy they make, and the loss of the scores.
+"""Objectives of the agent: its beliefs, the policy they make, the maps drawn, the loss of scores.
 
 | objective | a network's logits are | learns from |
 |---|---|---|
@@ -6,6 +6,7 @@
 | `LinearRegression` | rewards of a cell's classes | any score |
 | `PolicyGradient` | log-probabilities of actions | any score |
 | `CellCrossEntropy` | log-probabilities of labels | exact or rated rewards of cells |
+| `ExpertIteration` (a file of its own) | log-probabilities of labels | any score, from a start |
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import torch
 
 from rss_agents.algorithms.base import Progress
 from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.algorithms.sampling import sample_maps, sample_varied_maps
 from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.kernels.sample_classes import mix_with_uniform
 from rss_agents.losses.advantages import synchronised_deviation
@@ -28,12 +30,13 @@ from rss_agents.losses.metric_regression import metric_regression
 from rss_agents.losses.policy_gradient import policy_gradient
 from rss_agents.losses.regression import relative_regression
 from rss_agents.losses.score_models import linear_prediction
+from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.random_draws import RandomDraws
+from rss_agents.replay.best_maps import BestMaps
 from rss_agents.replay.image_memory import ImageKeys
 from rss_agents.replay.replay_memory import ReplayMemory
 from rss_agents.replay.scored_maps import ScoredMaps
 from rss_agents.replay.share_memory import ShareMemory
-from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
 
 
@@ -60,6 +63,8 @@ class Objective(ABC):
         needs_likelihoods: Whether it asks how likely remembered maps were when they were drawn.
         num_varied: Maps of a group that differ in whole regions.
         serves_metric: Whether decisions are to serve the metric that is scored.
+        compares_answers: Whether some of a group's maps may be answers that are to be compared, and
+            not learned from.
     """
 
     default_temperature: float = 1.0
@@ -67,7 +72,8 @@ class Objective(ABC):
     needs_likelihoods: bool = False
     num_varied: int = 0
     serves_metric: bool = False
-    memory: ReplayMemory | ShareMemory | None = None
+    compares_answers: bool = False
+    memory: ReplayMemory | ShareMemory | BestMaps | None = None
 
     def __init__(
         self,
@@ -90,17 +96,71 @@ class Objective(ABC):
         self.env, self.config, self.stride, self.draws = env, config, stride, draws
         self.geometry, temperature = env.geometry, config.temperature
         self.temperature = self.default_temperature if temperature is None else temperature
-        if config.replay and not env.pixel_level and not env.augmentation.makes_new_images:
-            self.memory = ReplayMemory(
-                env.geometry,
-                env.num_images,
-                env.group_size,
-                max(1, config.replay // env.group_size),
-                batch_size=env.num_envs // env.group_size,
-                with_likelihoods=self.needs_likelihoods,
-                with_uncounted=with_uncounted,
-                device=env.device,
+        self.memory = self._make_memory(with_uncounted=with_uncounted)
+
+    def _make_memory(self, *, with_uncounted: bool) -> ReplayMemory | ShareMemory | BestMaps | None:
+        """Of scored maps, if any are to be remembered and images come again."""
+        env, config = self.env, self.config
+        if not config.replay or env.pixel_level or env.augmentation.makes_new_images:
+            return None
+        return ReplayMemory(
+            env.geometry,
+            env.num_images,
+            env.group_size,
+            max(1, config.replay // env.group_size),
+            batch_size=env.num_envs // env.group_size,
+            with_likelihoods=self.needs_likelihoods,
+            with_uncounted=with_uncounted,
+            device=env.device,
+        )
+
+    def prepare(self, network: SegmentationNetwork, batches: int | None) -> None:
+        """Make ready to teach a network, with so many batches of scores; None: with each update."""
+        return
+
+    @property
+    def learns(self) -> bool:
+        """Whether the next loss is to be learned from; scores may serve another end first."""
+        return True
+
+    @property
+    def compared_every(self) -> int:
+        """Batches that are scored: one of so many has answers among its maps."""
+        return 3
+
+    def draw(
+        self, policy: torch.Tensor, exploration: float | torch.Tensor, keys: ImageKeys | None
+    ) -> torch.Tensor:
+        """Draw K maps of each image, those that are varied last.
+
+        Args:
+            policy: (B, C, cells), of images as they are remembered.
+            exploration: Share of uniformly random classes.
+            keys: Of the images, where there is a memory.
+
+        Returns:
+            (B, K, cells) uint8.
+        """
+        geometry, varied = self.geometry, self.num_varied
+        parts = []
+        if varied < self.env.group_size:
+            parts.append(
+                sample_maps(
+                    policy,
+                    self.env.group_size - varied,
+                    self.draws,
+                    stratified=self.stratified,
+                    exploration=exploration,
+                )
             )
+        if varied:
+            explored = geometry.split(mix_with_uniform(policy, exploration))
+            of_scales = [
+                sample_varied_maps(part, varied, grid, self.draws, self.config.varied_maps)
+                for part, grid in zip(explored, geometry.grids, strict=True)
+            ]
+            parts.append(torch.cat(of_scales, 2))
+        return torch.cat(parts, 1)
 
     def beliefs(self, logits: torch.Tensor, mirrored: torch.Tensor | None) -> Beliefs:
         """Probabilities of the classes of pixels and cells.
@@ -144,9 +204,14 @@ class Objective(ABC):
             return scored
         return self.memory.exchange(keys.keys, scored)
 
+    def recall(self, keys: ImageKeys) -> Any:
+        """What is remembered of images, as `remember` would return it with nothing new."""
+        assert isinstance(self.memory, ReplayMemory)
+        return self.memory.recall(keys.keys)
+
     @abstractmethod
     def loss(self, beliefs: Beliefs, scored: Any, progress: Progress) -> torch.Tensor:
-        """The loss, a scalar, of beliefs under what `remember` returned."""
+        """The loss, a scalar, of beliefs under what `remember` or `recall` returned."""
 
     def numbers(self) -> dict[str, torch.Tensor]:
         """What is to be logged beside the scores, scalars; nothing by default."""
@@ -174,6 +239,8 @@ class Objective(ABC):
 
 class MetricRegression(Objective):
     """Regression of scores on what the formula of the metric makes of beliefs about labels."""
+
+    compares_answers = True
 
     def __init__(self, env: RSSVectorEnv, config: RSSConfig, *arguments: Any, **options: Any):
         """See `Objective`; feedback that hides small differences gets varied maps."""
@@ -302,10 +369,9 @@ class PolicyGradient(Objective):
 class CellCrossEntropy(Objective):
     """Cross-entropy with the shares of classes in cells, as far as rewards have shown them."""
 
-    def __init__(self, env: RSSVectorEnv, *arguments: Any, **options: Any):
-        """See `Objective`; the memory is of shares."""
-        super().__init__(env, *arguments, **options)
-        self.memory = ShareMemory(env.geometry, env.num_images, device=env.device)
+    def _make_memory(self, *, with_uncounted: bool) -> ShareMemory:
+        """Of shares."""
+        return ShareMemory(self.geometry, self.env.num_images, device=self.env.device)
 
     def remember(self, keys: ImageKeys | None, maps: Any, scores: Any, *_: Any, **__: Any) -> Any:
         """Shares (B, C, cells) of the classes, and -1 where they are not known."""
@@ -318,29 +384,3 @@ class CellCrossEntropy(Objective):
         split = self.geometry.split
         parts = zip(split(beliefs.cells), split(scored), strict=True)
         return torch.stack([coarsened_cross_entropy(*part) for part in parts]).mean()
-
-
-def choose_objective(env: RSSVectorEnv, config: RSSConfig) -> type[Objective]:
-    """The objective that a configuration asks for and an environment allows.
-
-    Raises:
-        InputError: If the metric model cannot serve what is scored, or varied maps have none.
-    """
-    plain = env.feedback.kind in ("exact", "rating") and not env.class_balanced
-    fits = plain or not env.pixel_level
-    chosen: type[Objective] = LinearRegression
-    if config.objective == "policy_gradient":
-        chosen = PolicyGradient
-    elif config.score_model == "metric" and not fits:
-        raise InputError(
-            "score_model 'metric' needs, at the pixel level, plain rewards without noise; "
-            "valid here: auto, linear"
-        )
-    elif fits and config.score_model != "linear":
-        chosen = CellCrossEntropy if env.pixel_level else MetricRegression
-    if config.varied and chosen in (LinearRegression, PolicyGradient):
-        raise InputError(
-            f"varied ({config.varied}) needs the regression with score_model 'metric', which "
-            "knows how scores of regions vary together; valid here: 0"
-        )
-    return chosen

@@ -30,7 +30,8 @@ from rss_env.vector_env import RSSVectorEnv
 
 def acts_at_one_scale(algo: Algorithm, agent: RSSConfig) -> bool:
     """Tell whether the algorithm's maps are of the finest scale alone."""
-    return algo in METHODS or (algo == "rss" and not agent.psr)
+    alone = not agent.psr or agent.objective == "expert_iteration"
+    return algo in METHODS or (algo == "rss" and alone)
 
 
 def build_learner(

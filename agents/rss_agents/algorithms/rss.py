@@ -26,22 +26,19 @@ from typing import Any
 import torch
 
 from rss_agents.algorithms.base import Learner, Progress
-from rss_agents.algorithms.incumbent import COMPARED_MAPS, Incumbent
-from rss_agents.algorithms.objectives import Beliefs, MetricRegression, choose_objective
+from rss_agents.algorithms.incumbent import Incumbent
+from rss_agents.algorithms.objective_choice import choose_objective
+from rss_agents.algorithms.objectives import Beliefs
 from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.algorithms.rss_config import RSSConfig
-from rss_agents.algorithms.sampling import sample_maps, sample_varied_maps
 from rss_agents.distributed import mean_over_ranks, own_seed
-from rss_agents.kernels.sample_classes import mix_with_uniform
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.random_draws import RandomDraws
-from rss_agents.replay.replay_memory import ReplayMemory
+from rss_agents.replay.share_memory import ShareMemory
 from rss_env.errors import InputError
 from rss_env.host_inputs import HostInputs
 from rss_env.scene_stream import SceneBatch
 from rss_env.vector_env import RSSVectorEnv
-
-_COMPARED_EVERY = 3  # batches that are scored: one of so many has answers among its maps
 
 
 class RSSLearner(Learner):
@@ -80,18 +77,19 @@ class RSSLearner(Learner):
         self.env, self.config = env, config
         self.draws = RandomDraws(torch.Generator().manual_seed(seed), env.device)
         kind = choose_objective(env, config)
-        if incumbent is not None and not issubclass(kind, MetricRegression):
+        if incumbent is not None and not kind.compares_answers:
             incumbent = None  # the others learn from every map of a group
         has_answers = incumbent is not None
         stride = network.stride
         self.objective = kind(env, config, stride, self.draws, with_uncounted=has_answers)
         self.plan, self.incumbent = plan, incumbent
-        if plan is not None and not isinstance(self.objective.memory, ReplayMemory):
+        if plan is not None and isinstance(self.objective.memory, ShareMemory | None):
             raise InputError(
                 "a budget of queries needs a memory of scored maps to learn from in between: give "
                 "--replay, an ImageReward environment, and none of --zoom, --colour-jitter and "
                 "--crop-size"
             )
+        self.objective.prepare(network, None if plan is None else plan.batches)
         self._seen = torch.zeros(env.num_images, dtype=torch.bool)
         self._last: dict[str, torch.Tensor] = {}
         env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
@@ -108,25 +106,30 @@ class RSSLearner(Learner):
     def losses(
         self, progress: Progress = 0.0
     ) -> Iterator[tuple[torch.Tensor | None, dict[str, torch.Tensor]]]:
-        """See `Learner.losses`; none where a scorer gives all maps of a batch the same score."""
+        """See `Learner.losses`; none where a batch says nothing, or serves another end."""
+        learns = self.objective.learns
+        if not learns and not self._asks(progress):
+            yield None, self._logged
+            return
         loss, metrics = self.loss(progress)
-        if self.env.metric is None and self._says_nothing():
-            yield None, metrics
-        else:
-            yield loss, metrics
+        says_nothing = self.env.metric is None and self._says_nothing()
+        yield (loss if learns and not says_nothing else None), metrics
+
+    def _asks(self, progress: Progress) -> bool:
+        """Whether an update asks for scores."""
+        return self.plan is None or self.plan.asks(round(float(progress) * self.plan.updates))
 
     def _says_nothing(self) -> bool:
         """Whether all scores of the last batch, of all ranks, are the same; said once.
 
         What is recalled says nothing as long as no batch has said anything.
         """
+        if "maps" not in self._last:
+            return not self._has_learned
         scores = self._last["scores"]
-        if "maps" in self._last:
-            alike = (scores.max() == scores.min()).double()
-            says_nothing = bool(mean_over_ranks(alike) == 1)
-            self._has_learned |= not says_nothing
-        else:
-            says_nothing = not self._has_learned
+        alike = (scores.max() == scores.min()).double()
+        says_nothing = bool(mean_over_ranks(alike) == 1)
+        self._has_learned |= not says_nothing
         if says_nothing and not self._has_warned:
             self._has_warned = True
             warnings.warn(
@@ -147,7 +150,7 @@ class RSSLearner(Learner):
             the 10th and the 90th percentile, and the numbers of a fitted formula. Where nothing is
             asked, those of the last time.
         """
-        if self.plan is not None and not self.plan.asks(round(float(progress) * self.plan.updates)):
+        if not self._asks(progress):
             return self._recalled_loss(progress), self._logged
         objective, memory = self.objective, self.objective.memory
         batch = self.env.tell_scenes(self.draws.inputs)
@@ -162,7 +165,7 @@ class RSSLearner(Learner):
         policy = objective.policy(beliefs).detach()
 
         # Draw K maps of each image and scale.
-        maps = self._draw(policy, self.config.exploration_at(progress))
+        maps = objective.draw(policy, self.config.exploration_at(progress), keys)
         answers = self._answer(images, mirrored, policy)
         if answers is not None:
             maps[:, -answers.shape[1] :] = answers
@@ -177,7 +180,7 @@ class RSSLearner(Learner):
         # Remember them, beside earlier ones of the same images.
         uncounted = None  # answers are chosen for what is predicted of them, and teach otherwise
         if self.incumbent is not None:
-            uncounted = 0 if answers is None else COMPARED_MAPS
+            uncounted = 0 if answers is None else answers.shape[1]
         scored = objective.remember(keys, maps, scores, policy, progress, uncounted)
 
         # Learn: how much of each class there is, for decisions that serve the metric; and the loss.
@@ -190,7 +193,7 @@ class RSSLearner(Learner):
     def _recalled_loss(self, progress: Progress) -> torch.Tensor:
         """The loss of a batch of images that were scored before, with nothing asked."""
         objective, env = self.objective, self.env
-        assert isinstance(objective.memory, ReplayMemory)
+        assert objective.memory is not None
         count = env.num_envs // env.group_size
         index = self.draws.choose(self._seen, count)
         images = env.images_of(index)
@@ -199,8 +202,8 @@ class RSSLearner(Learner):
             images = torch.where(flip[:, None, None, None], images.flip(2), images)
         keys = objective.memory.recognise(images)
         beliefs = objective.beliefs(self.network(images), keys.mirrored)
-        scored = objective.memory.recall(keys.keys)
-        self._last = {"images": images, "index": index, "scores": scored.scores}
+        scored = objective.recall(keys)
+        self._last = {"images": images, "index": index}
         self._note_decisions(beliefs)
         return objective.loss(beliefs, scored, progress)
 
@@ -227,33 +230,12 @@ class RSSLearner(Learner):
         if self.incumbent is None:
             return None
         self._asked += 1
-        if self._asked % _COMPARED_EVERY != 1:
+        if (self._asked - 1) % self.objective.compared_every:
             return None
         own = self.objective.beliefs(self.incumbent.network(images), mirrored)
-        return self.incumbent.answers(cells, self.objective.policy(own), self.decide)
-
-    def _draw(self, policy: torch.Tensor, exploration: float | torch.Tensor) -> torch.Tensor:
-        """K maps (B, K, cells) of a policy (B, C, cells), the varied ones last."""
-        geometry, varied = self.env.geometry, self.objective.num_varied
-        parts = []
-        if varied < self.env.group_size:
-            parts.append(
-                sample_maps(
-                    policy,
-                    self.env.group_size - varied,
-                    self.draws,
-                    stratified=self.objective.stratified,
-                    exploration=exploration,
-                )
-            )
-        if varied:
-            explored = geometry.split(mix_with_uniform(policy, exploration))
-            of_scales = [
-                sample_varied_maps(part, varied, grid, self.draws, self.config.varied_maps)
-                for part, grid in zip(explored, geometry.grids, strict=True)
-            ]
-            parts.append(torch.cat(of_scales, 2))
-        return torch.cat(parts, 1)
+        return self.incumbent.answers(
+            cells, self.objective.policy(own), self.decide if self.objective.serves_metric else None
+        )
 
     def _ask(
         self, maps: torch.Tensor, batch: SceneBatch[torch.Tensor]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from rss_agents.algorithms.bias_search_config import BiasSearchConfig
 from rss_agents.algorithms.varied_maps_config import VariedMapsConfig
 from rss_agents.losses.score_model_config import MetricModelConfig, MixtureConfig
 from rss_env.errors import InputError, check_value
@@ -19,8 +20,12 @@ if TYPE_CHECKING:  # torch, which a command that shows its options need not wait
 class RSSConfig:
     """The agent's hyper-parameters; each part can be switched off for an ablation."""
 
-    objective: Literal["relative_regression", "policy_gradient"] = "relative_regression"
-    """Regression of scores on predicted ones, or the score-function gradient."""
+    objective: Literal["auto", "relative_regression", "policy_gradient", "expert_iteration"] = (
+        "auto"
+    )
+    """Regression of scores on predicted ones, the score-function gradient, or the best map of each
+    image so far learned as its label. auto: the last where a trained network (--start-from) gets
+    scores of a formula that nobody has said (--scorer); otherwise the regression."""
     score_model: Literal["auto", "metric", "linear"] = "auto"
     """Regression: predicts scores of maps. metric: by the formula of --metric, with the network's
     probabilities for the label; linear: each cell adds its logit. auto: metric, for scorers with a
@@ -61,6 +66,11 @@ class RSSConfig:
     metric_model: MetricModelConfig = field(default_factory=MetricModelConfig)
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
     varied_maps: VariedMapsConfig = field(default_factory=VariedMapsConfig)
+    proposals: VariedMapsConfig = field(
+        default_factory=lambda: VariedMapsConfig(weakest=0.33, strongest=1.33)
+    )
+    """Expert iteration: how maps vary around the network's answers."""
+    bias_search: BiasSearchConfig = field(default_factory=BiasSearchConfig)
 
     def exploration_at(self, progress: Progress) -> float | torch.Tensor:
         """Share of uniformly random classes when a share 0..1 of the training is done."""
@@ -92,3 +102,5 @@ class RSSConfig:
         self.metric_model.check()
         self.mixture.check()
         self.varied_maps.check()
+        self.proposals.check()
+        self.bias_search.check()

@@ -63,7 +63,7 @@ class RunFolder:
         """
         self._config, self._validation = config, validation
         self._network, self._description = run.answering, run.description
-        self._queries_before = run.queries_before
+        self._queries_before, self._objective = run.queries_before, run.objective
         folder, position = config.out, None
         self._validated: dict[str, Any] = {}
         self._answer_scores = run.answer_scores
@@ -249,7 +249,7 @@ class RunFolder:
         result = {
             "env": config.data.env,
             "algo": config.algo,
-            "objective": config.agent.objective if config.algo == "rss" else None,
+            "objective": self._objective,
             "seed": config.seed,
             "updates": updates,
             "stopped_early": updates < config.updates,

@@ -64,6 +64,7 @@ class Run(ABC):
         training_digest: Of the images and labels it is trained on.
         queries_per_update: Scores that this process asks for in one update.
         device: Where it is trained.
+        objective: Of `rss`, as it was settled; None of other algorithms.
     """
 
     network: Predictor
@@ -74,6 +75,7 @@ class Run(ABC):
     training_digest: Callable[[], str]
     queries_per_update: int
     device: torch.device
+    objective: str | None = None
 
     @abstractmethod
     def update(self, progress: float, check: Check | None = None) -> Metrics:
@@ -127,6 +129,7 @@ class GradientRun(Run):
     scorer: AnyScorer | None = None
     answer_scores: AnswerScores | None = None
     captures: bool = False  # whether updates are replayed, as on CUDA
+    objective: str | None = None
 
     def __post_init__(self) -> None:
         self.queries_per_update = self.batches * self.learner.queries_per_update
@@ -315,10 +318,7 @@ def start(config: TrainConfig, network: SegmentationNetwork, own: NetworkDescrip
         return False
     source = Path(config.start_from)
     if config.resume is not None:
-        try:
-            return classes_of(source) == own.class_names
-        except InputError:  # it need not be there any more
-            return True
+        return _knows_classes(config, source, own.class_names)
     head = start_from(network, own, source)
     if head:
         warn_of(
@@ -336,9 +336,46 @@ def _incumbent_of(
     There is none where a group has no room for the maps that are compared.
     """
     compares = config.agent.keep_answers and not env.pixel_level
-    if not compares or env.group_size < 2 * COMPARED_MAPS:
+    least = 2 if config.agent.objective == "expert_iteration" else 2 * COMPARED_MAPS
+    if not compares or env.group_size < least:
         return None
     return Incumbent(network)
+
+
+def _settled(config: TrainConfig, env: RSSVectorEnv) -> TrainConfig:
+    """The options with an objective that is not left open.
+
+    A trained network that gets scores of a formula that nobody has said learns its own best maps:
+    beliefs that are far too sure of themselves are no ground to work out formulas on.
+    """
+    if config.agent.objective != "auto":
+        return config
+    said = config.agent.score_model != "auto" or bool(config.agent.varied)
+    formula_unknown = env.metric is None and not env.pixel_level and not said
+    remembers = not env.augmentation.makes_new_images
+    tunes = (
+        config.algo == "rss"
+        and formula_unknown
+        and remembers
+        and config.start_from is not None
+        and _knows_classes(config, Path(config.start_from), env.class_names)
+    )
+    objective = "expert_iteration" if tunes else "relative_regression"
+    return dataclasses.replace(
+        config, agent=dataclasses.replace(config.agent, objective=objective)
+    )
+
+
+def _knows_classes(config: TrainConfig, source: Path, class_names: tuple[str, ...]) -> bool:
+    """Whether a network to start from was trained on these classes.
+
+    Of a run that is resumed it need not be there any more: it was, and what is not ours is refused
+    where it is started from.
+    """
+    try:
+        return classes_of(source) == class_names
+    except InputError:
+        return config.resume is not None
 
 
 def _with_labels(
@@ -380,7 +417,7 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
     device = check_device(config.device)
     scorer = scorer_of(config, objects)
     env = _make_env(config, scorer, objects)
-    geometry = env.geometry
+    geometry, config = env.geometry, _settled(config, env)
     if acts_at_one_scale(config.algo, config.agent) and len(geometry.scales) > 1:
         env.close()
         env = _make_env(dataclasses.replace(config, scales=geometry.scales[-1:]), scorer, objects)
@@ -442,4 +479,5 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
         scorer=scorer,
         answer_scores=answer_scores_of(config, scorer, validation),
         captures=captures_updates(config, device.type, compares_answers=incumbent is not None),
+        objective=config.agent.objective if config.algo == "rss" else None,
     )

@@ -1,0 +1,129 @@
+"""Expert iteration: a trained network learns the best maps that its own variations came upon.
+
+For scores of any formula, on top of what a network already knows. First the biases of its classes
+are searched. Then variations of its answers are scored, the best map of each image so far is
+remembered, and learned as if it were the label. Nothing is asked of scores but which are higher.
+
+Source: expert iteration (Anthony et al., arXiv 1705.08439), with best-of-K for the expert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from rss_agents.algorithms.base import Progress
+from rss_agents.algorithms.bias_search import BiasSearch
+from rss_agents.algorithms.objectives import Beliefs, Objective
+from rss_agents.algorithms.sampling import sample_varied_maps
+from rss_agents.distributed import world_size
+from rss_agents.networks.head import head_bias
+from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.replay.best_maps import BestMaps
+from rss_agents.replay.image_memory import ImageKeys
+from rss_env.errors import InputError, warn_of
+from rss_env.labels import VOID
+
+
+class ExpertIteration(Objective):
+    """Cross-entropy with the best map of each image, once the biases of the classes are found."""
+
+    compares_answers = True
+
+    def __init__(self, *arguments: Any, **options: Any):
+        """See `Objective`.
+
+        Raises:
+            InputError: If rewards are of cells, or images are new each time.
+        """
+        super().__init__(*arguments, **options)
+        env = self.env
+        if env.pixel_level or env.augmentation.makes_new_images or len(env.geometry.scales) > 1:
+            raise InputError(
+                "objective 'expert_iteration' remembers the best map of an image: it needs an "
+                "ImageReward environment at one scale, and none of --zoom, "
+                "--colour-jitter and --crop-size"
+            )
+        self.memory = BestMaps(env.geometry, env.num_images, device=env.device)
+        self._compares_all = env.feedback.kind != "ranking"  # scores of several groups
+        self._search: BiasSearch | None = None
+
+    def prepare(self, network: SegmentationNetwork, batches: int | None) -> None:
+        """Begin the search for biases; its batches are at most half of those that are asked for."""
+        config, env = self.config.bias_search, self.env
+        wanted = -(-config.scores // (env.num_envs * world_size()))
+        wanted = wanted if batches is None else min(wanted, batches // 2)
+        bias = head_bias(network, env.geometry.num_classes)
+        if wanted and bias is None:
+            warn_of("the network's last layer has no bias: the classes' biases are not searched")
+        elif wanted and bias is not None:
+            self._search = BiasSearch(bias, wanted, config)
+
+    @property
+    def learns(self) -> bool:
+        """See `Objective.learns`; not before the search is over."""
+        return self._search is None or self._search.is_over
+
+    @property
+    def compared_every(self) -> int:
+        """See `Objective.compared_every`; each time, where other maps have room beside answers."""
+        return 1 if self.env.group_size >= 4 else super().compared_every
+
+    def draw(
+        self, policy: torch.Tensor, exploration: float | torch.Tensor, keys: ImageKeys | None
+    ) -> torch.Tensor:
+        """Variations of the answers; where only orders are told, the best map is one of them."""
+        config, count = self.config, self.env.group_size
+        if self._search is not None and not self._search.is_over:
+            return self._search.draw(policy, count, self.draws)
+        grid = self.geometry.grids[0]
+        certain = policy.clamp(min=1e-8)
+        maps = sample_varied_maps(certain, count, grid, self.draws, config.proposals)
+        if not self._compares_all:
+            assert keys is not None
+            best, known = self.memory.recall(keys.keys)
+            maps[:, 0] = torch.where(known[:, None], best, maps[:, 0])
+        return maps
+
+    def remember(
+        self,
+        keys: ImageKeys | None,
+        maps: torch.Tensor,
+        scores: torch.Tensor,
+        policy: torch.Tensor,
+        progress: Progress,
+        uncounted: int | None = None,
+    ) -> torch.Tensor:
+        """Move the biases, as long as they are searched; return the best maps (B, cells)."""
+        assert keys is not None
+        scores = scores[..., 0]
+        drawn = maps.shape[1] - (uncounted or 0)
+        if self._search is not None and not self._search.is_over and drawn >= 2:
+            self._search.step(scores[:, : drawn - drawn % 2])
+        if not self._compares_all and not drawn:  # answers alone, and not the best map so far
+            maps, scores = maps[:, :0], scores[:, :0]
+        return self.memory.add(keys.keys, maps, scores, anew=not self._compares_all)
+
+    def recall(self, keys: ImageKeys) -> torch.Tensor:
+        """See `Objective.recall`; the best maps (B, cells)."""
+        return self.memory.recall(keys.keys)[0]
+
+    def loss(self, beliefs: Beliefs, scored: torch.Tensor, progress: Progress) -> torch.Tensor:
+        """Cross-entropy of the cells' classes with those of the best maps, of those known."""
+        logarithms = beliefs.cells.clamp(min=1e-8).log()
+        total = F.nll_loss(logarithms, scored.long(), ignore_index=VOID, reduction="sum")
+        return total / (scored != VOID).sum().clamp(min=1)
+
+    def get_state(self) -> dict[str, Any]:
+        """See `Objective.get_state`; with the search."""
+        search = None if self._search is None else self._search.get_state()
+        return super().get_state() | {"search": search}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `Objective.set_state`."""
+        super().set_state(state)
+        if self._search is not None and state["search"] is not None:
+            self._search.set_state(state["search"])

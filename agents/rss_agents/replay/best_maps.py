@@ -1,0 +1,56 @@
+"""Memory of the best map of each image so far, and of its score."""
+
+from __future__ import annotations
+
+import torch
+
+from rss_agents.replay.image_memory import ImageMemory, rank_among_equals
+from rss_env.action_maps import ActionMapGeometry
+from rss_env.labels import VOID
+
+
+class BestMaps(ImageMemory):
+    """The map of the highest score of each of the last images seen."""
+
+    def __init__(
+        self,
+        geometry: ActionMapGeometry,
+        num_images: int,
+        *,
+        device: torch.device | str = "cpu",
+        max_bytes: int = 2**30,
+    ):
+        """Lay out the memory of images and a geometry, on a device, in at most so many bytes."""
+        super().__init__(geometry.image_size, num_images, geometry.num_cells + 4, device, max_bytes)
+        self._maps = self._table(geometry.num_cells, dtype=torch.uint8)
+        self._scores = self._table(dtype=torch.float32)
+
+    def add(
+        self, keys: torch.Tensor, maps: torch.Tensor, scores: torch.Tensor, *, anew: bool = False
+    ) -> torch.Tensor:
+        """Remember the best of new and remembered maps, and return it, (B, cells) uint8.
+
+        Args:
+            keys: (B,) of `recognise`.
+            maps: (B, K, cells) uint8, of the image as it is remembered; K may be 0.
+            scores: (B, K) float32.
+            anew: Whether the best new map takes the place of the remembered one whatever that
+                scored.
+        """
+        if not maps.shape[1]:
+            return self.recall(keys)[0]
+        places, known = self._find(keys)
+        newest, best = scores.max(1)
+        found = maps[torch.arange(len(maps), device=maps.device), best]
+        keeps = known & (self._scores[places] >= newest) & (not anew)
+        found = torch.where(keeps[:, None], self._maps[places], found)
+        newest = torch.where(keeps, self._scores[places], newest)
+        earlier, count = rank_among_equals(keys)  # an image that comes twice is kept once
+        places = torch.where(earlier == count - 1, places, self.capacity)
+        self._maps[places], self._scores[places] = found, newest
+        return found
+
+    def recall(self, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The best maps (B, cells) uint8, VOID of images unknown, and (B,) bool: those known."""
+        places, known = self._look_up(keys)
+        return torch.where(known[:, None], self._maps[places], VOID), known

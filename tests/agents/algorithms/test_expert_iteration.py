@@ -1,0 +1,124 @@
+"""Expert iteration: what a trained network does with scores of unknown formula."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rss_agents import train
+from rss_agents.algorithms.expert_iteration import ExpertIteration
+from rss_agents.algorithms.objectives import MetricRegression
+from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.command_line import DataConfig
+from rss_agents.networks.checkpoint import load_checkpoint
+from rss_agents.training.config import TrainConfig
+from rss_agents.training.setup import open_run
+from rss_env.errors import InputError
+from training_runs import TINY, assert_alike, prefer_houses, run, start, start_and_stop
+
+SCORER = ("--scorer", "training_runs:prefer_houses")
+SIX = ("--group-size", "6")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run folder: a few updates with labels."""
+    out = tmp_path_factory.mktemp("first") / "run"
+    train.main([*TINY, "--algo", "psl", "--updates", "2", "--out", str(out)])
+    return str(out)
+
+
+def opened(trained, tmp_path, **options):
+    """A run that is opened, and not begun."""
+    settings = {
+        "out": tmp_path / "run",
+        "image_size": (16, 16),
+        "num_images": 2,
+        "group_size": 6,
+        "scorer": "training_runs:prefer_houses",
+        "start_from": trained,
+    }
+    return open_run(TrainConfig(**(settings | options)))
+
+
+def test_a_start_and_a_scorer_settle_the_objective(tmp_path, trained, monkeypatch):
+    assert opened(trained, tmp_path).objective == "expert_iteration"
+    for name, options in {
+        "no start": {"start_from": None},
+        "known formula": {"scorer": None},
+        "said": {"agent": RSSConfig(objective="relative_regression")},
+        "formula said": {"agent": RSSConfig(score_model="metric")},
+        "new images": {"zoom": (0.5, 1.0)},
+    }.items():
+        assert opened(trained, tmp_path, **options).objective == "relative_regression", name
+    monkeypatch.setattr("rss_agents.training.setup.classes_of", lambda folder: ("a", "b"))
+    assert opened(trained, tmp_path).objective == "relative_regression"
+
+
+@pytest.mark.parametrize("ranked", [(), ("--feedback", "ranking")], ids=["scores", "orders"])
+def test_what_is_scored_is_learned(ranked, tmp_path, trained, one_thread):
+    """The share of one class: found by biases alone, and learned without a search as well."""
+    for name, search in {"search": (), "none": ("--bias-search.scores", "0")}.items():
+        out = tmp_path / name
+        many = ("--updates", "40", "--eval-every", "40", *SIX, "--num-images", "4")
+        begin = ("--start-from", trained, *SCORER, *ranked, *search, "--learning-rate", "0.01")
+        train.main([*TINY, *many, *begin, "--out", str(out)])
+        rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        scores = [row["score"] for row in rows if "score" in row]
+        if not ranked:
+            assert scores[-1] > scores[0] + 0.2, (name, scores)
+        images = torch.zeros(4, 16, 16, 3, dtype=torch.uint8)
+        drawn = load_checkpoint(out)[0].predict(images)
+        before = load_checkpoint(trained)[0].predict(images)
+        assert prefer_houses(None, drawn[None]).mean() > prefer_houses(None, before[None]).mean()
+
+
+@pytest.mark.parametrize(
+    "others",
+    [(), ("--queries", "96"), ("--feedback", "ranking"), ("--no-keep-answers",)],
+    ids=["scores", "few", "orders", "no incumbent"],
+)
+def test_it_goes_on_bit_for_bit(others, tmp_path, trained, monkeypatch, one_thread):
+    begin = ("--start-from", trained, *SCORER, *SIX, "--bias-search.scores", "24", *others)
+    start(tmp_path / "whole", *begin, updates=10)
+    start_and_stop(monkeypatch, tmp_path / "stopped", *begin, "--updates", "10")
+    monkeypatch.setattr("rss_agents.training.setup.classes_of", _gone)
+    train.main(["--resume", str(tmp_path / "stopped"), *SCORER])
+    assert_alike(tmp_path / "whole", tmp_path / "stopped")
+
+
+def _gone(folder):
+    raise InputError(f"no checkpoint at {folder}")
+
+
+def test_nothing_but_biases_changes_while_they_are_searched(tmp_path, trained):
+    opening = opened(trained, tmp_path, queries=120, updates=20)
+    assert isinstance(opening.learner.objective, ExpertIteration)  # type: ignore[attr-defined]
+    before = {n: v.clone() for n, v in opening.network.body.named_parameters()}
+    for update in range(9):  # half of the ten batches that are scored
+        assert "loss" not in opening.update(update / 20)
+    after = dict(opening.network.body.named_parameters())
+    assert {n for n in before if not before[n].equal(after[n])} == {"head.bias"}
+    assert "loss" in opening.update(9 / 20)
+
+
+def test_cells_are_not_rewarded_one_by_one(tmp_path, trained):
+    asked = {"agent": RSSConfig(objective="expert_iteration"), "scorer": None}
+    data = DataConfig(env="RSS/Shapes-PixelReward-v0")
+    with pytest.raises(InputError, match=r"expert_iteration.*ImageReward"):
+        opened(trained, tmp_path, data=data, **asked)
+
+
+def test_known_formulas_are_regressed_on(tmp_path, trained):
+    assert isinstance(opened(trained, tmp_path, scorer=None).learner.objective, MetricRegression)
+
+
+def test_the_start_is_left_as_it_is(tmp_path, trained):
+    file = Path(trained) / "model.safetensors"
+    before = load_file(file)
+    run(tmp_path / "run", "--start-from", trained, *SCORER)
+    assert all(value.equal(before[name]) for name, value in load_file(file).items())
