@@ -52,7 +52,7 @@ def _sum_with_rest(
     own,  # (n,) uint8
     c,
 ):
-    """The lanes' sum, and the rates of the class in the cells behind: whole vectors, then single."""
+    """The lanes' sum, and the rates of the class in the cells behind: by vectors, then singly."""
     zero = rates.dtype.type(0)
     total, n = sum_of_parts(lanes, _VECTOR), len(rates)
     if n - first >= _VECTOR:

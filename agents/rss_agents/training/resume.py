@@ -203,13 +203,24 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+_THREADS = "threads of torch (OMP_NUM_THREADS)"
+
+
 def identity(training: str, validation: Scenes) -> dict[str, Any]:
-    """Facts that decide a run's result beside its options: digests of its data, and versions."""
+    """Facts that decide a run's result beside its options.
+
+    Digests of its data, versions, and on a CPU the number of threads, among which torch shares out
+    sums. (Kernels of our own round alike with any number.)
+    """
+    import torch
+
     from rss_agents.training.logging import versions
 
+    on_cpu = validation.images.device.type == "cpu"
     return {
         "training data": training,
         "validation data": validation.content_digest(),
+        **({_THREADS: torch.get_num_threads()} if on_cpu else {}),
         **{f"version of {package}": number for package, number in versions().items()},
     }
 
@@ -229,6 +240,7 @@ def refuse_changes(config: TrainConfig, then: Mapping[str, Any], now: Mapping[st
         return
     stored = _flat(dataclasses.asdict(read_config(config.out)))
     current = _flat(dataclasses.asdict(config))
+    then = {_THREADS: now.get(_THREADS), **then}  # once they were not noted
     changes = [
         f"{name} was {stored[name]}, is {current[name]}"
         for name in stored

@@ -244,3 +244,20 @@ def test_a_config_that_is_none_is_refused(stopped, capsys):
         assert message in refused(capsys, "--resume", str(stopped))
     path.unlink()
     assert "is no run to resume" in refused(capsys, "--resume", str(stopped))
+
+
+def test_another_number_of_threads_is_named(tmp_path, monkeypatch):
+    """Torch shares out sums among its threads; states of before did not note their number."""
+    start_and_stop(monkeypatch, tmp_path / "run")
+    config = dataclasses.replace(
+        read_config(tmp_path / "run"), out=tmp_path / "run", resume=tmp_path / "run"
+    )
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(InputError, match=r"threads of torch \(OMP_NUM_THREADS\) was 1, is 2"):
+            train.train(config)
+    finally:
+        torch.set_num_threads(1)
+    now = {"threads of torch (OMP_NUM_THREADS)": 1, "version of torch": "3"}
+    refuse_changes(config, {"version of torch": "3"}, now)
+    train.main(["--resume", str(tmp_path / "run")])
