@@ -22,14 +22,18 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
-from rss_agents.files import new_lines, write_json, write_tensors
+from rss_agents.files import DamagedError, new_lines, read_tensors, write_json, write_tensors
 from rss_agents.ratings.names import RATINGS_NAME
 from rss_env.errors import InputError
 
 _OPEN_NAME, _QUESTIONS_NAME = "open.json", "questions"
 _QUESTION = re.compile(r"[0-9a-f]{32}")
+# What reading a file that is none raises.
+_NO_QUESTION = (
+    *(SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError, OverflowError),
+)
 _LONGEST = 2**16  # bytes of a line, and of what says which question is open
 
 ByteArray = npt.NDArray[np.uint8]
@@ -262,18 +266,20 @@ class RatingBook:
         """Read a question.
 
         Raises:
-            InputError: If there is no such question, or its file is not one of ours.
+            InputError: If there is no such question, or its file is damaged or not one of ours.
         """
         path = self.folder / _QUESTIONS_NAME / f"{name}.safetensors"
         try:
-            with safe_open(path, framework="np") as file:
-                about: dict[str, Any] = json.loads((file.metadata() or {})["description"])
-                images, action_maps = file.get_tensor("images"), file.get_tensor("action_maps")
+            tensors, metadata = read_tensors(path)
+            about: dict[str, Any] = json.loads(metadata["description"])
+            images, action_maps = (tensors[name].numpy() for name in ("images", "action_maps"))
             palette = np.array(about["palette"], np.uint8).reshape(-1, 3)
             names = tuple(str(name) for name in about["class_names"])
             pairs = bool(about.get("pairs", False))  # before, there were none
             question = Question(images, action_maps, int(about["stars"]), names, palette, pairs)
-        except (SafetensorError, KeyError, TypeError, ValueError, OSError, OverflowError) as error:
+        except DamagedError:
+            raise
+        except _NO_QUESTION as error:
             raise InputError(f"{path} is no question: {str(error)[:200]}") from None
         shape = (*images.shape[:1], *action_maps.shape[1:2], *images.shape[1:3])
         if (
