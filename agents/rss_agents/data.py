@@ -30,6 +30,7 @@ from rss_env.datasets.own import is_own
 from rss_env.datasets.scanning import check_dataset
 from rss_env.errors import InputError, check_choice
 from rss_env.inspection import contact_sheet, summarise
+from rss_env.printable import printable
 
 _INFO = "rss-data info"
 
@@ -109,9 +110,9 @@ def run_check(config: CheckConfig) -> None:
         print(f"defect: {defect}")
     for report in reports:
         for warning in report.warnings:
-            print(f"warning: {report.split}: {warning}")
+            print(f"warning: {report.split}: {printable(str(warning))}")
         for note in report.notes:
-            print(f"note: {report.split}: {note}")
+            print(f"note: {report.split}: {printable(str(note))}")
     rows = [[r.split, str(r.samples), str(len(r.faults))] for r in reports]
     print(table(["split", "samples", "defects"], rows))
     if defects:

@@ -5,8 +5,8 @@ own names: an encoder into timm or `segmentation_models_pytorch.encoders.get_enc
 network into `segmentation_models_pytorch.create_model`. And any network is written as a program, in
 ONNX or of `torch.export` (see `rss_agents.networks.programs`). Neither needs rss-env to be loaded.
 
-Beside each file lies its SHA-256 in `FILE.sha256`, which `sha256sum --check` reads: what loads these
-files elsewhere looks for no damage.
+Beside each file lies its SHA-256 in `FILE.sha256`, which `sha256sum --check` reads: what loads
+these files elsewhere looks for no damage.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Mapping
@@ -15,14 +16,15 @@ if TYPE_CHECKING:  # slow to import: a command that shows its options need not w
     import torch
 
 from rss_env.errors import InputError
+from rss_env.regular_files import open_regular
 from rss_env.whole_files import replace_file
 
+_MOST = 2**24  # bytes that are read at a time, and of a line
 _DIGEST = "digest"  # the entry of a safetensors file's metadata
 
 
 class DamagedError(InputError):
     """A file is not what was written."""
-
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -44,22 +46,25 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def new_lines(path: Path, position: int) -> tuple[list[bytes], int]:
-    """The lines that a file has behind a position, but for one that is being written.
+    """The next lines that a file has behind a position, but for one that is being written.
 
     Returns:
-        The lines without their ends, and the position behind them; nothing new if there is no file.
+        The lines without their ends, at most 16 MiB of them, and the position behind them; nothing
+        new if there is no file.
 
     Raises:
-        OSError: If it cannot be read.
+        OSError: If it cannot be read, is a link or no regular file, or has a line of 16 MiB.
     """
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(position)
-            found = file.read()
+            found = file.read(_MOST)
     except FileNotFoundError:
         return [], position
     end = found.rfind(b"\n") + 1
-    return found[:end].splitlines(), position + end
+    if not end and len(found) == _MOST:
+        raise OSError(errno.EFBIG, f"it has a line of more than {_MOST} bytes", str(path))
+    return found[:end].split(b"\n")[:-1], position + end
 
 
 def write_picture(path: Path, picture: Image.Image, text: Mapping[str, str] | None = None) -> None:
@@ -113,6 +118,7 @@ def write_tensors(
     def write(temporary: Path) -> None:
         try:
             save_file(on_cpu, temporary, texts)
+            _sort_metadata(temporary)
         except SafetensorError as error:
             raise OSError(str(error)) from None
 
@@ -131,6 +137,7 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """
     from safetensors import safe_open
 
+    open_regular(path, follow_links=True).close()  # a pipe would be waited for
     with safe_open(path, framework="pt") as file:
         metadata = dict(file.metadata() or {})
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -141,6 +148,18 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
             "use another copy of it"
         )
     return tensors, metadata
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata of a safetensors file in order: the library's is another each time."""
+    with path.open("rb+") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= length:
+            file.seek(8)
+            file.write(text.ljust(length))
 
 
 def _as_text(metadata: Mapping[str, str]) -> str:

@@ -36,6 +36,12 @@ def test_tensors_of_any_kind_are_read_as_they_were_written(tmp_path):
     write_tensors(path, tensors, {"description": "a thing"})
     found, metadata = read_tensors(path)
     assert metadata == {"description": "a thing"}
+    content = path.read_bytes()
+    for _ in range(8):  # the same each time, the order of the metadata too
+        write_tensors(path, tensors, {"description": "a thing"})
+        assert path.read_bytes() == content
+    write_tensors(path, tensors, {"description": '"\\\n\x01\x7f\u2028木'})
+    assert read_tensors(path)[1] == {"description": '"\\\n\x01\x7f\u2028木'}
     assert found.keys() == tensors.keys()
     assert all(torch.equal(found[name], value) for name, value in tensors.items())
 

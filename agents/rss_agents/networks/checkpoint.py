@@ -110,7 +110,8 @@ def _file_of(folder: str | os.PathLike[str]) -> Path:
 
 
 def _not_ours(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is not a checkpoint of rss-train: {str(error)[:300]}")
+    reason = " ".join(str(error).split())[:300]
+    return InputError(f"{path} is not a checkpoint of rss-train: {reason}")
 
 
 def read_checkpoint(

@@ -136,7 +136,8 @@ class LearnedJudge:
         except DamagedError:
             raise
         except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
-            raise InputError(f"{path} is not a judge of rss-judge: {str(error)[:300]}") from None
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(f"{path} is not a judge of rss-judge: {reason}") from None
         return cls(networks, known)
 
 
