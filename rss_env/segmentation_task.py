@@ -326,13 +326,13 @@ class SegmentationTask:
         return self._judge(maps, batch, self._noise_by(inputs))
 
     def _noise_by(self, inputs: HostInputs) -> Callable[[tuple[int, int]], torch.Tensor]:
-        """What gives the feedback's noise of the current episodes, as `Feedback.apply` asks."""
+        """What gives `Feedback.noise_states` of the current episodes, as `Feedback.apply` asks."""
         of, stream = self.feedback, self._stream
 
-        def noise(shape: tuple[int, int]) -> torch.Tensor:
-            return inputs.send(lambda: (of.noise(stream.seeds, stream.episodes, shape),))[0]
+        def noise_states(shape: tuple[int, int]) -> torch.Tensor:
+            return inputs.send(lambda: (of.noise_states(stream.seeds, stream.episodes, shape),))[0]
 
-        return noise
+        return noise_states
 
     def move_on(self) -> None:
         """Let every group see its next image; its maps have been judged."""
