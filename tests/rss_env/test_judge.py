@@ -98,7 +98,7 @@ def noise_of(level: str, actions: np.ndarray, **options: Any) -> np.ndarray:
         env = gym.make_vec(f"RSS/Shapes-{level}-v0", num_envs=len(actions), feedback=feedback,
                            **TINY, **options)  # fmt: skip
         env.reset(seed=0, options=None if index is None else {"index": index})
-        found.append(np.array(env.step(actions)[4]["final_info"][key]))
+        found.append(torch.as_tensor(env.step(actions)[4]["final_info"][key]).numpy())
     return found[0] - found[1]
 
 
