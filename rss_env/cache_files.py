@@ -25,10 +25,12 @@ from filelock import FileLock, Timeout
 from rss_env.cache_folders import cache_place
 from rss_env.digests import are_settled, array_digest, file_states
 from rss_env.errors import InputError
+from rss_env.regular_files import open_regular
 from rss_env.whole_files import replace_file
 
 _LOCKS = 16  # that places share
 _DEFAULT_LIMIT = 64.0  # GiB
+_LONGEST_NOTE = 2**16  # bytes
 # Only such files are ours: the folder may hold others.
 _OURS = re.compile(r"\.?(?P<place>(?P<name>[\w-]+)-[0-9a-f]{16})-[0-9a-f]{16}\.(npy|json)(\.tmp)?")
 _OLD_LOCK = re.compile(r"(?P<place>[\w-]+-[0-9a-f]{16})\.lock")
@@ -90,7 +92,8 @@ class Note:
             ValueError: If it is damaged.
         """
         try:
-            raw = json.loads(_note_of(path).read_bytes())
+            with open_regular(_note_of(path)) as file:
+                raw = json.loads(file.read(_LONGEST_NOTE))
             return cls(str(raw["digest"]), tuple(raw["state"]), int(raw["seen"]), str(raw["about"]))
         except (KeyError, TypeError, ValueError, OverflowError, RecursionError) as error:
             raise ValueError(f"the note beside it is damaged ({type(error).__name__})") from None

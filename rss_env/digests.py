@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rss_env.regular_files import open_regular
+
 _PART = 2**24  # bytes that one thread digests at a time
 _COARSEST_CLOCK = 2 * 10**9  # nanoseconds, of file systems
 
@@ -22,10 +24,10 @@ def file_digest(path: Path) -> bytes:
     """SHA-256 of a file's content, 32 bytes.
 
     Raises:
-        OSError: If it cannot be read.
+        OSError: If it cannot be read, or is no regular file.
     """
     found = hashlib.sha256()
-    with path.open("rb") as file:
+    with open_regular(path, follow_links=True) as file:
         while part := file.read(_PART):
             found.update(part)
     return found.digest()

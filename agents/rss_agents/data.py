@@ -141,7 +141,7 @@ def run_check(config: CheckConfig) -> None:
             dataset = open_dataset(name, split=report.split, **config.options)
             assert isinstance(dataset, FileDataset)
             for fault in rebuild_cache(dataset) or ["nothing is stale"]:
-                print(f"cache: {report.split}: {fault}")
+                print(f"cache: {report.split}: {printable(fault)}")
 
 
 def run_cache(config: CacheConfig) -> None:

@@ -11,7 +11,6 @@ these files elsewhere looks for no damage.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -25,6 +24,7 @@ from rss_agents.extras import installed_version
 from rss_agents.files import write_bytes, write_tensors
 from rss_agents.option_types import check_types
 from rss_agents.outputs import check_folder, writing
+from rss_env.digests import file_digest
 from rss_env.errors import InputError
 
 if TYPE_CHECKING:  # slow to import: a command that shows its options need not wait
@@ -146,11 +146,7 @@ def _digest_file(path: Path) -> Path:
 
 def _write_digest(path: Path) -> None:
     """Write the SHA-256 of a file beside it, in the format of `sha256sum`."""
-    found = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(2**20):
-            found.update(part)
-    line = os.fsencode(f"{found.hexdigest()} *{path.name}\n")
+    line = os.fsencode(f"{file_digest(path).hex()} *{path.name}\n")
     write_bytes(_digest_file(path), line)
 
 
