@@ -6,8 +6,8 @@
 
 Short trainings over all algorithms, levels and kinds of feedback, and steps of environments of all
 kinds, each reduced to digests of its metrics and of its weights. Digests depend on the processor:
-compare those of one machine. Numba compiles at the first run, and what it then runs is not what it
-later loads from its cache: run each checkout once before.
+compare those of one machine. (Checkouts from before `kernels/lane_sums.py` have to be run twice:
+what numba compiled rounded otherwise than what it later loads from its cache.)
 """
 
 from __future__ import annotations

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from rss_env.compiled import compiled
 
 # Purposes, kept apart by the third key.
-SCENE_STREAM, MIRROR_STREAM, NOISE_STREAM, AUGMENTATION_STREAM = 1, 2, 3, 4
+SCENE_STREAM, MIRROR_STREAM, NOISE_STREAM, AUGMENTATION_STREAM, MAP_STREAM = 1, 2, 3, 4, 5
 
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
@@ -73,3 +74,33 @@ def normal(*keys: npt.ArrayLike) -> npt.NDArray[np.float64]:
     """Standard normal numbers, one for each combination of keys (float64; Box-Muller)."""
     radius = np.sqrt(-2.0 * np.log1p(-uniform(*keys, 0)))
     return radius * np.cos(2.0 * np.pi * uniform(*keys, 1))
+
+
+def normal_of_keys(states: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """Standard normal numbers by one more key, which lies on a device; the host waits for nothing.
+
+    Args:
+        states: (...) int64, the bits of `hash_counters`, on the device of the keys.
+        keys: (...) int64, of the same shape.
+
+    Returns:
+        (...) float64.
+    """
+    states = _mixed(states, keys)
+    first, second = (
+        ((_mixed(states, torch.full_like(states, draw)) >> 11) & (2**53 - 1)).double() * 2.0**-53
+        for draw in (0, 1)
+    )
+    return (-2.0 * (-first).log1p()).sqrt() * (2.0 * np.pi * second).cos()
+
+
+def _mixed(states: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """The step of `hash_counters`, on signed integers: shifts keep their sign."""
+    states = states + keys + _signed(0x9E3779B97F4A7C15)
+    states = (states ^ ((states >> 30) & (2**34 - 1))) * _signed(0xBF58476D1CE4E5B9)
+    states = (states ^ ((states >> 27) & (2**37 - 1))) * _signed(0x94D049BB133111EB)
+    return states ^ ((states >> 31) & (2**33 - 1))
+
+
+def _signed(number: int) -> int:
+    return number - 2**64

@@ -10,9 +10,15 @@ import difflib
 import warnings
 from collections.abc import Iterable
 
+from rss_env.printable import printable
+
 
 class InputError(ValueError):
     """Something given to the library is wrong; the message says what and what is valid."""
+
+    def __str__(self) -> str:
+        """The message in a line: names in it may hold anything."""
+        return printable(super().__str__())
 
 
 class UnknownArgumentError(InputError, TypeError):

@@ -203,43 +203,50 @@ class Feedback:
             return 1.0 / (12.0 * self.amount**2)  # of rounding, uniform over a step
         return self.amount**2 if self.kind == "noisy" else 0.0
 
-    def noise(
-        self, seeds: npt.ArrayLike, episodes: npt.ArrayLike, shape: tuple[int, int]
-    ) -> npt.NDArray[np.float32]:
-        """Noise of scores (G, K, X), for `shape` (K, X): of seed, episode, k and column alone.
+    @staticmethod
+    def noise_states(
+        seeds: npt.ArrayLike, episodes: npt.ArrayLike, shape: tuple[int, int]
+    ) -> npt.NDArray[np.int64]:
+        """What the host knows of the noise of scores (G, K, X): (G, K, X) random bits.
 
         Args:
             seeds: (G,) seed of each group.
             episodes: (G,) episode number of each group.
             shape: (K, X).
         """
-        noise = counter_random.normal(
+        return counter_random.hash_counters(
             np.asarray(seeds)[:, None, None],
             np.asarray(episodes)[:, None, None],
             counter_random.NOISE_STREAM,
             np.arange(shape[0])[None, :, None],
             np.arange(shape[1])[None, None, :],
-        )
-        return (self.amount * noise).astype(np.float32)
+        ).view(np.int64)
 
     def apply(
-        self, scores: torch.Tensor, noise: Callable[[tuple[int, int]], torch.Tensor]
+        self,
+        scores: torch.Tensor,
+        noise_states: Callable[[tuple[int, int]], torch.Tensor],
+        judged: Callable[[], torch.Tensor],
     ) -> torch.Tensor:
         """Turn exact scores into what is seen of them.
 
         Args:
             scores: (G, K, X) float32, X scores (of scales, classes or cells) of each map; NaN
                 stays NaN.
-            noise: Gives that of the groups for (K, X), on the scores' device; see `noise`. Asked if
-                there is any.
+            noise_states: Gives those of the groups for (K, X), on the scores' device; see
+                `noise_states`. Asked if there is any noise.
+            judged: Gives (G, K, X) int64 there, numbers of what each score is of, such as the map.
 
         Returns:
-            (G, K, X) float32.
+            (G, K, X) float32. Noise is a function of seed, episode, k, column and what is judged,
+            and of nothing else: another map has another noise, and the same map the same.
         """
         if self.kind == "rating":
             return (scores * self.amount).round() / self.amount
         if self.kind == "noisy":
-            return scores + noise((scores.shape[1], scores.shape[2]))
+            states = noise_states((scores.shape[1], scores.shape[2]))
+            noise = counter_random.normal_of_keys(states, judged())
+            return scores + (self.amount * noise).float()
         if self.kind == "ranking":
             return rank_within_group(scores)
         return scores

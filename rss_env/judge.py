@@ -8,23 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Generic
 
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from rss_env import counter_random
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.arrays import Array, alike, as_tensor, steady_mean, to_device
 from rss_env.config import EnvironmentConfig
 from rss_env.errors import InputError
 from rss_env.feedback import AnyScorer, Feedback, call_scorer, takes_context
 from rss_env.kernels.cell_rewards import action_rewards
+from rss_env.kernels.hash_images import hash_images
 from rss_env.kernels.score_maps import action_counts, metric_scores, weighted_means
 from rss_env.rewards import class_scores, metrics_of_classes
 from rss_env.scenes import SceneBatch, Scenes
 
 LEVELS = ("PixelReward", "ImageReward")
+_IMAGE_WEIGHT = 0x5851F42D4C957F2D  # odd: numbers of images are spread over 64 bits
 
 
 @dataclass(slots=True)
@@ -122,6 +126,11 @@ class Judge:
         if config.class_balanced:
             weights = scenes.inverse_frequencies()
         self._class_weights = torch.from_numpy(weights.astype(np.float32)).to(device)
+        self._map_weights: list[torch.Tensor] = []
+        if feedback.kind == "noisy":  # which depends on hashes of maps
+            cells = np.arange(geometry.num_cells)
+            odd = counter_random.hash_counters(counter_random.MAP_STREAM, cells) | np.uint64(1)
+            self._map_weights = geometry.split(to_device(odd.view(np.int64)[None], device))
 
     @property
     def info_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -140,7 +149,7 @@ class Judge:
         self,
         actions: Array,
         batch: SceneBatch[Array],
-        noise: Callable[[tuple[int, int]], torch.Tensor],
+        noise_states: Callable[[tuple[int, int]], torch.Tensor],
     ) -> Verdict[Array]:
         """Judge a batch.
 
@@ -148,7 +157,7 @@ class Judge:
             actions: (G, K, cells) uint8, K flat actions for each of G scenes; tensors or arrays,
                 as the batch has them.
             batch: The scenes.
-            noise: Gives the feedback's noise, as `Feedback.apply` asks for it.
+            noise_states: Gives those of the feedback's noise, as `Feedback.apply` asks for them.
         """
         if self._scorer is not None:
             exact, means = self._asked_scores(self._scorer, actions, batch), None
@@ -158,7 +167,8 @@ class Judge:
             exact, means = self._label_scores(actions, batch)
         seen = exact
         if self._feedback.kind != "exact":
-            seen = alike(exact, self._feedback.apply(as_tensor(exact), noise))
+            judged = partial(self._judged, actions, batch)
+            seen = alike(exact, self._feedback.apply(as_tensor(exact), noise_states, judged))
             means = None
         seen = seen.reshape(-1, seen.shape[-1])
         if self._pixel_level:
@@ -179,6 +189,22 @@ class Judge:
         if means is None:
             means = weighted_means(scores, alike(scores, self._scale_weights))
         return Verdict(means.reshape(-1), infos)
+
+    def _judged(self, actions: Array, batch: SceneBatch[Array]) -> torch.Tensor:
+        """Numbers of what each score is of: (G, K, X) int64.
+
+        That is an image, and a scale's map or, of a cell's reward, the class of the cell.
+        """
+        maps = as_tensor(actions)
+        if self._pixel_level:
+            own = maps.long()
+        else:
+            parts = zip(self._geometry.split(maps), self._map_weights, strict=True)
+            hashes = [hash_images(part.flatten(0, 1), weights) for part, weights in parts]
+            own = torch.stack(hashes, -1).view(*maps.shape[:2], -1)
+            if self._shows_classes:
+                own = torch.cat([own, own.repeat_interleave(self._num_classes, -1)], -1)
+        return own + as_tensor(batch.index)[:, None, None] * _IMAGE_WEIGHT
 
     def finest_counts(self, actions: Array, batch: SceneBatch[Array]) -> Array:
         """True positives and predicted pixels (G, K, 2, C) of actions' finest maps; by labels."""

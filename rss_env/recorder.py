@@ -18,6 +18,7 @@ from PIL import Image
 
 from rss_env.errors import InputError, check_value
 from rss_env.rendering import ByteArray, enlarged, panel_grid, sheet
+from rss_env.whole_files import replace_file
 
 FILM_SUFFIXES = (".png", ".gif", ".mp4")
 
@@ -88,6 +89,8 @@ class Film:
     ) -> None:
         """Write the film (`.gif`, `.mp4`), or the strip: panels down, moments across (`.png`).
 
+        It is written in one move; a link in its place is replaced, not followed.
+
         Args:
             path: The file.
             legend: Names and colours, to stand below panels that have stills beside them.
@@ -95,48 +98,53 @@ class Film:
         Raises:
             InputError: If nothing was added, the suffix is unknown, or a `.mp4` is asked for
                 without the extra `rss-env[video]`.
+            OSError: If it cannot be written.
         """
         path = Path(path)
         if not self._moments:
             raise InputError(f"{path.name}: there is nothing to save, no moment was added")
-        moments = range(len(self._moments))
-        if path.suffix == ".png" and self._stills:
-            Image.fromarray(self._page(*moments, legend=legend)).save(path)
-            return
         if path.suffix == ".png":
-            rows = list(zip(*self._moments, strict=True))
-            Image.fromarray(panel_grid(rows)).save(path)
-            return
-        columns = int(np.ceil(np.sqrt(len(self._moments[0]))))
-        if self._stills:
-            frames = [self._page(moment, legend=legend) for moment in moments]
-        else:
-            frames = [
-                panel_grid([panels[i : i + columns] for i in range(0, len(panels), columns)])
-                for panels in self._moments
-            ]
-        if path.suffix == ".gif":
-            first, *others = map(Image.fromarray, frames)
-            delay = round(1000 / self._fps)
-            first.save(path, save_all=True, append_images=others, duration=delay, loop=0)
+            strip = Image.fromarray(self._strip(legend))
+            replace_file(path, lambda temporary: strip.save(temporary, "PNG"))
+        elif path.suffix == ".gif":
+            first, *others = map(Image.fromarray, self._frames(legend))
+            options = {"append_images": others, "duration": round(1000 / self._fps), "loop": 0}
+            replace_file(path, lambda place: first.save(place, "GIF", save_all=True, **options))
         elif path.suffix == ".mp4":
-            _save_mp4(path, frames, self._fps)
+            content = _mp4_of(self._frames(legend), path.name, self._fps)
+            replace_file(path, lambda temporary: temporary.write_bytes(content))
         else:
             raise InputError(f"cannot save {path.name}; valid suffixes: {', '.join(FILM_SUFFIXES)}")
 
+    def _strip(self, legend: Sequence[tuple[str, ByteArray]]) -> ByteArray:
+        """All moments side by side."""
+        if self._stills:
+            return self._page(*range(len(self._moments)), legend=legend)
+        return panel_grid(list(zip(*self._moments, strict=True)))
 
-def _save_mp4(path: Path, frames: Sequence[ByteArray], frames_per_second: float) -> None:
+    def _frames(self, legend: Sequence[tuple[str, ByteArray]]) -> list[ByteArray]:
+        """A picture of each moment."""
+        columns = int(np.ceil(np.sqrt(len(self._moments[0]))))
+        if self._stills:
+            return [self._page(at, legend=legend) for at in range(len(self._moments))]
+        return [
+            panel_grid([panels[i : i + columns] for i in range(0, len(panels), columns)])
+            for panels in self._moments
+        ]
+
+
+def _mp4_of(frames: Sequence[ByteArray], name: str, frames_per_second: float) -> bytes:
+    """The content of a film of that name."""
     try:
         import imageio.v3 as imageio
         import imageio_ffmpeg  # noqa: F401
     except ImportError:
         raise InputError(
-            f"{path.name}: .mp4 needs the extra rss-env[video]; .gif and .png do not"
+            f"{name}: .mp4 needs the extra rss-env[video]; .gif and .png do not"
         ) from None
     even = [np.pad(f, ((0, f.shape[0] % 2), (0, f.shape[1] % 2), (0, 0)), "edge") for f in frames]
-    imageio.imwrite(
-        path, np.stack(even), plugin="FFMPEG", fps=frames_per_second, macro_block_size=2
-    )
+    options = {"plugin": "FFMPEG", "extension": ".mp4", "macro_block_size": 2}
+    return imageio.imwrite("<bytes>", np.stack(even), fps=frames_per_second, **options)
 
 
 class RecordEpisodes(VectorWrapper):

@@ -7,34 +7,27 @@ share one copy in a process, and those of files share the cache's copy with othe
 from __future__ import annotations
 
 import hashlib
-import os
 import weakref
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from typing import Any, Generic
 
 import numpy as np
 import numpy.typing as npt
-import PIL
 import torch
-from tqdm import tqdm
 
-from rss_env.array_cache import cached_array
+from rss_env.array_cache import KeptArray
 from rss_env.array_pool import ArrayPool
 from rss_env.arrays import Array, alike, as_tensor
 from rss_env.datasets import SegmentationDataset
-from rss_env.datasets.base import ByteArray, FileDataset
-from rss_env.datasets.resizing import Resize, fit_image, fit_label
+from rss_env.datasets.resizing import Resize
 from rss_env.errors import InputError
 from rss_env.feedback import ScoringContext
 from rss_env.kernels.gather_images import gather_images
-from rss_env.kernels.label_table import count_dtype, label_table
+from rss_env.kernels.label_table import label_table
 from rss_env.labels import VOID
+from rss_env.scene_cache import SceneCache, split_samples
 from rss_env.scene_stream import SceneBatch
-from rss_env.version import __version__
-
-_PROGRESS_BAR_FROM = 2000  # samples; smaller sets load in a moment
 
 
 @dataclass(slots=True)
@@ -78,41 +71,20 @@ class Scenes:
         self.num_classes = dataset.num_classes
         self.class_names, self.palette = dataset.class_names, dataset.palette
         self._dataset, self._tables = dataset, dict[int, np.ndarray | torch.Tensor]()
-        self._kind = "" if resize == "stretch" else f"-{resize}"
+        self._kept_tables: dict[int, KeptArray] = {}
+        self._padded = resize == "pad"
         self._known: dict[Any, tuple[list[Any], Any]] = {}  # what `look_up` found
-        count, (height, width) = len(dataset), image_size
-        pixels = count * height * width
-        samples = self._cached(
-            f"samples-{height}x{width}{self._kind}",
-            lambda: _read_all(dataset, image_size, resize),
-            ((4 if dataset.has_labels else 3) * pixels,),
-            torch.uint8,
-        )
-        images = samples[: 3 * pixels].reshape(count, height, width, 3)
+        self._cache = SceneCache(dataset, image_size, resize)
+        self._samples = self._cache.samples()
+        images, labels = split_samples(self._samples.values, len(dataset), image_size)
         self.images = torch.from_numpy(images).to(device)
         self._pixels: Any = images if device.type == "cpu" else self.images
         self.labels = self.class_pixels = None
-        if dataset.has_labels:
-            labels = samples[3 * pixels :].reshape(count, height, width)
+        if labels is not None:
             self.labels = torch.from_numpy(labels).to(device)
             self.class_pixels = count_classes(self.labels, self.num_classes)
-
-    def _cached(
-        self,
-        name: str,
-        compute: Callable[[], ByteArray],
-        shape: tuple[int, ...],
-        dtype: torch.dtype,
-    ) -> ByteArray:
-        """An array of the data set, from the cache if the data set is one of files."""
-        dataset = self._dataset
-        if not isinstance(dataset, FileDataset):
-            return compute()
-        name = f"{type(dataset).__name__}-{name}"
-        content = (dataset.identity, __version__, PIL.__version__)
-        numpy_dtype = torch.empty(0, dtype=dtype).numpy().dtype
-        place = (name, dataset.samples)
-        return cached_array(name, place, content, compute, shape=shape, dtype=numpy_dtype)
+        if device.type != "cpu":  # what is there need not be here as well
+            self._samples = replace(self._samples, values=np.empty(0, np.uint8))
 
     def __len__(self) -> int:
         return len(self.images)
@@ -122,13 +94,28 @@ class Scenes:
         """(H, W) in pixels."""
         return self.images.shape[1], self.images.shape[2]
 
-    def content_digest(self) -> str:
-        """SHA-256 of the images and labels as they are decoded: alike for equal content only."""
-        found = hashlib.sha256()
-        for part in (self.images, self.labels):
-            for sample in () if part is None else part.split(64):
-                found.update(sample.cpu().contiguous().numpy().data)
-        return found.hexdigest()
+    def content_digest(self, scales: Iterable[int] = ()) -> str:
+        """SHA-256 of the files' content, and of the images, labels and label counts made of it.
+
+        It is computed from what is in memory, and alike for equal content only.
+
+        Args:
+            scales: Whose label counts are used.
+
+        Raises:
+            InputError: If a file of the cache is not what was written to it.
+        """
+        contents, samples = self._cache.contents, self._samples
+        if self.images.device.type != "cpu":
+            parts = [self.images] if self.labels is None else [self.images, self.labels]
+            row = torch.cat([part.flatten() for part in parts]).cpu().numpy()
+            samples = replace(samples, values=row)
+        digests = ["" if contents is None else contents.digest, samples.digest_again()]
+        for scale in sorted({*scales} - {1}):  # whose table is made of the labels each time
+            table = self._table(scale)
+            kept = self._kept_tables.get(scale) or KeptArray(as_tensor(table).cpu().numpy())
+            digests.append(kept.digest_again())
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     def label_table(self, scale: int) -> torch.Tensor:
         """The table of labels per cell (see `kernels.label_table`), built once per scale.
@@ -141,22 +128,14 @@ class Scenes:
     def _table(self, scale: int) -> np.ndarray | torch.Tensor:
         """The table as it is kept: an array on the CPU, a tensor elsewhere."""
         if scale not in self._tables:
-            labels, (height, width) = self._need_labels(), self.image_size
-
-            def build() -> torch.Tensor:
-                return label_table(labels, self.num_classes, scale)
-
+            labels = self._need_labels()
             if labels.device.type != "cpu":
-                self._tables[scale] = build()
+                self._tables[scale] = label_table(labels, self.num_classes, scale)
             elif scale == 1:
-                self._tables[scale] = build().numpy()
+                self._tables[scale] = label_table(labels, self.num_classes, scale).numpy()
             else:
-                name = f"label-counts-{height}x{width}{self._kind}-{scale}"
-                cells = (height // scale) * (width // scale)
-                shape = (len(labels), cells, self.num_classes + 1)
-                self._tables[scale] = self._cached(
-                    name, lambda: build().numpy(), shape, count_dtype(scale)
-                )
+                kept = self._kept_tables[scale] = self._cache.label_counts(labels, scale)
+                self._tables[scale] = kept.values
         return self._tables[scale]
 
     def observe(
@@ -222,7 +201,7 @@ class Scenes:
         That is void, and what is void at the edges of a picture is taken for the same.
         """
         labels, (height, width) = self._need_labels(), self.image_size
-        if not self._kind:
+        if not self._padded:
             return np.full(len(labels), height * width)
         valid = labels != VOID
         sides = []
@@ -253,33 +232,6 @@ class Scenes:
         if self.labels is None:
             raise InputError("this data set has no labels; give a scorer")
         return self.labels
-
-
-def _read_all(
-    dataset: SegmentationDataset, image_size: tuple[int, int], resize: Resize
-) -> ByteArray:
-    """All images (M, H, W, 3), and then all labels (M, H, W) if there are any, in one row."""
-    count, pixels = len(dataset), image_size[0] * image_size[1]
-    row = np.empty((4 if dataset.has_labels else 3) * count * pixels, np.uint8)
-    images = row[: 3 * count * pixels].reshape(count, *image_size, 3)
-    labels = row[3 * count * pixels :].reshape(-1, *image_size)
-
-    def read(index: int) -> None:
-        if resize == "pad":
-            image, label = dataset.read(index)
-            image = fit_image(image, image_size)
-            label = None if label is None else fit_label(label, image_size)
-        else:
-            image, label = dataset.read(index, image_size)
-        images[index] = image
-        if label is not None:
-            labels[index] = label
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = pool.map(read, range(count))
-        for _ in tqdm(done, "reading images", count, disable=count < _PROGRESS_BAR_FROM):
-            pass
-    return row
 
 
 def count_classes(labels: torch.Tensor, num_classes: int) -> torch.Tensor:

@@ -131,9 +131,10 @@ class SegmentationTask:
         self.class_names, self.palette = data.class_names, data.palette
         self._judge = Judge(self._scenes, self.geometry, config, self.feedback, scorer)
         # Windows are judged by tables of their own.
-        if scorer is None and config.zoom is None and cut_size is None:
-            for scale in self.geometry.scales:
-                self._scenes.label_table(scale)  # now, rather than in the first step
+        has_tables = scorer is None and config.zoom is None and cut_size is None
+        self._table_scales = self.geometry.scales if has_tables else ()
+        for scale in self._table_scales:
+            self._scenes.label_table(scale)  # now, rather than in the first step
         self._spaces = (  # of one image and of one action
             spaces.Box(0, 255, (*size, 3), np.uint8),
             self.geometry.action_space(config.action_format),
@@ -185,8 +186,8 @@ class SegmentationTask:
         return self._judge.info_shapes
 
     def content_digest(self) -> str:
-        """See `Scenes.content_digest`."""
-        return self._scenes.content_digest()
+        """See `Scenes.content_digest`; of everything that maps are judged by."""
+        return self._scenes.content_digest(self._table_scales)
 
     def get_state(self) -> dict[str, list[int]]:
         """Return all that decides what comes next, as lists of integers (JSON-able)."""
@@ -325,13 +326,13 @@ class SegmentationTask:
         return self._judge(maps, batch, self._noise_by(inputs))
 
     def _noise_by(self, inputs: HostInputs) -> Callable[[tuple[int, int]], torch.Tensor]:
-        """What gives the feedback's noise of the current episodes, as `Feedback.apply` asks."""
+        """What gives `Feedback.noise_states` of the current episodes, as `Feedback.apply` asks."""
         of, stream = self.feedback, self._stream
 
-        def noise(shape: tuple[int, int]) -> torch.Tensor:
-            return inputs.send(lambda: (of.noise(stream.seeds, stream.episodes, shape),))[0]
+        def noise_states(shape: tuple[int, int]) -> torch.Tensor:
+            return inputs.send(lambda: (of.noise_states(stream.seeds, stream.episodes, shape),))[0]
 
-        return noise
+        return noise_states
 
     def move_on(self) -> None:
         """Let every group see its next image; its maps have been judged."""

@@ -8,10 +8,10 @@ import select
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 import tyro
 
@@ -20,9 +20,11 @@ from rss_env.datasets import SegmentationDataset, open_dataset
 from rss_env.datasets.base import FileDataset
 from rss_env.datasets.paths import expanded
 from rss_env.errors import DatasetWarning, InputError
+from rss_env.printable import printable
 from rss_env.registration import parse_environment_id
 
 Config = TypeVar("Config")
+_UP = "\x1b[A"
 _UNREAD = 141  # what shells say of a program that a broken pipe has ended: 128 + SIGPIPE
 
 
@@ -121,7 +123,8 @@ def run_command(
         expand_paths(chosen)
         if sys.stderr.isatty():  # what trains takes seconds to load
             sys.stderr.write(f"{program}: loading ...\n")
-        function(chosen)
+        with only_printable_output():
+            function(chosen)
 
 
 def escape_what_cannot_be_written() -> None:
@@ -134,6 +137,31 @@ def escape_what_cannot_be_written() -> None:
             keeps_bytes = stream.errors == "surrogateescape" and stream.encoding.lower() == "utf-8"
             if not keeps_bytes:
                 stream.reconfigure(errors="backslashreplace")
+
+
+class _PrintableStream:
+    """A stream that escapes what would steer a terminal, but for what a command does itself."""
+
+    def __init__(self, stream: Any, keep: str):
+        self._stream, self._keep = stream, keep
+
+    def write(self, text: str) -> int:
+        # Bars of tqdm that stand below one another go up by this one.
+        parts = text.split(_UP) if "\r" in self._keep else [text]
+        return self._stream.write(_UP.join(printable(part, self._keep) for part in parts))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextmanager
+def only_printable_output() -> Iterator[None]:
+    """Escape control characters in what the block writes: names of files and classes hold any."""
+    with (
+        redirect_stdout(cast(Any, _PrintableStream(sys.stdout, "\n\t"))),
+        redirect_stderr(cast(Any, _PrintableStream(sys.stderr, "\n\t\r"))),
+    ):
+        yield
 
 
 @contextmanager
@@ -186,7 +214,7 @@ def _notes_in_a_line(program: str) -> Iterator[None]:
                 show_others(message, category, *place)
             elif str(message) not in told and os.environ.get("RANK", "0") == "0":  # of torchrun
                 told.add(str(message))
-                sys.stderr.write(f"{program}: note: {message}\n")
+                sys.stderr.write(f"{program}: note: {printable(str(message))}\n")
 
         warnings.showwarning = show
         yield
@@ -194,6 +222,7 @@ def _notes_in_a_line(program: str) -> Iterator[None]:
 
 def table(header: list[str], rows: list[list[str]]) -> str:
     """A table in columns as wide as they need; numbers, and - for none, to the right."""
+    rows = [[printable(cell) for cell in row] for row in rows]
     lines = [header, *rows]
     widths = [max(len(line[c]) for line in lines) for c in range(len(header))]
     to_right = [

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -17,6 +18,7 @@ import tyro
 from rss_agents.command_line import FilesConfig, run_command, table
 from rss_agents.labelling import ConvertConfig, SplitConfig, run_convert, run_split
 from rss_agents.outputs import refuse_inside, refuse_to_replace, write_marked_picture, writing
+from rss_env.cache_files import cache_folder, cache_limit, clear_cache, list_cache
 from rss_env.datasets import (
     DATASETS,
     FileDataset,
@@ -30,6 +32,8 @@ from rss_env.datasets.own import is_own
 from rss_env.datasets.scanning import check_dataset
 from rss_env.errors import InputError, check_choice
 from rss_env.inspection import contact_sheet, summarise
+from rss_env.printable import printable
+from rss_env.scene_cache import rebuild_cache
 
 _INFO = "rss-data info"
 
@@ -54,6 +58,19 @@ class CheckConfig(FilesConfig):
     """voc, pascal-context, cityscapes or folder."""
     split: str | None = None
     """A split's name or a list file; by default every split there is."""
+    rebuild: bool = False
+    """Also read what the cache holds of these splits, say what is stale or damaged, and make it
+    anew."""
+
+
+@dataclass(kw_only=True)
+class CacheConfig:
+    """Show what the cache of decoded data sets holds, or empty it."""
+
+    list: bool = False
+    """Show its files, those used last first; so it is without an option."""
+    clear: bool = False
+    """Remove them; they are made again when they are needed."""
 
 
 @dataclass(kw_only=True)
@@ -72,6 +89,7 @@ Command = (
     Annotated[DownloadConfig, tyro.conf.subcommand("download")]
     | Annotated[CheckConfig, tyro.conf.subcommand("check")]
     | Annotated[InfoConfig, tyro.conf.subcommand("info")]
+    | Annotated[CacheConfig, tyro.conf.subcommand("cache")]
     | Annotated[ConvertConfig, tyro.conf.subcommand("convert")]
     | Annotated[SplitConfig, tyro.conf.subcommand("split")]
 )
@@ -109,15 +127,55 @@ def run_check(config: CheckConfig) -> None:
         print(f"defect: {defect}")
     for report in reports:
         for warning in report.warnings:
-            print(f"warning: {report.split}: {warning}")
+            print(f"warning: {report.split}: {printable(str(warning))}")
         for note in report.notes:
-            print(f"note: {report.split}: {note}")
+            print(f"note: {report.split}: {printable(str(note))}")
     rows = [[r.split, str(r.samples), str(len(r.faults))] for r in reports]
     print(table(["split", "samples", "defects"], rows))
     if defects:
         print(f"{name}: {len(defects)} defect(s)")
         sys.exit(1)
     print(f"{name}: no defect")
+    if config.rebuild:
+        for report in reports:
+            dataset = open_dataset(name, split=report.split, **config.options)
+            assert isinstance(dataset, FileDataset)
+            for fault in rebuild_cache(dataset) or ["nothing is stale"]:
+                print(f"cache: {report.split}: {printable(fault)}")
+
+
+def run_cache(config: CacheConfig) -> None:
+    """Print what the cache holds, or empty it."""
+    if config.list and config.clear:
+        raise InputError("give --list or --clear, not both")
+    folder = cache_folder()
+    if folder is None:
+        print("RSS_CACHE_DIR is empty: there is no cache")
+        return
+    if config.clear:
+        try:
+            count, size = clear_cache(folder)
+        except OSError as error:
+            raise InputError(f"the cache {folder} cannot be emptied: {error}") from None
+        print(f"removed {count} file(s), {size / 2**20:.1f} MiB, from {folder}")
+        return
+    files = list_cache(folder)
+    if files:
+        rows = [
+            [
+                file.name,
+                f"{file.size / 2**20:.1f}",
+                f"{datetime.fromtimestamp(file.used):%Y-%m-%d %H:%M}",
+                file.about or "unknown: it is made again",
+            ]
+            for file in files
+        ]
+        print(table(["file", "MiB", "used", "of"], rows))
+    total = sum(file.size for file in files) / 2**30
+    limit = cache_limit() / 2**30
+    print(
+        f"{len(files)} file(s), {total:.2f} of at most {limit:g} GiB (RSS_CACHE_GIB), in {folder}"
+    )
 
 
 def run_info(config: InfoConfig) -> None:
@@ -158,6 +216,7 @@ _ACTIONS: dict[type, Callable[[Any], None]] = {
     DownloadConfig: run_download,
     CheckConfig: run_check,
     InfoConfig: run_info,
+    CacheConfig: run_cache,
     ConvertConfig: run_convert,
     SplitConfig: run_split,
 }

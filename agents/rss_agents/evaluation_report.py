@@ -15,6 +15,7 @@ from rss_agents.evaluation_pictures import Answer, answers_sheet, draw_confusion
 from rss_agents.networks.evaluation import Answers, SplitCounts, SplitMetrics
 from rss_env.datasets import SegmentationDataset
 from rss_env.datasets.base import ByteArray, FileDataset
+from rss_env.printable import printable
 
 PICTURES = ("confusion", "worst")
 _NAMED = 5  # worst images in the text
@@ -83,7 +84,7 @@ def text_of_one(evaluation: Evaluation) -> str:
             table(header, rows),
             f"mIoU {found.miou:.4f} over {found.classes_counted} classes, mIoU of images "
             f"{found.image_miou:.4f}, pixel accuracy {found.pixel_accuracy:.4f}",
-            f"lowest mIoU of an image: {', '.join(worst)}",
+            f"lowest mIoU of an image: {printable(', '.join(worst))}",
         ]
     )
 

@@ -4,11 +4,15 @@ Weights go back to the libraries their networks come from, as plain state dicts 
 own names: an encoder into timm or `segmentation_models_pytorch.encoders.get_encoder`, a whole
 network into `segmentation_models_pytorch.create_model`. And any network is written as a program, in
 ONNX or of `torch.export` (see `rss_agents.networks.programs`). Neither needs rss-env to be loaded.
+
+Beside each file lies its SHA-256 in `FILE.sha256`, which `sha256sum --check` reads: what loads
+these files elsewhere looks for no damage.
 """
 
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +24,7 @@ from rss_agents.extras import installed_version
 from rss_agents.files import write_bytes, write_tensors
 from rss_agents.option_types import check_types
 from rss_agents.outputs import check_folder, writing
+from rss_env.digests import file_digest
 from rss_env.errors import InputError
 
 if TYPE_CHECKING:  # slow to import: a command that shows its options need not wait
@@ -116,26 +121,39 @@ def network_weights(
 
 
 def _asked(config: ExportConfig) -> dict[str, Path]:
-    """The files that are asked for, by option; none of them is there yet."""
+    """The files that are asked for, by option; none of them, nor its digest, is there yet."""
     files = {name: getattr(config, name) for name in ("encoder", "network", "onnx", "program")}
     asked = {name: path for name, path in files.items() if path is not None}
     if not asked:
         valid = ", ".join(f"--{name} FILE" for name in files)
         raise InputError(f"nothing to export; give one or more of {valid}")
+    meant: dict[Path, str] = {}
     for name, path in asked.items():
-        if path.is_symlink() or path.exists():
-            raise InputError(f"{path} is there already; choose another name")
         check_folder(path.parent)
-        first = next(other for other in asked if asked[other].resolve() == path.resolve())
-        if first != name:
-            raise InputError(f"--{first} and --{name} name the same file, {path}")
+        for place in (path, _digest_file(path)):
+            if os.path.lexists(place):
+                raise InputError(f"{place} is there already; choose another name")
+            first = meant.setdefault(place.resolve(), name)
+            if first != name:
+                raise InputError(f"--{first} and --{name} name the same file, {place}")
     return asked
 
 
-def export(config: ExportConfig) -> list[Path]:
-    """Write what is asked for; returns the files.
+def _digest_file(path: Path) -> Path:
+    """Where the SHA-256 of a file is written."""
+    return path.with_name(f"{path.name}.sha256")
 
-    Each file's metadata has one entry, `description`, a JSON object.
+
+def _write_digest(path: Path) -> None:
+    """Write the SHA-256 of a file beside it, in the format of `sha256sum`."""
+    line = os.fsencode(f"{file_digest(path).hex()} *{path.name}\n")
+    write_bytes(_digest_file(path), line)
+
+
+def export(config: ExportConfig) -> list[Path]:
+    """Write what is asked for; returns the files, without the digests beside them.
+
+    Each file's metadata has an entry `description`, a JSON object.
 
     Raises:
         InputError: If nothing is asked for, a file is there already, or the checkpoint cannot be
@@ -176,6 +194,7 @@ def export(config: ExportConfig) -> list[Path]:
     for name, path in asked.items():
         with writing(path):
             writers[name](path)
+            _write_digest(path)
     return list(asked.values())
 
 

@@ -13,7 +13,7 @@ import tyro
 from rss_agents.command_line import run_command
 from rss_agents.files import write_json
 from rss_agents.option_types import check_types
-from rss_agents.outputs import check_folder, writing
+from rss_agents.outputs import check_folder, refuse_links, writing
 from rss_agents.quality.fitting_config import FittingConfig
 from rss_env.arguments import check_image_size
 from rss_env.errors import InputError
@@ -81,13 +81,14 @@ def _check_out(config: FitConfig) -> None:
 
     check_folder(config.out)
     judge, report = config.out / FILE_NAME, config.out / REPORT_NAME
-    if judge.is_symlink() or judge.exists():
+    refuse_links(config.out, (FILE_NAME, REPORT_NAME))
+    if judge.exists():
         LearnedJudge.load(config.out)
         if not config.overwrite:
             raise InputError(
                 f"{config.out} holds a judge already; give --overwrite or another --out"
             )
-    elif report.is_symlink() or report.exists():
+    elif report.exists():
         raise InputError(
             f"{report} is there already and of no judge ({config.out} has no {FILE_NAME}): it is "
             "never replaced; choose another --out"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, cast
@@ -99,7 +100,7 @@ def run_split(config: SplitConfig) -> None:
         cast("FileDataset", data), expanded(config.images), config.val_share, config.seed
     )
     files = [config.out / f"{name}.txt" for name in lists]
-    there = [file for file in files if file.exists()]
+    there = [file for file in files if os.path.lexists(file)]
     if there or not config.out.is_dir():
         fault = f"{there[0]} is there already" if there else f"{config.out} is no folder"
         raise InputError(f"{fault}; choose another --out")

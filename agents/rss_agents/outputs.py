@@ -5,6 +5,7 @@ Every check here is made before anything is written.
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -54,7 +55,7 @@ def refuse_to_replace(program: str, files: Iterable[Path], *, overwrite: bool) -
     for path in files:
         if is_written_by(program, path):
             own.append(path)
-        elif path.is_symlink() or path.exists():
+        elif os.path.lexists(path):
             raise InputError(
                 f"{path} is there already, and {program} did not write it: it is never replaced; "
                 "choose another place, or move it away"
@@ -66,6 +67,27 @@ def refuse_to_replace(program: str, files: Iterable[Path], *, overwrite: bool) -
             f"{program} has written {own[0]}{more} before; give --overwrite to replace what it "
             "wrote, or choose another place"
         )
+
+
+def refuse_links(folder: Path, names: Iterable[str | Path]) -> None:
+    """Refuse links in a folder that is written to: they lead out of it.
+
+    Args:
+        folder: The folder; it may be a link itself, as somebody has named it.
+        names: Of files and folders in it; what is on the way to them is looked at as well.
+
+    Raises:
+        InputError: If one is a link.
+    """
+    seen: set[Path] = set()
+    for name in map(Path, names):
+        for part in [*name.parents[-2::-1], name]:  # from the folder on
+            if part not in seen and (folder / part).is_symlink():
+                raise InputError(
+                    f"{folder / part} is a link, through which nothing is written: remove it, or "
+                    "choose another place"
+                )
+            seen.add(part)
 
 
 def refuse_inside(option: str, path: Path, folders: Iterable[Path]) -> None:
@@ -97,7 +119,7 @@ def check_folder(folder: Path) -> None:
     for place in (folder, *folder.parents):
         if place.is_dir():
             return
-        if place.is_symlink() or place.exists():
+        if os.path.lexists(place):
             raise InputError(f"{place} is not a folder")
 
 

@@ -18,6 +18,7 @@ from rss_agents.option_types import check_types
 from rss_agents.outputs import (
     check_folder,
     is_written_by,
+    refuse_links,
     refuse_to_replace,
     write_marked_picture,
     writing,
@@ -187,6 +188,8 @@ def _refuse_targets(
                     "rename one, or segment it by itself into another --out"
                 )
             meant[path] = name
+    folders = {path.parent.relative_to(out) for path in meant}
+    refuse_links(out, sorted(folders - {Path()}))
     refuse_to_replace(PROGRAM, meant, overwrite=overwrite)
 
 

@@ -151,7 +151,8 @@ environment has its mask `_k`. N sub-environments, S scales, C classes.
 | `image_index` | `image_index=True` | (N,) int64 | of the image in the data set; also at a reset |
 
 `SameStep` adds `final_obs`, the images that were judged. Scores of classes are NaN where neither
-map nor label has the class, under every feedback: they tell which classes a label holds.
+map nor label has the class. That is so under `rating`, `noisy` and `ranking` as well, which hide
+how good a class is and not whether it is there: NaNs tell which classes a label holds.
 
 ## Version history
 

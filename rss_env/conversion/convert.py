@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -22,6 +23,7 @@ from rss_env.datasets.decoding import ByteArray
 from rss_env.errors import DatasetError, InputError, check_choice
 from rss_env.labels import VOID
 from rss_env.rendering import palette_image
+from rss_env.whole_files import replace_file
 
 FORMATS = ("colours", "coco", "labelme", "voc")
 BACKGROUNDS = ("background", "_background_")  # usual names, the first one's preferred
@@ -112,9 +114,10 @@ def convert(
 
 
 def _check_new(out: Path, class_file: Path) -> None:
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    is_there = os.path.lexists(out)
+    if is_there and (out.is_symlink() or not out.is_dir() or any(out.iterdir())):
         raise InputError(f"{out} is there already, and is no empty folder; choose another --out")
-    if class_file.exists():
+    if os.path.lexists(class_file):
         raise InputError(f"the class file {class_file} is there already; choose another --out")
     if not out.absolute().parent.is_dir():
         raise InputError(f"{out.absolute().parent}, for the folder {out.name}, does not exist")
@@ -198,7 +201,7 @@ def _write(source: _Source, out: Path, class_file: Path, progress: bool) -> Conv
                 f"{faults[0]} ({len(faults)} of {len(source.maps)} images have a fault)"
             )
         lines = [f"{n} {r} {g} {b}\n" for n, (r, g, b) in zip(names, palette.tolist(), strict=True)]
-        class_file.write_text("".join(lines), encoding="utf-8")
+        replace_file(class_file, lambda path: path.write_text("".join(lines), encoding="utf-8"))
         try:
             if out.is_dir():
                 out.rmdir()  # it is empty

@@ -13,10 +13,12 @@ import numpy as np
 from PIL import Image
 
 from rss_env.datasets.decoding import ByteArray, LabelRule, read_image
+from rss_env.datasets.file_digests import FileContents
 from rss_env.datasets.image_files import is_hidden
 from rss_env.datasets.label_doubts import Counts, LabelDoubts
 from rss_env.datasets.paths import Spelling, expanded, is_file, is_folder
 from rss_env.datasets.text_files import read_list
+from rss_env.digests import file_states
 from rss_env.errors import DatasetError
 
 FaultHandler = Callable[[str], None]
@@ -144,7 +146,7 @@ class FileDataset(SegmentationDataset):
         label_rule: What the values in label files mean.
         label_meaning: The same in a sentence where somebody has said it; empty where it is usual.
         samples: Which files they are and how they are read, whatever is in them. (The identity
-            also has the files' sizes and times: it changes when a file does.)
+            also has the files' inodes, sizes and times: it changes when a file does.)
         notes: What is legal but worth knowing of the files that were found, a sentence each.
     """
 
@@ -207,8 +209,22 @@ class FileDataset(SegmentationDataset):
             self.class_names,
             self.label_rule.key,
         )
-        stats = [os.stat(path) for path in (*self.images, *(self.labels or ()))]
-        self.identity = (self.samples, tuple((stat.st_mtime_ns, stat.st_size) for stat in stats))
+        self.identity = (self.samples, file_states(self._files).tobytes())
+
+    @property
+    def _files(self) -> list[Path]:
+        return [*self.images, *(self.labels or ())]
+
+    def contents(self, *, anew: bool = False) -> FileContents:
+        """What is in the files, images before labels; see `FileContents.of`.
+
+        Args:
+            anew: Whether all of them are read, even if their digests are known.
+
+        Raises:
+            DatasetError: If one cannot be read, or changes meanwhile.
+        """
+        return FileContents.of(self._files, anew=anew)
 
     def without(self, others: FileDataset, where: str) -> FileDataset:
         """The same data set without the images of another.

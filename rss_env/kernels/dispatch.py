@@ -125,20 +125,15 @@ class BatchLoop:
     always allow two calling threads. Nor do they survive a fork: there, too, the loop is serial.
     """
 
-    def __init__(
-        self, function: types.FunctionType, *, in_any_order: bool = False, fused: bool = False
-    ):
+    def __init__(self, function: types.FunctionType, *, fused: bool = False):
         """Compile a function of arrays and integers (as a decorator); both are cached on disk.
 
         Args:
             function: What to compile.
-            in_any_order: Whether sums may be taken in another order than written: as vectors.
             fused: Whether products and sums may be rounded together.
         """
-        allowed = {"reassoc", "nsz"} if in_any_order else set[str]()
-        if fused:
-            allowed.add("contract")
-        options: dict[str, Any] = {"fastmath": allowed}
+        # Never `reassoc`: code that is loaded from the cache would sum in another order.
+        options: dict[str, Any] = {"fastmath": {"contract"} if fused else set[str]()}
         # numba's cache tells functions apart by name, not by option: without a name of its own
         # the serial loop would be answered with the parallel one's code.
         alone = types.FunctionType(function.__code__, function.__globals__)

@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import random_labels
 from PIL import Image
 
 from data_command import arguments_of, run
+from rss_env.datasets import open_dataset
 from rss_env.datasets.scanning import check_dataset
+from rss_env.scenes import Scenes
 
 
 @pytest.mark.parametrize(
@@ -92,6 +95,37 @@ def test_faults_of_the_command_line(capsys, tmp_path, voc_root):
         assert code == 2, output
         assert message in output
         assert "Traceback" not in output
+
+
+def test_the_cache_is_listed_rebuilt_and_cleared(capsys, folder_data, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("RSS_CACHE_DIR", str(cache))
+    code, output = run(capsys, "cache")
+    assert (code, output) == (0, f"0 file(s), 0.00 of at most 64 GiB (RSS_CACHE_GIB), in {cache}\n")
+    dataset = open_dataset("Folder", **folder_data)
+    Scenes(dataset, (16, 16), torch.device("cpu"))
+    for arguments in (["cache"], ["cache", "--list"]):
+        code, output = run(capsys, *arguments)
+        assert code == 0
+        (row,) = [line for line in output.splitlines() if line.startswith("Folder-samples-16x16")]
+        assert f"5 images, {folder_data['images']}" in row
+    check = ["check", "folder", *arguments_of(folder_data), "--rebuild"]
+    code, output = run(capsys, *check)
+    assert code == 0
+    assert "\ncache: all: nothing is stale\n" in output
+    (path,) = cache.glob("Folder-samples-*.npy")
+    path.write_bytes(path.read_bytes()[:-5])
+    code, output = run(capsys, *check)
+    assert code == 0
+    assert "cache: all: damaged: Folder-samples-16x16 of 5 images" in output
+    code, output = run(capsys, "cache", "--clear", "--list")
+    assert code == 2
+    assert "give --list or --clear, not both" in output
+    code, output = run(capsys, "cache", "--clear")
+    assert (code, output.split(" file(s)")[0][:8]) == (0, "removed ")
+    assert not [*cache.glob("*.npy"), *cache.glob("*.json")]
+    monkeypatch.setenv("RSS_CACHE_DIR", "")
+    assert run(capsys, "cache") == (0, "RSS_CACHE_DIR is empty: there is no cache\n")
 
 
 def test_info_counts_and_draws(capsys, folder_data, tmp_path):

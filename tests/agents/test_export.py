@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import json
 from pathlib import Path
@@ -15,6 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from rss_agents.export import ExportConfig, export, main
+from rss_agents.files import read_tensors
 from rss_agents.networks.names import LITE0
 from rss_agents.networks.pretrained import packaged_weights
 from rss_env.errors import InputError
@@ -145,3 +147,27 @@ def test_a_library_of_which_only_the_code_is_there_is_named_without_a_version(
     monkeypatch.setattr(importlib.metadata, "version", missing)
     export(ExportConfig(tmp_path / "run", network=tmp_path / "network.safetensors"))
     assert about(tmp_path / "network.safetensors")["version"] == "not installed"
+
+
+def test_a_digest_lies_beside_each_file(images, tmp_path):
+    trained("fpn/resnet18@4", images, tmp_path / "run")
+    out = tmp_path / "out"
+    asked = ExportConfig(tmp_path / "run", out / "e.safetensors", program=out / "n.pt2")
+    assert export(asked) == [out / "e.safetensors", out / "n.pt2"]
+    for name in ("e.safetensors", "n.pt2"):
+        digest = hashlib.sha256((out / name).read_bytes()).hexdigest()
+        assert (out / f"{name}.sha256").read_text() == f"{digest} *{name}\n"
+    assert set(read_tensors(out / "e.safetensors")[1]) == {"description"}  # by its own digest
+    with safe_open(out / "e.safetensors", "pt") as file:
+        assert "digest" in file.metadata()
+    for file, message in (
+        (out / "n.pt2.sha256", "n.pt2.sha256 is there already"),
+        (out / "new.pt2", "new.pt2.sha256 is there already"),
+    ):
+        (out / "new.pt2.sha256").write_text("mine")
+        with pytest.raises(InputError, match=message):
+            export(ExportConfig(tmp_path / "run", encoder=file))
+    assert (out / "new.pt2.sha256").read_text() == "mine"
+    one, other = tmp_path / "a", tmp_path / "a.sha256"
+    with pytest.raises(InputError, match="--encoder and --network name the same file, .*a.sha256"):
+        export(ExportConfig(tmp_path / "run", one, other))

@@ -15,10 +15,12 @@ import pytest
 import torch
 from conftest import random_labels, write_sample
 
-from rss_env import array_cache
-from rss_env.array_cache import cache_folder, cached_array
+from rss_env import array_cache, cache_files, digests
+from rss_env.array_cache import cached_array, keep_array
+from rss_env.cache_files import cache_folder
 from rss_env.datasets import open_dataset
-from rss_env.errors import DatasetWarning
+from rss_env.digests import array_digest
+from rss_env.errors import DatasetWarning, InputError
 from rss_env.scenes import Scenes
 
 
@@ -40,7 +42,8 @@ class Counted:
 
 
 def arrays(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.npy"))
+    """The arrays in a cache; digests of files are kept once these are not new any more."""
+    return sorted(p for p in folder.glob("*.npy") if not p.name.startswith("file-digests"))
 
 
 def test_what_was_computed_is_found_again(cache):
@@ -78,6 +81,130 @@ def test_a_damaged_file_is_computed_again(cache, damage):
         warnings.simplefilter("error")
         assert (cached_array("numbers", "here", "now", compute) == 8).all()
     assert compute.calls == 1
+
+
+def flip_a_bit(path: Path) -> None:
+    """Damage the last byte in place, and put the times back that a program can put back."""
+    state = path.stat()
+    with path.open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)[0]
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last ^ 1]))
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+
+
+def test_a_flipped_bit_is_found(cache):
+    cached_array("numbers", "here", "now", Counted())
+    flip_a_bit(arrays(cache)[0])
+    compute = Counted()
+    with pytest.warns(DatasetWarning, match="damaged and computed again: .*not have its digest"):
+        assert (cached_array("numbers", "here", "now", compute) == 7).all()
+    assert (cached_array("numbers", "here", "now", compute) == 7).all()
+    assert compute.calls == 1
+
+
+@pytest.mark.parametrize("is_settled", [True, False])
+def test_what_was_found_sound_is_not_read_again(cache, monkeypatch, is_settled):
+    """But for a file that was written a moment ago, which may be written to in the same tick."""
+    monkeypatch.setattr(digests, "_COARSEST_CLOCK", -(10**15) if is_settled else 10**15)
+    cached_array("numbers", "here", "now", Counted())
+    read = []
+    monkeypatch.setattr(cache_files, "array_digest", lambda a: read.append(a) or array_digest(a))
+    for _ in range(2):
+        cached_array("numbers", "here", "now", Counted())
+    assert len(read) == (0 if is_settled else 2)
+    (path,) = arrays(cache)
+    os.utime(path)  # as if it were restored from elsewhere
+    for _ in range(3):
+        cached_array("numbers", "here", "now", Counted())
+    assert len(read) == (1 if is_settled else 5)
+
+
+def test_what_was_damaged_since_it_was_mapped_is_named(cache):
+    kept = keep_array("numbers", "here", "now", Counted())
+    assert kept.digest_again() == kept.digest
+    kept.values[0, 0] += 1
+    with pytest.raises(InputError, match=r"cache file .*numbers-.* is damaged.*check --rebuild"):
+        kept.digest_again()
+
+
+def test_what_a_killed_process_has_left_is_cleaned(cache):
+    cached_array("numbers", "here", "now", Counted())
+    cached_array("numbers", "there", "now", Counted())
+    first, _ = arrays(cache)
+    left = [
+        cache / f".{first.name}.tmp",
+        cache / f".{first.with_suffix('.json').name}.tmp",
+        cache / first.name.replace("numbers", "others"),  # killed before it was noted
+        (cache / first.name.replace("numbers", "more")).with_suffix(".json"),
+        cache / f"{first.name[:24]}.lock",  # of an earlier version
+    ]
+    theirs = [cache / "own.npy", cache / ".own.npy.tmp", cache / "uv.lock", cache / "own.json"]
+    for path in (*left, *theirs):
+        path.touch()
+    with cache_files.lock_of(left[2]):
+        cached_array("numbers", "elsewhere", "now", Counted())
+        assert left[2].exists()  # somebody may be about to note it
+    cached_array("numbers", "everywhere", "now", Counted())
+    assert not [path for path in left if path.exists()]
+    assert all(path.exists() for path in theirs)
+    assert len(arrays(cache)) == 4 + 1
+    assert cache_files.clear_cache(cache)[0] == 4
+    locks = {path.name for path in cache.glob("place-*.lock")}
+    assert {path.name for path in cache.iterdir()} == locks | {path.name for path in theirs}
+    assert len(locks) <= 16
+
+
+def test_a_file_without_a_note_is_computed_again(cache):
+    cached_array("numbers", "here", "now", Counted())
+    arrays(cache)[0].with_suffix(".json").unlink()
+    compute = Counted()
+    cached_array("numbers", "here", "now", compute)
+    assert compute.calls == 1
+
+
+def test_what_was_not_used_for_longest_makes_room(cache, monkeypatch):
+    monkeypatch.setenv("RSS_CACHE_GIB", str(320 / 2**30))  # room for two files of 152 bytes
+    for place in ("a", "b"):
+        cached_array("numbers", place, "now", Counted())
+    for note in cache.glob("*.json"):
+        os.utime(note, (0, 0))
+    cached_array("numbers", "a", "now", Counted())  # it was used last
+    cached_array("numbers", "c", "now", Counted())
+    calls = []
+    for place in ("a", "c", "b"):
+        compute = Counted()
+        cached_array("numbers", place, "now", compute)
+        calls.append(compute.calls)
+    assert calls == [0, 0, 1]
+    monkeypatch.setenv("RSS_CACHE_GIB", "0")
+    with pytest.warns(DatasetWarning, match="numbers is not kept .* RSS_CACHE_GIB allows 0"):
+        assert (cached_array("numbers", "d", "now", Counted()) == 7).all()
+    monkeypatch.setenv("RSS_CACHE_GIB", "much")
+    with pytest.raises(InputError, match="RSS_CACHE_GIB must be a number of 0 or more, got 'much'"):
+        cached_array("numbers", "e", "now", Counted())
+
+
+def test_everything_is_on_the_disk_before_it_has_its_name(cache, monkeypatch):
+    synced: set[int] = set()
+    moved = []
+    fsync, replace = os.fsync, os.replace
+
+    def move(source: Path, target: Path) -> None:
+        moved.append(Path(target).suffix)
+        assert os.stat(source).st_ino in synced
+        replace(source, target)
+
+    def sync(file: int) -> None:
+        synced.add(os.fstat(file).st_ino)
+        fsync(file)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "replace", move)
+    cached_array("numbers", "here", "now", Counted())
+    assert moved == [".npy", ".json"]
+    assert cache.stat().st_ino in synced
 
 
 def test_a_cache_that_cannot_be_written_to_costs_a_warning(tmp_path, monkeypatch):

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from rss_env import cache_folders, compiled
-from rss_env.array_cache import cache_folder, cached_array
+from rss_env.array_cache import cached_array
+from rss_env.cache_files import cache_folder
 from rss_env.cache_folders import cache_place, redirect_caches
 from rss_env.errors import InputError
 

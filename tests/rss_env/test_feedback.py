@@ -14,8 +14,18 @@ from rss_env.feedback import Feedback, call_scorer, load_scorer, rank_within_gro
 SEEDS, EPISODES = np.array([3, 4]), np.array([0, 7])
 
 
-def seen_of(feedback: Feedback, scores: torch.Tensor, seeds: Any, episodes: Any) -> torch.Tensor:
-    return feedback.apply(scores, lambda k: torch.from_numpy(feedback.noise(seeds, episodes, k)))
+def seen_of(
+    feedback: Feedback,
+    scores: torch.Tensor,
+    seeds: Any,
+    episodes: Any,
+    judged: torch.Tensor | None = None,
+) -> torch.Tensor:
+    def states(shape: tuple[int, int]) -> torch.Tensor:
+        return torch.from_numpy(feedback.noise_states(seeds, episodes, shape))
+
+    nothing = torch.zeros(scores.shape, dtype=torch.int64)
+    return feedback.apply(scores, states, lambda: nothing if judged is None else judged)
 
 
 def test_exact_changes_nothing():
@@ -39,19 +49,33 @@ def test_ranking_by_hand():
     torch.testing.assert_close(rank_within_group(scores)[..., 0], expected)
 
 
-def test_noise_has_its_deviation_and_is_a_function_of_the_counters():
+def test_noise_has_its_deviation_and_is_a_function_of_the_counters_and_of_what_is_judged():
     feedback = Feedback.parse("noisy:0.1", 50)
     scores = torch.full((2, 50, 40), 0.5)
-    seen = seen_of(feedback, scores, SEEDS, EPISODES)
+    judged = torch.randint(-(2**62), 2**62, scores.shape)
+    seen = seen_of(feedback, scores, SEEDS, EPISODES, judged)
     noise = (seen - scores).numpy()
     assert abs(noise.mean()) < 0.01
     assert abs(noise.std() - 0.1) < 0.005
     assert len(np.unique(noise)) > 3900
-    torch.testing.assert_close(seen_of(feedback, scores, SEEDS, EPISODES), seen, rtol=0, atol=0)
-    other = seen_of(feedback, scores, SEEDS, EPISODES + 1)
-    assert not np.isclose(other, seen).any(axis=(1, 2)).all()
-    alone = seen_of(feedback, scores[1:], SEEDS[1:], EPISODES[1:])
+    again = seen_of(feedback, scores, SEEDS, EPISODES, judged)
+    torch.testing.assert_close(again, seen, rtol=0, atol=0)
+    for other in (
+        seen_of(feedback, scores, SEEDS, EPISODES + 1, judged),
+        seen_of(feedback, scores, SEEDS, EPISODES, judged + 1),
+    ):
+        assert not np.isclose(other, seen).any(axis=(1, 2)).all()
+        correlation = np.corrcoef((other - scores).flatten(), noise.flatten())[0, 1]
+        assert abs(correlation) < 0.06
+    alone = seen_of(feedback, scores[1:], SEEDS[1:], EPISODES[1:], judged[1:])
     torch.testing.assert_close(alone[0], seen[1], rtol=0, atol=0)
+
+
+def test_keys_on_a_device_draw_as_counters_do():
+    counters, keys = np.arange(6).reshape(2, 3), np.array([[0, 1, 2], [2**40, 2**62, 7]])
+    states = torch.from_numpy(counter_random.hash_counters(5, counters).view(np.int64))
+    found = counter_random.normal_of_keys(states, torch.from_numpy(keys))
+    np.testing.assert_allclose(found, counter_random.normal(5, counters, keys), rtol=1e-12)
 
 
 @pytest.mark.parametrize(

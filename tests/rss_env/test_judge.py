@@ -89,6 +89,50 @@ def test_feedback_is_all_that_is_seen():
     np.testing.assert_allclose(rewards, ranks.mean(1), rtol=1e-6)
 
 
+def noise_of(level: str, actions: np.ndarray, **options: Any) -> np.ndarray:
+    """What noise adds to the scores of actions at seed 0; `index` shows that image."""
+    key = "pixel_rewards" if level == "PixelReward" else "scale_scores"
+    index = options.pop("index", None)
+    found = []
+    for feedback in ("noisy:0.1", "exact"):
+        env = gym.make_vec(f"RSS/Shapes-{level}-v0", num_envs=len(actions), feedback=feedback,
+                           **TINY, **options)  # fmt: skip
+        env.reset(seed=0, options=None if index is None else {"index": index})
+        found.append(torch.as_tensor(env.step(actions)[4]["final_info"][key]).numpy())
+    return found[0] - found[1]
+
+
+def test_noise_of_two_maps_does_not_cancel():
+    """Going back to one seed does not show by how much a map is better than another."""
+    one, other = np.random.default_rng(0).integers(0, 6, (2, 4, 16 + 256))
+    noise, more = noise_of("ImageReward", one), noise_of("ImageReward", other)
+    assert np.abs(noise - more).min() > 1e-4
+    np.testing.assert_array_equal(noise_of("ImageReward", one), noise)  # nor do averages tell
+    finer = one.copy()
+    finer[:, -1] = 5 - finer[:, -1]  # a cell of the finest scale
+    partly = noise_of("ImageReward", finer)
+    np.testing.assert_allclose(partly[:, 0], noise[:, 0], atol=1e-6)
+    assert np.abs(partly[:, 1] - noise[:, 1]).min() > 1e-4
+    tensors = noise_of("ImageReward", one, array="torch")
+    np.testing.assert_allclose(tensors, noise, atol=1e-6)
+
+
+def test_noise_is_of_the_image_too():
+    actions = np.zeros((1, 16 + 256), np.int64)
+    noise = [noise_of("ImageReward", actions, index=index) for index in (1, 2)]
+    assert np.abs(noise[0] - noise[1]).min() > 1e-4
+
+
+def test_noise_of_a_cell_is_of_its_class():
+    one = np.zeros((2, 16 + 256), np.int64)
+    other = one.copy()
+    other[:, 7] = 3
+    same = np.arange(one.shape[1]) != 7
+    noise, more = noise_of("PixelReward", one), noise_of("PixelReward", other)
+    assert np.abs(noise - more)[:, 7].min() > 1e-4
+    np.testing.assert_allclose(noise[:, same], more[:, same], atol=1e-6)
+
+
 def share_of_class_one(images, action_maps):
     """A scorer without labels."""
     assert images.shape[0] == action_maps.shape[0]

@@ -287,6 +287,45 @@ def test_predictions_stay_in_their_folder(run_folder, weights, tmp_path):
     assert len(list(out.iterdir())) == 6
 
 
+def test_no_damage_goes_unnoticed(run_folder, tally):
+    """What this version wrote is read as it was written, or not at all."""
+    network = build_network("tiny-unet", 3, (16, 24))
+    description = NetworkDescription.of("tiny-unet", (16, 24), CLASSES, voc_palette(3))
+    save_checkpoint(run_folder, network, description)
+    path = run_folder / FILE_NAME
+    original, written = path.read_bytes(), network.state_dict()
+    outcomes = {"as it was": 0, "damaged": 0, "refused": 0}
+
+    @fuzz(tally, "checkpoints tried", 100, flipped(original) | mutated([original]))
+    def _(content: bytes) -> None:
+        path.unlink()  # tensors of the one before may be mapped
+        path.write_bytes(content)
+        found: list[Any] = []
+        with harmless():
+            message = refused(lambda: found.append(load_checkpoint(run_folder)))
+        if message is not None:
+            outcomes["damaged" if "is damaged" in message else "refused"] += 1
+            return
+        outcomes["as it was"] += 1
+        ((loaded, about),) = found
+        assert about == description
+        for name, value in loaded.state_dict().items():
+            assert torch.equal(value, written[name])
+
+    assert min(outcomes["damaged"], outcomes["refused"]) > 5, outcomes
+
+
+def flipped(original: bytes) -> st.SearchStrategy[bytes]:
+    """A file of which one bit is another."""
+
+    def flip(bit: int) -> bytes:
+        content = bytearray(original)
+        content[bit // 8] ^= 1 << bit % 8
+        return bytes(content)
+
+    return st.integers(0, 8 * len(original) - 1).map(flip)
+
+
 def test_description_of_a_real_network_is_what_is_checked(run_folder):
     network = build_network("tiny-unet", 3, (16, 24))
     description = NetworkDescription.of("tiny-unet", (16, 24), CLASSES, voc_palette(3))

@@ -22,6 +22,7 @@ from scipy.io import savemat
 
 from fuzzing import GIBIBYTE, Planted, fuzz, harmless, memory_limit, mutated, refused
 from rss_env.array_cache import cached_array
+from rss_env.cache_files import list_cache
 from rss_env.datasets import open_dataset
 from rss_env.datasets.decoding import LabelRule, read_image
 from rss_env.datasets.image_files import IMAGE_SUFFIXES
@@ -237,6 +238,24 @@ def test_hostile_cache_files(cache, tally):
         assert (found.shape, found.dtype) == (NUMBERS.shape, NUMBERS.dtype)
         np.testing.assert_array_equal(found, NUMBERS)
         assert not (cache / "planted").exists()
+
+
+def test_hostile_notes_of_cache_files(cache, tally):
+    """What lies beside a cache file is of no harm either; a file without its note is not used."""
+    ask()
+    (note,) = cache.glob("*.json")
+    content, others = (
+        note.read_bytes(),
+        [b'{"seen": 1e999}', b"[" * 9000, b"null", b"1", b'{"a": 1}'],
+    )
+
+    @fuzz(tally, "cache files tried", 50, mutated([content]) | st.sampled_from(others))
+    def _(damaged: bytes) -> None:
+        note.write_bytes(damaged)
+        with warnings.catch_warnings(), harmless(cache):
+            warnings.filterwarnings("ignore", "cache file .* is damaged")
+            np.testing.assert_array_equal(ask(), NUMBERS)
+            assert len(list_cache(cache)) == 1
 
 
 def test_a_name_does_not_lead_out_of_the_cache(cache, tmp_path):

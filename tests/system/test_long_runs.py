@@ -204,4 +204,5 @@ def test_processes_share_a_cache(tally, tmp_path, monkeypatch):
     tally("cached arrays asked for by four processes", 4 * times)
     names = [path.name for path in (tmp_path / "cache").iterdir()]
     assert len([name for name in names if name.endswith(".npy")]) == 3
-    assert not [name for name in names if not name.endswith((".npy", ".lock"))]
+    assert len([name for name in names if name.endswith(".json")]) == 3
+    assert not [name for name in names if not name.endswith((".npy", ".json", ".lock"))]

@@ -6,7 +6,6 @@ gradient written directly. All scales of flat action maps are counted in one go.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -15,8 +14,10 @@ import numba
 import numpy as np
 import torch
 
+from rss_agents.kernels.lane_sums import PARTS, sum_of_halves, sum_of_parts
 from rss_agents.kernels.map_rows import as_table, batch_shape, gather_maps
 from rss_env.arrays import layout
+from rss_env.compiled import compiled
 from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 
 
@@ -39,9 +40,34 @@ _FEW_CLASSES, _FEW_CLASSES_BACKWARD = 10, 14
 # Cells at a time, so that what is read again for every map stays in the cache: many if they are
 # read in order, so that maps are too.
 _LARGE, _SMALL = 4096, 512
+_VECTOR = 8
+_LANES = PARTS * _VECTOR  # of a sum; see `lane_sums`
 
 
-@functools.partial(BatchLoop, in_any_order=True)
+@compiled()
+def _sum_with_rest(
+    lanes,  # (_LANES,) floating point, sums over whole rounds of lanes; changed
+    first,  # cell behind them
+    rates,  # (n,) floating point
+    own,  # (n,) uint8
+    c,
+):
+    """The lanes' sum, and the rates of the class in the cells behind: by vectors, then singly."""
+    zero = rates.dtype.type(0)
+    total, n = sum_of_parts(lanes, _VECTOR), len(rates)
+    if n - first >= _VECTOR:
+        lanes[:_VECTOR] = 0
+        lanes[0] = total
+        for q in range(first, n - _VECTOR + 1, _VECTOR):
+            for j in range(_VECTOR):
+                lanes[j] += rates[q + j] if own[q + j] == np.uint8(c) else zero
+        total = sum_of_halves(lanes, _VECTOR)
+    for q in range(n // _VECTOR * _VECTOR, n):
+        total += rates[q] if own[q] == np.uint8(c) else zero
+    return total
+
+
+@BatchLoop
 def _count(
     probabilities,  # (B, C, cells) floating point
     maps,  # (R, cells) uint8
@@ -56,6 +82,8 @@ def _count(
     size = _LARGE if few else _SMALL
     for b in numba.prange(images):
         tile = np.empty((_SMALL, classes), probabilities.dtype)
+        lanes = np.empty((4, _LANES), probabilities.dtype)  # of each of four maps
+        lanes0, lanes1, lanes2, lanes3 = lanes[0], lanes[1], lanes[2], lanes[3]
         for s in range(offsets.size - 1):
             for start in range(offsets[s], offsets[s + 1], size):
                 stop = min(start + size, offsets[s + 1])
@@ -63,26 +91,28 @@ def _count(
                     for c in range(classes):
                         for q in range(stop - start):
                             tile[q, c] = probabilities[b, c, start + q]
-                # Four maps at once: a sum then need not wait for the one before it, and what is
-                # read for one serves all.
+                # Four maps at once: what is read for one serves all.
                 for k in range(0, num_maps - 3, 4):
                     counts0, counts1 = counts[b, k, s], counts[b, k + 1, s]
                     counts2, counts3 = counts[b, k + 2, s], counts[b, k + 3, s]
                     map0, map1 = maps[rows[b, k], start:stop], maps[rows[b, k + 1], start:stop]
                     map2, map3 = maps[rows[b, k + 2], start:stop], maps[rows[b, k + 3], start:stop]
                     if few:
+                        rounds = (stop - start) // _LANES * _LANES
                         for c in range(classes):
                             rates = probabilities[b, c, start:stop]
-                            total0, total1, total2, total3 = zero, zero, zero, zero
-                            for q in range(stop - start):
-                                total0 += rates[q] if map0[q] == np.uint8(c) else zero
-                                total1 += rates[q] if map1[q] == np.uint8(c) else zero
-                                total2 += rates[q] if map2[q] == np.uint8(c) else zero
-                                total3 += rates[q] if map3[q] == np.uint8(c) else zero
-                            counts0[c] += total0
-                            counts1[c] += total1
-                            counts2[c] += total2
-                            counts3[c] += total3
+                            lanes[:] = 0
+                            for q in range(0, rounds, _LANES):
+                                for j in range(_LANES):
+                                    rate, i = rates[q + j], q + j
+                                    lanes0[j] += rate if map0[i] == np.uint8(c) else zero
+                                    lanes1[j] += rate if map1[i] == np.uint8(c) else zero
+                                    lanes2[j] += rate if map2[i] == np.uint8(c) else zero
+                                    lanes3[j] += rate if map3[i] == np.uint8(c) else zero
+                            counts0[c] += _sum_with_rest(lanes0, rounds, rates, map0, c)
+                            counts1[c] += _sum_with_rest(lanes1, rounds, rates, map1, c)
+                            counts2[c] += _sum_with_rest(lanes2, rounds, rates, map2, c)
+                            counts3[c] += _sum_with_rest(lanes3, rounds, rates, map3, c)
                         continue
                     for q in range(stop - start):
                         row = tile[q]

@@ -9,10 +9,13 @@ import numba
 import numpy as np
 import torch
 
+from rss_agents.kernels.lane_sums import PARTS, sum_of_halves, sum_of_parts
 from rss_env.compiled import compiled
 from rss_env.kernels.dispatch import BatchLoop, choose, traceable
 
 _AT_ONCE = 4  # rows eliminated together, so that a row below them is moved once for all
+_VECTOR = 4
+_LANES = PARTS * _VECTOR  # of a sum; see `lane_sums`
 
 
 def whitened_residuals_reference(
@@ -76,17 +79,33 @@ def _eliminate(
                 row[k] -= taken + factor2 * pivot2[k] + factor3 * pivot3[k]
 
 
-@compiled(fastmath={"reassoc", "nsz"})
+@compiled()
 def _back_substitute(
     factor,  # (M, >= M) floating point, upper triangular
     values,  # (M,) floating point, divided in place
+    lanes,  # (_LANES,) floating point; changed
 ):
-    count = np.uint64(len(values))
-    for i in range(len(values) - 1, -1, -1):
-        row, known = factor[i], 0.0
-        for k in range(np.uint64(i + 1), count):
-            known += row[k] * values[k]
-        values[i] = (values[i] - known) / row[i]
+    count = len(values)
+    for i in range(count - 1, -1, -1):
+        row, first, known = factor[i, i + 1 : count], values[i + 1 :], 0.0
+        n = len(first)
+        rounds = n // _LANES * _LANES
+        if rounds:
+            lanes[:] = 0
+            for q in range(0, rounds, _LANES):
+                for j in range(_LANES):
+                    lanes[j] += row[q + j] * first[q + j]
+            known = sum_of_parts(lanes, _VECTOR)
+        if n - rounds >= _VECTOR:
+            lanes[:_VECTOR] = 0
+            lanes[0] = known
+            for q in range(rounds, n - _VECTOR + 1, _VECTOR):
+                for j in range(_VECTOR):
+                    lanes[j] += row[q + j] * first[q + j]
+            known = sum_of_halves(lanes, _VECTOR)
+        for q in range(n // _VECTOR * _VECTOR, n):
+            known += row[q] * first[q]
+        values[i] = (values[i] - known) / factor[i, i]
 
 
 @BatchLoop
@@ -104,7 +123,7 @@ def _whiten(
         rows = np.nonzero(present[n])[0]
         count = len(rows)
         # Beside the matrix stand the residuals, and for each group which rows are its own.
-        work = np.zeros((count, count + 1 + groups))
+        work, lanes = np.zeros((count, count + 1 + groups)), np.empty(_LANES)
         ends = np.full(count, count + 1)
         for r in range(count):
             own, group = covariance[n, rows[r]], rows[r] // group_size
@@ -132,11 +151,11 @@ def _whiten(
                     precision[g, g] = 1  # of a group that is not there
             _eliminate(precision, np.full(groups, groups + 1))
             common = precision[:, groups].copy()
-            _back_substitute(precision, common)
+            _back_substitute(precision, common, lanes)
             for r in range(count):
                 for g in range(ends[r] - count - 1):
                     solved[r] -= work[r, count + 1 + g] * common[g]
-        _back_substitute(work, solved)
+        _back_substitute(work, solved, lanes)
         result[n] = 0
         for r in range(count):
             result[n, rows[r]] = solved[r]

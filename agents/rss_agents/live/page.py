@@ -10,11 +10,7 @@ from rss_agents.ratings.names import FOLDER_NAME
 
 
 def folders_of_ratings(folders: Sequence[Path]) -> dict[str, Path]:
-    """The folders of ratings in some folders and in the runs below them, by what to call them.
-
-    Raises:
-        InputError: If a folder is not there.
-    """
+    """The folders of ratings in some folders and in the runs below them, by what to call them."""
     places = {folder.resolve().name: folder for folder in folders} | find_runs(folders)
     found = {name: place / FOLDER_NAME for name, place in places.items()}
     by_folder = {folder.resolve(): name for name, folder in found.items() if folder.is_dir()}
@@ -26,11 +22,12 @@ def build_page(folders: Sequence[Path], ratings: Mapping[str, Path]) -> None:
     # The extra rss-env[live]; this module is imported without it as well.
     from nicegui import ui
 
-    from rss_agents.live.rating_panel import RatingPanel
     from rss_agents.live.run_panel import RunPanel
 
     with ui.column().classes("w-full max-w-6xl mx-auto gap-4"):
         for name, folder in ratings.items():
+            from rss_agents.live.rating_panel import RatingPanel  # with PyTorch: seconds
+
             with ui.card().classes("w-full"):
                 ui.label(f"Ratings for {name}").classes("text-xl")
                 RatingPanel(folder)

@@ -16,7 +16,7 @@ from typing import Annotated
 import tyro
 
 from rss_agents.algorithms.rss_config import RSSConfig
-from rss_agents.command_line import errors_in_a_line, run_command
+from rss_agents.command_line import errors_in_a_line, only_printable_output, run_command
 from rss_agents.extras import require
 from rss_agents.live.serving import PageConfig, serve
 from rss_agents.train import train_and_print
@@ -59,7 +59,7 @@ def _default(arguments: list[str] | None) -> RateConfig | None:
 
 def _train(config: TrainConfig) -> None:
     """Train in a process of its own."""
-    with errors_in_a_line("rss-rate"):
+    with errors_in_a_line("rss-rate"), only_printable_output():
         train_and_print(config)
 
 

@@ -9,7 +9,13 @@ import numpy as np
 from nicegui import ui
 from PIL import Image
 
-from rss_agents.ratings.store import Question, RatingBook, unrated
+from rss_agents.ratings.store import (
+    Question,
+    RatedMeanwhileError,
+    RatingBook,
+    is_rated,
+    unrated,
+)
 from rss_env.errors import InputError
 from rss_env.rendering import ByteArray, colourise, enlarged, outlined
 
@@ -29,6 +35,7 @@ class RatingPanel:
         self._stars: dict[tuple[int, int], int] = {}
         self._stands = ui.label().classes("text-lg").props('data-testid="ratings"')
         self._problem = ui.label().classes("text-red-600").props('data-testid="rating-problem"')
+        self._notice = ui.label().classes("text-orange-800").props('data-testid="rating-notice"')
         self._legend = ui.row().classes("gap-4")
         self._maps = ui.row().classes("items-start gap-6")
         self._next = ui.button("Next", on_click=self._confirm).props('data-testid="next"')
@@ -44,6 +51,9 @@ class RatingPanel:
                 self._question = None if name is None else self._book.read_question(name)
                 self._name = name
                 self._advance()
+            elif self._is_rated_meanwhile():
+                self._notice.text = "These maps were rated elsewhere meanwhile"
+                self._advance()
             self._say()
         except InputError as error:
             self._problem.text = str(error)
@@ -55,6 +65,13 @@ class RatingPanel:
         asked = f"{question} {images} image(s) to rate"
         waits = "Nothing is asked at the moment"
         self._stands.text = f"{asked if images else waits}; {count} ratings so far"
+
+    def _is_rated_meanwhile(self) -> bool:
+        """Whether somebody else has rated a map that is shown here."""
+        if self._question is None or not self._asked:
+            return False
+        keys, scores = self._question.keys(), self._book.scores()
+        return any(is_rated(keys[g][k], scores) for g, k in self._asked)
 
     def _advance(self) -> None:
         """Show the next image that has maps without a rating."""
@@ -156,14 +173,20 @@ class RatingPanel:
         """Append the stars of this image, and show the next."""
         question, stars = self._question, self._stars
         if question is not None and len(stars) == len(self._asked):
-            self._write(lambda: self._book.add(question, stars))
+            self._write(lambda: self._book.add(question, stars, again=False))
 
     def _write(self, add: Callable[[], object]) -> None:
-        """Append an answer, and show the next question."""
+        """Append an answer, unless somebody else was faster, and show the next question."""
         try:
+            if self._is_rated_meanwhile():
+                raise RatedMeanwhileError
             add()
-            self._problem.text = ""
-        except OSError as error:
+            self._notice.text = self._problem.text = ""
+        except RatedMeanwhileError:
+            self._notice.text = (
+                "These maps were rated elsewhere meanwhile: your answer was not taken"
+            )
+        except (InputError, OSError) as error:
             self._problem.text = f"the ratings could not be written: {error}"
             return
         self._advance()

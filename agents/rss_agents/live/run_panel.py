@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from rss_agents.live.run_reader import RunReader, find_runs
 from rss_agents.training.run_files import PROGRESS_NAME
 from rss_env.errors import InputError
 
+_MOST = 5  # problems that are told at a time
 _AXES = {"update": "updates", "score_queries": "score queries"}
 
 
@@ -64,8 +66,10 @@ class RunPanel:
         """Lay out the panel of folders of runs, or of such folders, and keep it up to date."""
         self._folders, self._readers = folders, dict[str, RunReader]()
         self._overlay_time = 0.0
+        self._unreadable: list[str] = []  # why runs that were found are not among the readers
         self._has_chosen = self._is_choosing = False
-        self._problem = ui.label().classes("text-red-600").props('data-testid="problem"')
+        self._problem = ui.label().classes("text-red-600 whitespace-pre-line")
+        self._problem.props('data-testid="problem"')
         with ui.row().classes("items-center gap-6"):
             self._axis = ui.toggle(_AXES, value="update", on_change=self._draw)
             self._run = ui.select([], label="details of", on_change=self._choose)
@@ -88,14 +92,14 @@ class RunPanel:
         ui.timer(10.0, self._look_for_runs)
 
     def _look_for_runs(self) -> None:
-        try:
-            # A folder that is not there yet is of a training that starts.
-            folders = [folder for folder in self._folders if folder.is_dir()]
-            for name, folder in find_runs(folders).items():
-                if name not in self._readers:
+        self._unreadable = []
+        for name, folder in find_runs(self._folders).items():
+            if name not in self._readers:
+                try:
                     self._readers[name] = RunReader(folder, name)
-        except InputError as error:
-            self._problem.text = str(error)
+                except InputError as error:  # of one run: the others are shown
+                    self._unreadable.append(str(error))
+        self._tell_problems()
         names = list(self._readers)
         shown = self._run.value
         if not self._has_chosen:  # the run that goes on, or the last one that did
@@ -109,14 +113,18 @@ class RunPanel:
     def _choose(self) -> None:
         self._has_chosen |= not self._is_choosing
         self._overlay_time = 0.0
+        self._overlay.set_source("")
         self._draw()
 
+    def _tell_problems(self) -> None:
+        """Say what cannot be read, the first few in full."""
+        problems = [*self._unreadable, *(r.problem for r in self._readers.values() if r.problem)]
+        more = [f"and {len(problems) - _MOST} more"] * (len(problems) > _MOST)
+        self._problem.text = "\n".join([*problems[:_MOST], *more])
+
     def _refresh(self) -> None:
-        try:
-            news = [reader.refresh() for reader in self._readers.values()]
-            self._problem.text = ""
-        except InputError as error:
-            news, self._problem.text = [True], str(error)
+        news = [reader.refresh() for reader in self._readers.values()]
+        self._tell_problems()
         if any(news):
             self._draw()
         elif (run := self._readers.get(self._run.value)) is not None:
@@ -138,7 +146,15 @@ class RunPanel:
         self._classes.draw(class_chart(run.validation.class_iou if run.validation else {}))
         if run.validation is not None:
             self._caption.text = f"after update {run.validation.update}: what the network answers"
-        if (picture := run.overlay()) is not None and picture[0] != self._overlay_time:
-            self._overlay_time = picture[0]
-            self._overlay.set_source(picture[1])
-            self._overlay.force_reload()
+        self._show_overlay(run)
+
+    def _show_overlay(self, run: RunReader) -> None:
+        """Send the picture of a run, read here: a path would be served whatever lies there then."""
+        try:
+            picture = run.overlay(self._overlay_time)
+        except InputError as error:
+            self._caption.text = str(error)
+            return
+        if picture is not None:
+            self._overlay_time, content = picture
+            self._overlay.set_source(f"data:image/png;base64,{b64encode(content).decode()}")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -18,11 +20,15 @@ from rss_agents.training.run_files import (
     OVERLAY_NAME,
     PROGRESS_NAME,
     VALIDATION_NAME,
+    is_of_a_run,
 )
 from rss_env.errors import InputError
+from rss_env.regular_files import open_regular
 
 _DEPTH = 4  # of folders in folders in which runs are looked for
 _LONGEST = 2**20  # bytes of a JSON file
+_LARGEST = 2**24  # bytes of a picture
+_PNG = b"\x89PNG\r\n\x1a\n"
 _QUIET = 60.0  # seconds without news that are nothing to speak of
 
 
@@ -85,94 +91,131 @@ class RunReader:
         rows: Of `metrics.jsonl` so far.
         progress: Where it stands; None before it says so.
         validation: Of the last validation; None without labels or before the first.
+        problem: What could not be read at the last look; empty if all could. What was known of it
+            before stays, and rows before a damaged one are read.
     """
 
     def __init__(self, folder: Path, name: str):
         """Bind the folder of a run.
 
         Raises:
-            InputError: If it holds no run, or files of it are damaged.
+            InputError: If it holds no run, or one of another version.
         """
         self.folder, self.name, self.config = folder, name, read_config(folder)
         self.rows: list[dict[str, float]] = []
         self.progress: Progress | None = None
         self.validation: Validation | None = None
+        self.problem = ""
         self._read_to = 0
+        self._reads: tuple[Callable[[], None], ...] = (
+            self._read_rows,
+            self._read_progress,
+            self._read_validation,
+        )
         self.refresh()
 
     def refresh(self) -> bool:
-        """Read what is new; returns whether anything is.
-
-        Raises:
-            InputError: If a file is damaged.
-        """
-        known = (len(self.rows), self.progress, self.validation)
-        self._read_rows()
-        self.progress = self._read_json(PROGRESS_NAME, _PROGRESS)
-        self.validation = self._read_json(VALIDATION_NAME, _VALIDATION)
-        return known != (len(self.rows), self.progress, self.validation)
+        """Read what is new; returns whether anything is."""
+        known = (len(self.rows), self.progress, self.validation, self.problem)
+        problems: list[str] = []
+        for read in self._reads:
+            try:
+                read()
+            except (InputError, OSError) as error:
+                problems.append(str(error))
+        if not self.folder.is_dir():
+            problems = [f"{self.folder} is not there any more"]
+        self.problem = "; ".join(problems)
+        return known != (len(self.rows), self.progress, self.validation, self.problem)
 
     def _read_rows(self) -> None:
         path = self.folder / METRICS_NAME
-        if path.is_file() and path.stat().st_size < self._read_to:
+        if (found := _status(path)) is not None and found.st_size < self._read_to:
             self.rows, self._read_to = [], 0  # the run went on from an earlier state
-        lines, end = new_lines(path, self._read_to)
-        rows: list[dict[str, float]] = []
-        for number, line in enumerate(lines, len(self.rows) + 1):
+        for line in new_lines(path, self._read_to)[0]:
             try:
                 row = _ROW.validate_json(line)
                 if not {"update", "score_queries"} <= set(row):
                     raise ValueError("it has no update or no score_queries")
             except (ValidationError, ValueError) as error:
                 reason = " ".join(str(error).split())[:200]
-                raise InputError(f"{path}, line {number}: {reason}") from None
-            rows.append(row)
-        self.rows += rows
-        self._read_to = end
+                raise InputError(f"{path}, line {len(self.rows) + 1}: {reason}") from None
+            self.rows.append(row)
+            self._read_to += len(line) + 1
+
+    def _read_progress(self) -> None:
+        self.progress = self._read_json(PROGRESS_NAME, _PROGRESS)
+
+    def _read_validation(self) -> None:
+        self.validation = self._read_json(VALIDATION_NAME, _VALIDATION)
 
     def _read_json(self, name: str, kind: TypeAdapter[_Content]) -> _Content | None:
         path = self.folder / name
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 return kind.validate_json(file.read(_LONGEST))
         except FileNotFoundError:
             return None
-        except (OSError, ValidationError) as error:
+        except ValidationError as error:
             raise InputError(f"{path}: {' '.join(str(error).split())[:200]}") from None
 
-    def overlay(self) -> tuple[float, Path] | None:
-        """The picture of the last validation, and when it was written; None before the first."""
+    def overlay(self, known: float = 0.0) -> tuple[float, bytes] | None:
+        """The picture of the last validation, a PNG, and when it was written.
+
+        Args:
+            known: When the one was written that is known already.
+
+        Returns:
+            None before the first, and if it is known.
+
+        Raises:
+            InputError: If it is no such picture.
+        """
         path = self.folder / OVERLAY_NAME
-        return (path.stat().st_mtime, path) if path.is_file() else None
+        if (found := _status(path)) is None or found.st_mtime == known:
+            return None
+        try:
+            with open_regular(path) as file:
+                content = file.read(_LARGEST + 1)
+        except OSError as error:
+            raise InputError(f"{path}: {error.strerror or error}") from None
+        if not content.startswith(_PNG) or len(content) > _LARGEST:
+            raise InputError(f"{path} is no PNG of at most {_LARGEST} bytes")
+        return found.st_mtime, content
 
     def told_at(self) -> tuple[bool, float]:
         """Whether the run goes on, and when it last said where it stands: the more, the newer."""
-        path, progress = self.folder / PROGRESS_NAME, self.progress
-        if progress is None or not path.is_file():
+        found, progress = _status(self.folder / PROGRESS_NAME), self.progress
+        if progress is None or found is None:
             return False, 0.0
         goes_on = progress.state == "running" and self.seconds_without_news() is None
-        return goes_on, path.stat().st_mtime
+        return goes_on, found.st_mtime
 
     def seconds_without_news(self) -> float | None:
         """For how long a run that should be running has said nothing; None if that is as usual."""
-        path, progress = self.folder / PROGRESS_NAME, self.progress
-        if progress is None or progress.state != "running" or not path.is_file():
+        found, progress = _status(self.folder / PROGRESS_NAME), self.progress
+        if progress is None or progress.state != "running" or found is None:
             return None
-        quiet = time.time() - path.stat().st_mtime
+        quiet = time.time() - found.st_mtime
         expected = progress.seconds / max(progress.update, 1) * self.config.eval_every
         return quiet if quiet > max(_QUIET, 3 * expected) else None
+
+
+def _status(path: Path) -> os.stat_result | None:
+    """What the system says of a file, or of a link; None if there is none."""
+    try:
+        return path.lstat()
+    except OSError:
+        return None
 
 
 def find_runs(folders: Sequence[Path]) -> dict[str, Path]:
     """The runs in some folders, by names that tell them apart; folders of runs are looked into.
 
-    Raises:
-        InputError: If a folder is not there.
+    A folder that is not there, or cannot be read, holds none.
     """
     found: dict[str, Path] = {}
     for folder in folders:
-        if not folder.is_dir():
-            raise InputError(f"there is no folder {folder}")
         for run in _runs_below(folder, _DEPTH):
             inside = run.relative_to(folder).as_posix()
             parts = [] if inside == "." else [inside]
@@ -183,10 +226,23 @@ def find_runs(folders: Sequence[Path]) -> dict[str, Path]:
     return found
 
 
+def _is_run(folder: Path) -> bool:
+    """Tell whether a folder is of a run, if need be of one whose options are damaged."""
+    config = folder / CONFIG_NAME
+    if is_of_a_run(config):
+        return True
+    found = _status(config)
+    is_file = found is not None and stat.S_ISREG(found.st_mode)
+    return is_file and _status(folder / METRICS_NAME) is not None
+
+
 def _runs_below(folder: Path, depth: int) -> list[Path]:
-    if (folder / CONFIG_NAME).is_file():
+    if _is_run(folder):
         return [folder]
     if depth == 0:
         return []
-    inside = sorted(path for path in folder.iterdir() if path.is_dir() and not path.is_symlink())
+    try:
+        inside = sorted(p for p in folder.iterdir() if p.is_dir() and not p.is_symlink())
+    except OSError:  # it is not there any more, or not for us
+        return []
     return [run for path in inside for run in _runs_below(path, depth - 1)]

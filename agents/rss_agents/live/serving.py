@@ -9,6 +9,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # of the extra rss-env[live]
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from rss_agents.extras import require
 from rss_env.errors import InputError
@@ -48,6 +52,22 @@ def free_port(config: PageConfig) -> int:
         ) from None
 
 
+class _NoFrames:
+    """Lets no page of somebody else's show this one in a frame, where clicks could be led."""
+
+    def __init__(self, app: ASGIApp):
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_policy(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                policy = (b"content-security-policy", b"frame-ancestors 'none'")
+                message["headers"] = [*message.get("headers", ()), policy]
+            await send(message)
+
+        await self._app(scope, receive, send_with_policy)
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return ip_address(host).is_loopback
@@ -78,6 +98,7 @@ def serve(
         # A site elsewhere may give its name this machine's address, and then ask in our name.
         allowed = ["localhost", "127.0.0.1", "[::1]", config.host]
         app.add_middleware(TrustedHostMiddleware, allowed_hosts=allowed)
+    app.add_middleware(_NoFrames)
     sys.stderr.write(f"{title}: http://{config.host}:{port}/ (Ctrl-C ends it)\n")
     app.timer(0.5, lambda: app.shutdown() if until() else None)
     # Uvicorn passes on what has ended it: SIGTERM is to end this function, not the process.

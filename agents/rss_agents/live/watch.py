@@ -9,6 +9,8 @@ import tyro
 
 from rss_agents.command_line import run_command
 from rss_agents.live.serving import PageConfig, serve
+from rss_env.datasets.paths import is_folder
+from rss_env.errors import InputError
 
 
 @dataclass
@@ -29,7 +31,11 @@ def watch(config: WatchConfig) -> None:
     from rss_agents.live.page import build_page, folders_of_ratings
 
     folders = config.folders
-    folders_of_ratings(folders)  # complain now rather than on the page
+    for folder in folders:
+        if not is_folder(folder):
+            raise InputError(f"there is no folder {folder}")
+    if folders_of_ratings(folders):
+        pass  # slow: the first visitor need not wait
     serve(config.page, "rss-watch", lambda: build_page(folders, folders_of_ratings(folders)))
 
 

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-from rss_agents.files import write_tensors
+from rss_agents.files import DamagedError, read_tensors, write_tensors
 from rss_agents.networks.build import build_network
 from rss_agents.networks.names import FILE_NAME
 from rss_agents.networks.own_network import check_own_network, is_object
@@ -110,7 +110,8 @@ def _file_of(folder: str | os.PathLike[str]) -> Path:
 
 
 def _not_ours(path: Path, error: Exception) -> InputError:
-    return InputError(f"{path} is not a checkpoint of rss-train: {str(error)[:300]}")
+    reason = " ".join(str(error).split())[:300]
+    return InputError(f"{path} is not a checkpoint of rss-train: {reason}")
 
 
 def read_checkpoint(
@@ -123,14 +124,15 @@ def read_checkpoint(
         device: Where the weights shall live.
 
     Raises:
-        InputError: If there is no checkpoint or it is not one of ours.
+        InputError: If there is no checkpoint, it is damaged, or it is not one of ours.
     """
     path = _file_of(folder)
     try:
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            raw = (file.metadata() or {})["description"]
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return NetworkDescription.read(raw), weights
+        weights, metadata = read_tensors(path)
+        description = NetworkDescription.read(metadata["description"])
+        return description, {name: value.to(device) for name, value in weights.items()}
+    except DamagedError:
+        raise
     except _NO_CHECKPOINT as error:
         raise _not_ours(path, error) from None
 
@@ -150,8 +152,8 @@ def load_checkpoint(
             be run.
 
     Raises:
-        InputError: If there is no checkpoint or it is not one of ours, or if it is of another
-            network than `own_network`.
+        InputError: If there is no checkpoint, it is damaged or not one of ours, or if it is of
+            another network than `own_network`.
     """
     path = _file_of(folder)
     description, weights = read_checkpoint(path, device)
@@ -209,7 +211,7 @@ def start_from(
         Names of the tensors that were not taken, of the network's `body`; none for equal classes.
 
     Raises:
-        InputError: If there is no checkpoint, or it is of another network.
+        InputError: If there is no checkpoint, it is damaged, or it is of another network.
     """
     path = _file_of(folder)
     found, weights = read_checkpoint(path)

@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 from pydantic import TypeAdapter
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
-from rss_agents.files import write_tensors
+from rss_agents.files import DamagedError, read_tensors, write_tensors
 from rss_agents.quality.network import QualityNetwork
 from rss_env.arrays import as_tensor
 from rss_env.datasets.paths import expanded
@@ -117,16 +117,15 @@ class LearnedJudge:
         """Read a judge from the folder that `rss-judge fit` wrote.
 
         Raises:
-            InputError: If there is none, or its file is not one of ours.
+            InputError: If there is none, or its file is damaged or not one of ours.
         """
         path = expanded(folder) / FILE_NAME
         if not path.is_file():
             raise InputError(f"no judge at {path}; expected a folder that rss-judge fit wrote")
         try:
-            with safe_open(path, framework="pt") as file:
-                text = (file.metadata() or {})["description"]
-                known = TypeAdapter(JudgeDescription).validate_json(text, strict=True)
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors, metadata = read_tensors(path)
+            text = metadata["description"]
+            known = TypeAdapter(JudgeDescription).validate_json(text, strict=True)
             networks = []
             for number in range(known.members):
                 network, prefix = QualityNetwork(known.num_classes), f"{number}."
@@ -134,8 +133,11 @@ class LearnedJudge:
                     {k[len(prefix) :]: v for k, v in tensors.items() if k.startswith(prefix)}
                 )
                 networks.append(network)
+        except DamagedError:
+            raise
         except (SafetensorError, KeyError, ValueError, TypeError, RuntimeError, OSError) as error:
-            raise InputError(f"{path} is not a judge of rss-judge: {str(error)[:300]}") from None
+            reason = " ".join(str(error).split())[:300]
+            raise InputError(f"{path} is not a judge of rss-judge: {reason}") from None
         return cls(networks, known)
 
 

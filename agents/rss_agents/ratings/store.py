@@ -21,18 +21,30 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from filelock import FileLock
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
-from rss_agents.files import new_lines, write_json, write_tensors
+from rss_agents.files import DamagedError, new_lines, read_tensors, write_json, write_tensors
+from rss_agents.outputs import refuse_links
 from rss_agents.ratings.names import RATINGS_NAME
 from rss_env.errors import InputError
+from rss_env.regular_files import open_regular, open_to_append
 
-_OPEN_NAME, _QUESTIONS_NAME = "open.json", "questions"
+_OPEN_NAME, _QUESTIONS_NAME, _LOCK_NAME = "open.json", "questions", ".ratings.lock"
 _QUESTION = re.compile(r"[0-9a-f]{32}")
+# What reading a file that is none raises.
+_NO_QUESTION = (
+    *(SafetensorError, KeyError, TypeError, ValueError, RuntimeError, OSError, OverflowError),
+)
+_PATIENCE = 10.0  # seconds for another page to write
 _LONGEST = 2**16  # bytes of a line, and of what says which question is open
 
 ByteArray = npt.NDArray[np.uint8]
+
+
+class RatedMeanwhileError(InputError):
+    """Somebody else has rated a map since it was shown."""
 
 
 @dataclass(frozen=True)
@@ -97,9 +109,13 @@ class Question:
         """The same for the same images and maps."""
         return _digest(self.images, self.action_maps)
 
+    @cached_property
+    def _keys(self) -> list[list[tuple[str, str]]]:
+        return keys_of(self.images, self.action_maps)
+
     def keys(self) -> list[list[tuple[str, str]]]:
         """The keys of the maps (G, K) in ratings."""
-        return keys_of(self.images, self.action_maps)
+        return self._keys
 
 
 def _digest(*arrays: ByteArray) -> str:
@@ -137,14 +153,21 @@ class RatingBook:
         """The score in 0..1 of everything rated so far; the last one counts.
 
         Raises:
-            InputError: If a line is no rating.
+            InputError: If the file cannot be read, or a line is no rating.
         """
-        lines, end = new_lines(self.path, self._read_to)
-        for number, line in enumerate(lines, self._lines + 1):
-            if (rating := self._read_line(line, number)) is not None:
-                self._scores[rating.key] = rating.score
-        self._read_to, self._lines = end, self._lines + len(lines)
+        while (found := self._new_lines())[0]:
+            lines, end = found
+            for number, line in enumerate(lines, self._lines + 1):
+                if (rating := self._read_line(line.strip(), number)) is not None:
+                    self._scores[rating.key] = rating.score
+            self._read_to, self._lines = end, self._lines + len(lines)
         return self._scores
+
+    def _new_lines(self) -> tuple[list[bytes], int]:
+        try:
+            return new_lines(self.path, self._read_to)
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read: {error.strerror or error}") from None
 
     @property
     def count(self) -> int:
@@ -166,15 +189,20 @@ class RatingBook:
             raise InputError(f"{self.path}, line {number} is no rating: {reason}") from None
         return rating
 
-    def add(self, question: Question, stars: Mapping[tuple[int, int], int]) -> list[Rating]:
+    def add(
+        self, question: Question, stars: Mapping[tuple[int, int], int], *, again: bool = True
+    ) -> list[Rating]:
         """Append ratings of some of a question's maps, and return when they are on the disk.
 
         Args:
             question: What was asked.
             stars: By image g and map k of the question.
+            again: Whether maps that have been rated may be rated once more.
 
         Raises:
-            InputError: If there are more stars than can be given, or fewer than none.
+            InputError: If there are more stars than can be given, or fewer than none, or a file in
+                the folder is a link.
+            RatedMeanwhileError: If one has been rated and may not be again; nothing is written.
             OSError: If they cannot be written.
         """
         keys, now = question.keys(), datetime.now(timezone.utc).isoformat(timespec="seconds")
@@ -183,7 +211,7 @@ class RatingBook:
             if not 0 <= number <= question.stars:
                 raise InputError(f"stars must be in 0..{question.stars}, got {number}")
             ratings.append(Rating(*keys[g][k], number, question.stars, question.name, now))
-        self._append(ratings)
+        self._append(ratings, again=again)
         return ratings
 
     def add_good_enough(self, question: Question, g: int) -> Rating:
@@ -194,26 +222,32 @@ class RatingBook:
         """
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         rating = Rating(question.keys()[g][0][0], "", 1, 1, question.name, now)
-        self._append([rating])
+        self._append([rating], again=True)
         return rating
 
-    def _append(self, ratings: Sequence[Rating]) -> None:
-        """Write lines, and return when they are on the disk."""
+    def _append(self, ratings: Sequence[Rating], *, again: bool) -> None:
+        """Write lines, and return when they are on the disk; one process after the other."""
+        refuse_links(self.folder, (RATINGS_NAME, _LOCK_NAME))
         text = "".join(json.dumps(asdict(rating)) + "\n" for rating in ratings)
-        with self.path.open("ab+") as file:
-            if file.tell():
-                file.seek(-1, os.SEEK_END)
-                text = "\n" * (file.read(1) != b"\n") + text  # behind a line that was torn
-            file.write(text.encode())
-            file.flush()
-            os.fsync(file.fileno())
+        with FileLock(self.folder / _LOCK_NAME, timeout=_PATIENCE):
+            if not again and any(is_rated(rating.key, self.scores()) for rating in ratings):
+                raise RatedMeanwhileError("a map has been rated meanwhile")
+            with open_to_append(self.path) as file:
+                if file.seek(0, os.SEEK_END):
+                    file.seek(-1, os.SEEK_END)
+                    text = "\n" * (file.read(1) != b"\n") + text  # behind a line that was torn
+                file.write(text.encode())
+                file.flush()
+                os.fsync(file.fileno())
 
     def ask(self, question: Question) -> None:
         """Open a question; the one that was open before is closed.
 
         Raises:
+            InputError: If a file or a folder in the folder is a link.
             OSError: If it cannot be written.
         """
+        refuse_links(self.folder, (_OPEN_NAME, _QUESTIONS_NAME))
         questions = self.folder / _QUESTIONS_NAME
         questions.mkdir(parents=True, exist_ok=True)
         tensors = {
@@ -243,7 +277,7 @@ class RatingBook:
         """
         path = self.folder / _OPEN_NAME
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 name = json.loads(file.read(_LONGEST))["question"]
             if not isinstance(name, str) or not _QUESTION.fullmatch(name):
                 raise ValueError("no name of a question")
@@ -262,18 +296,21 @@ class RatingBook:
         """Read a question.
 
         Raises:
-            InputError: If there is no such question, or its file is not one of ours.
+            InputError: If there is no such question, or its file is damaged or not one of ours.
         """
         path = self.folder / _QUESTIONS_NAME / f"{name}.safetensors"
         try:
-            with safe_open(path, framework="np") as file:
-                about: dict[str, Any] = json.loads((file.metadata() or {})["description"])
-                images, action_maps = file.get_tensor("images"), file.get_tensor("action_maps")
+            open_regular(path).close()  # no link
+            tensors, metadata = read_tensors(path)
+            about: dict[str, Any] = json.loads(metadata["description"])
+            images, action_maps = (tensors[name].numpy() for name in ("images", "action_maps"))
             palette = np.array(about["palette"], np.uint8).reshape(-1, 3)
             names = tuple(str(name) for name in about["class_names"])
             pairs = bool(about.get("pairs", False))  # before, there were none
             question = Question(images, action_maps, int(about["stars"]), names, palette, pairs)
-        except (SafetensorError, KeyError, TypeError, ValueError, OSError, OverflowError) as error:
+        except DamagedError:
+            raise
+        except _NO_QUESTION as error:
             raise InputError(f"{path} is no question: {str(error)[:200]}") from None
         shape = (*images.shape[:1], *action_maps.shape[1:2], *images.shape[1:3])
         if (
@@ -298,5 +335,10 @@ def unrated(
         (g, k)
         for g, group in enumerate(keys)
         for k, key in enumerate(group)
-        if key not in scores and (key[0], "") not in scores
+        if not is_rated(key, scores)
     ]
+
+
+def is_rated(key: tuple[str, str], scores: Mapping[tuple[str, str], float]) -> bool:
+    """Tell whether a map has a score, or its image is good enough already."""
+    return key in scores or (key[0], "") in scores

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
-from rss_agents.kernels.hash_images import hash_images
 from rss_env.errors import InputError
+from rss_env.kernels.hash_images import hash_images
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from rss_agents.networks.names import DEFAULT_NETWORK, Precision
 from rss_agents.option_types import check_types
 from rss_agents.outputs import refuse_inside
 from rss_agents.ratings.names import FOLDER_NAME as RATINGS_FOLDER
-from rss_agents.training.run_files import check_run_folder
+from rss_agents.training.run_files import check_run_folder, refuse_links_in_run
 from rss_env.config import TaskConfig
 from rss_env.datasets.paths import expanded
 from rss_env.errors import InputError, check_choice, check_value
@@ -245,6 +245,7 @@ class TrainConfig(TaskConfig, RunConfig):
 
     def _check_out(self) -> None:
         if self.resume is not None:
+            refuse_links_in_run(self.out)
             return
         refuse_inside("--out", self.out, self.data.folders())
         if self.start_from is not None:

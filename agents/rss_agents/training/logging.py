@@ -17,13 +17,15 @@ from PIL import Image
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from rss_agents.extras import installed_version, require
-from rss_agents.files import write_picture
+from rss_agents.files import write_bytes, write_picture
 from rss_agents.networks.segmentation_network import Predictor, evaluating
 from rss_agents.training.run_files import BOARD_FOLDER, FILM_NAMES, METRICS_NAME, OVERLAY_NAME
 from rss_env.errors import InputError
 from rss_env.recorder import Film
+from rss_env.regular_files import open_regular, open_to_append
 from rss_env.rendering import ByteArray, colourise, enlarged, legend_of, outlined, sheet
 from rss_env.scenes import SceneBatch, Scenes
+from rss_env.whole_files import replace_file
 
 _PACKAGES = ("rss-env", "torch", "torchvision", "gymnasium", "numpy", "numba")
 _OVERLAY_ROWS = 6
@@ -75,12 +77,12 @@ class MetricsLog:
         Raises:
             InputError: If the file does not have so many bytes of metrics.
         """
-        path = folder / METRICS_NAME
-        self.rows: list[dict[str, float]] = []
+        path, before = folder / METRICS_NAME, b""
         if position is not None:
-            self.rows = _read_rows(path, position)
-            os.truncate(path, position)
-        self._file = path.open("w" if position is None else "a", encoding="utf-8")
+            before = _read_so_far(path, position)
+        self.rows = _rows_of(before, path)
+        write_bytes(path, before)  # a file of its own: another name of the old one keeps its lines
+        self._file = open_to_append(path)
         after = int(self.rows[-1]["update"]) + 1 if self.rows else None
         self._board: SummaryWriter | None = SummaryWriter(
             str(folder / BOARD_FOLDER), purge_step=after
@@ -102,7 +104,7 @@ class MetricsLog:
         """
         row = {"update": update, "score_queries": queries, **metrics}
         self.rows.append(row)
-        self._file.write(json.dumps(row) + "\n")
+        self._file.write(f"{json.dumps(row)}\n".encode())
         self._file.flush()
         shown = {**metrics, **(timings or {})}
         self._on_board(lambda board: [board.add_scalar(n, v, update) for n, v in shown.items()])
@@ -142,12 +144,11 @@ class MetricsLog:
             warnings.warn(f"no more events for TensorBoard: {reason}", stacklevel=3)
 
 
-def _read_rows(path: Path, position: int) -> list[dict[str, float]]:
-    """The rows in the first bytes of `metrics.jsonl`."""
+def _read_so_far(path: Path, position: int) -> bytes:
+    """The first bytes of `metrics.jsonl`, so many."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             content = file.read(position)
-        rows = [json.loads(line) for line in content.splitlines()]
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be continued: {error}") from None
     if len(content) < position:
@@ -155,7 +156,15 @@ def _read_rows(path: Path, position: int) -> list[dict[str, float]]:
             f"{path} cannot be continued: it has {len(content)} of the {position} bytes that were "
             "there when the training state was saved"
         )
-    return rows
+    return content
+
+
+def _rows_of(content: bytes, path: Path) -> list[dict[str, float]]:
+    """The rows in the content of `metrics.jsonl`."""
+    try:
+        return [json.loads(line) for line in content.splitlines()]
+    except ValueError as error:
+        raise InputError(f"{path} cannot be continued: {error}") from None
 
 
 def draw_curve(rows: list[dict[str, float]], path: Path, title: str) -> None:
@@ -182,7 +191,7 @@ def draw_curve(rows: list[dict[str, float]], path: Path, title: str) -> None:
         top = axis.twiny()
         top.set_xlim(*(limit * per_update for limit in axis.get_xlim()))
         top.set_xlabel("score queries")
-    figure.savefig(path, dpi=120)
+    replace_file(path, lambda temporary: figure.savefig(temporary, format="png", dpi=120))
     plt.close(figure)
 
 

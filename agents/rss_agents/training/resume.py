@@ -8,6 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,11 @@ from rss_env.datasets.own import OBJECT, names_code
 from rss_env.datasets.paths import expanded
 from rss_env.errors import InputError
 from rss_env.registration import parse_environment_id
+from rss_env.regular_files import open_regular
 
 if TYPE_CHECKING:  # slow to import, and not needed where nothing is resumed
+    from pydantic import TypeAdapter
+
     from rss_env.scenes import Scenes
 
 # Options that may name code, and whether a value does. What is code has to be named again: options
@@ -52,6 +56,14 @@ def read_config(run: str | os.PathLike[str]) -> TrainConfig:
         raise InputError(f"{run} is no run to resume: {path}: {error.strerror}") from None
 
 
+@cache
+def _reader_of_options() -> TypeAdapter[TrainConfig]:
+    """What checks options; it takes longer to make than to use, and a page shows many runs."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(TrainConfig)
+
+
 def _options_of(path: Path, **absent: Any) -> TrainConfig:
     """The options in a file; `absent` are those that it need not have.
 
@@ -59,9 +71,7 @@ def _options_of(path: Path, **absent: Any) -> TrainConfig:
         OSError: If it cannot be read.
         InputError: If it does not hold the options of this version.
     """
-    from pydantic import TypeAdapter
-
-    with path.open("rb") as file:
+    with open_regular(path, follow_links=True) as file:
         text = file.read(LONGEST_CONFIG + 1)
     if len(text) > LONGEST_CONFIG:
         raise InputError(f"{path} has more than {LONGEST_CONFIG} bytes: it is not of rss-train")
@@ -69,7 +79,7 @@ def _options_of(path: Path, **absent: Any) -> TrainConfig:
         raw = json.loads(text)
         if isinstance(raw, dict):
             text = json.dumps(absent | raw)
-        config = TypeAdapter(TrainConfig).validate_json(text)
+        config = _reader_of_options().validate_json(text)
         unknown = _unknown(raw, dataclasses.asdict(config))
     except (ValueError, RecursionError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -203,13 +213,24 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+_THREADS = "threads of torch (OMP_NUM_THREADS)"
+
+
 def identity(training: str, validation: Scenes) -> dict[str, Any]:
-    """Facts that decide a run's result beside its options: digests of its data, and versions."""
+    """Facts that decide a run's result beside its options.
+
+    Digests of its data, versions, and on a CPU the number of threads, among which torch shares out
+    sums. (Kernels of our own round alike with any number.)
+    """
+    import torch
+
     from rss_agents.training.logging import versions
 
+    on_cpu = validation.images.device.type == "cpu"
     return {
         "training data": training,
         "validation data": validation.content_digest(),
+        **({_THREADS: torch.get_num_threads()} if on_cpu else {}),
         **{f"version of {package}": number for package, number in versions().items()},
     }
 
@@ -229,6 +250,7 @@ def refuse_changes(config: TrainConfig, then: Mapping[str, Any], now: Mapping[st
         return
     stored = _flat(dataclasses.asdict(read_config(config.out)))
     current = _flat(dataclasses.asdict(config))
+    then = {_THREADS: now.get(_THREADS), **then}  # once they were not noted
     changes = [
         f"{name} was {stored[name]}, is {current[name]}"
         for name in stored

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 from rss_agents.algorithms.sb3_config import SB3_FILE
 from rss_agents.networks.names import BEST_NAME, FILE_NAME
-from rss_agents.outputs import check_folder
+from rss_agents.outputs import check_folder, refuse_links
+from rss_agents.ratings.names import FOLDER_NAME as RATINGS_FOLDER
 from rss_env.errors import InputError
+from rss_env.regular_files import open_regular
 
 CONFIG_NAME, RESULT_NAME = "config.json", "result.json"
 PROGRESS_NAME, VALIDATION_NAME = "progress.json", "validation.json"
@@ -37,8 +41,8 @@ def check_run_folder(folder: Path, *, overwrite: bool) -> None:
     """
     check_folder(folder)
     config = folder / CONFIG_NAME
-    if config.is_symlink() or config.exists():
-        if not _is_of_a_run(config):
+    if os.path.lexists(config):
+        if not is_of_a_run(config):
             raise InputError(
                 f"{config} is there already, and rss-train did not write it: it is never replaced; "
                 "choose another --out"
@@ -47,20 +51,37 @@ def check_run_folder(folder: Path, *, overwrite: bool) -> None:
             raise InputError(
                 f"{folder} already holds a run; choose another --out, or --overwrite, or --resume"
             )
+        refuse_links_in_run(folder)
         return
     for name in _WRITTEN:
         path = folder / name
-        if path.is_symlink() or path.exists():
+        if os.path.lexists(path):
             raise InputError(
                 f"{path} is there already and of no run ({folder} has no {CONFIG_NAME}): it is "
                 "never replaced; choose another --out"
             )
 
 
-def _is_of_a_run(path: Path) -> bool:
-    """Tell whether a file holds the options of a run, of whatever version."""
+def refuse_links_in_run(folder: Path) -> None:
+    """Refuse links in the folder of a run that is written to, and in the folders in it.
+
+    Raises:
+        InputError: If a file or a folder that a run writes is a link.
+    """
+    refuse_links(folder, _places(folder))
+
+
+def _places(folder: Path) -> Iterator[str | Path]:
+    """All that a run writes; each folder before what lies in it."""
+    yield from (CONFIG_NAME, *_WRITTEN, RATINGS_FOLDER)
+    for name in (BOARD_FOLDER, STATES_FOLDER, RATINGS_FOLDER):
+        yield from (path.relative_to(folder) for path in (folder / name).rglob("*"))
+
+
+def is_of_a_run(path: Path) -> bool:
+    """Tell whether a file, and no link, holds the options of a run, of whatever version."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             found = json.loads(file.read(LONGEST_CONFIG))
     except (OSError, ValueError, RecursionError):
         return False

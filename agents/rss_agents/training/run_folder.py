@@ -31,6 +31,8 @@ from rss_agents.training.run_files import (
     BOARD_FOLDER,
     CONFIG_NAME,
     CURVE_NAME,
+    FILM_NAMES,
+    METRICS_NAME,
     OVERLAY_NAME,
     PROGRESS_NAME,
     REPRODUCTION,
@@ -272,7 +274,8 @@ def _clear(folder: Path) -> None:
     """Make the folder, and remove from it what another run has left."""
     folder.mkdir(parents=True, exist_ok=True)
     results = (RESULT_NAME, FILE_NAME, BEST_NAME, SB3_FILE, REPRODUCTION)
-    for name in (*results, PROGRESS_NAME, VALIDATION_NAME, OVERLAY_NAME):
+    shown = (METRICS_NAME, PROGRESS_NAME, VALIDATION_NAME, OVERLAY_NAME, CURVE_NAME)
+    for name in (*results, *shown, *FILM_NAMES):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / BOARD_FOLDER, ignore_errors=True)
     RunStates(folder).remove()

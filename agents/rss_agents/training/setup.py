@@ -380,8 +380,8 @@ def _knows_classes(config: TrainConfig, source: Path, class_names: tuple[str, ..
 
 def _with_labels(
     config: TrainConfig, learner: Learner, network: SegmentationNetwork, env: RSSVectorEnv
-) -> Learner:
-    """The same learner, which also learns from the labels of some images.
+) -> tuple[Learner, Scenes]:
+    """The same learner, which also learns from the labels of some images; and these images.
 
     Raises:
         InputError: If the labels cannot be used.
@@ -391,15 +391,16 @@ def _with_labels(
     data = config.data.open(config.labelled)
     if not data.has_labels:
         raise InputError(f"labelled {config.labelled}: the data is given without labels")
+    scenes = load_scenes(data, env.image_size, env.device, config.resize)
     labelled = CrossEntropyLearner(
         network,
-        load_scenes(data, env.image_size, env.device, config.resize),
+        scenes,
         own_images(config.num_images),
         config.seed,
         augmentation=env.augmentation,
         supervised=config.supervised,
     )
-    return LabelledAndScoredLearner(learner, labelled, config.labelled_weight)
+    return LabelledAndScoredLearner(learner, labelled, config.labelled_weight), scenes
 
 
 def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientRun:
@@ -461,8 +462,10 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
         plan=_plan_of(config, env),
         incumbent=incumbent,
     )
+    digests = [env.content_digest]
     if config.labelled is not None:
-        learner = _with_labels(config, learner, network, env)
+        learner, labelled = _with_labels(config, learner, network, env)
+        digests.append(labelled.content_digest)
     optimizer, schedule = build_optimizer(config, network)
     if rank() > 0:  # what a network draws, such as dropout, is to differ from rank to rank
         torch.manual_seed(config.seed + rank())
@@ -473,7 +476,7 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
         description=description,
         optimizer=optimizer,
         schedule=schedule,
-        training_digest=env.content_digest,
+        training_digest=lambda: " ".join(digest() for digest in digests),
         clip_gradient=config.clip_gradient,
         batches=config.accumulate,
         scorer=scorer,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -15,7 +14,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from rss_agents.distributed import rank, world_size
-from rss_agents.files import write_tensors
+from rss_agents.files import digest_of, write_tensors
 from rss_agents.training.run_files import RESULT_NAME, STATES_FOLDER
 from rss_env.datasets.paths import expanded
 from rss_env.errors import InputError
@@ -142,15 +141,6 @@ def _unpack(packed: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
     return tuple(items) if kind == "tuple" else items
 
 
-def _digest(tensors: Mapping[str, torch.Tensor], tree: str) -> str:
-    """SHA-256 of the tree and of the tensors' shapes, types and bytes."""
-    found = hashlib.sha256(tree.encode())
-    for name, tensor in sorted(tensors.items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.flatten().view(torch.uint8).numpy().data)
-    return found.hexdigest()
-
-
 def write_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a tree of mappings, lists, tuples, tensors and plain values, in one move.
 
@@ -159,7 +149,7 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
     """
     tensors: dict[str, torch.Tensor] = {}
     tree = json.dumps(_pack(state, tensors))
-    digest = _digest(tensors, tree)
+    digest = digest_of(tensors, tree)
     write_tensors(path, tensors, {"kind": _KIND, "tree": tree, "digest": digest})
 
 
@@ -175,7 +165,7 @@ def read_state(path: Path) -> dict[str, Any]:
             if metadata.get("kind") != _KIND:
                 raise InputError(f"{path} is not a training state of this version of rss-train")
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        if _digest(tensors, metadata["tree"]) != metadata["digest"]:
+        if digest_of(tensors, metadata["tree"]) != metadata["digest"]:
             raise InputError(f"{path} is damaged: its content does not have its digest")
         return _unpack(json.loads(metadata["tree"]), tensors)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError, RecursionError) as error:

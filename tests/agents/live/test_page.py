@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ import pytest
 from PIL import Image
 
 from rss_agents.live.charts import COLOURS
-from watched_runs import train_briefly
+from watched_runs import train_briefly, write_run
 
 ROOT = Path(__file__).parents[3]
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
@@ -74,7 +75,7 @@ def status_of(url: str, host: str) -> int | None:
             return answer.status
     except urllib.error.HTTPError as error:
         return error.code
-    except (urllib.error.URLError, ConnectionError):
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
         return None
 
 
@@ -264,6 +265,43 @@ def test_other_names_of_this_machine_are_refused(tmp_path, programs):
     url = address(programs("rss_agents.live.watch", str(tmp_path), "--port", "0", "--no-browser"))
     wait_for(url)
     assert status_of(url, "somewhere.example") == 400
+
+
+def test_folders_from_anybody_are_shown_as_far_as_they_can_be(tmp_path, programs):
+    """Pipes, links, damage: named on the page, which shows the other runs and ends when asked."""
+    pytest.importorskip("nicegui")
+    runs, secret = tmp_path / "runs", tmp_path / "secret"
+    secret.write_text("the secret")
+    write_run(runs / "e-good")
+    for name in ("a-pipe", "b-link", "c-line", "d-config"):
+        shutil.copytree(runs / "e-good", runs / name)
+    (runs / "config.json").write_text('{"architectures": ["Bert"]}')
+    (runs / "a-pipe/metrics.jsonl").unlink()
+    os.mkfifo(runs / "a-pipe/metrics.jsonl")
+    for name in ("overlay.png", "progress.json"):
+        (runs / "b-link" / name).unlink()
+        (runs / "b-link" / name).symlink_to(secret)
+    (runs / "c-line/metrics.jsonl").write_text("nonsense\n")
+    (runs / "d-config/config.json").write_text("{")
+    watching = programs("rss_agents.live.watch", str(runs), "--port", "0", "--no-browser")
+    url = address(watching)
+    wait_for(url)
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        text = answer.read().decode()
+        assert answer.headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+    for said in (
+        *("a-pipe/metrics.jsonl", "b-link/progress.json", "it is a link", "it is no regular file"),
+        *("c-line/metrics.jsonl, line 1", "d-config/config.json does not hold options"),
+    ):
+        assert said in text, said
+    assert 'e-good"' in text  # the name of a curve
+    for hidden in (b"the secret", b64encode(b"the secret")[:-4], str(secret).encode()):
+        assert hidden.decode() not in text
+    shutil.rmtree(runs)
+    with urllib.request.urlopen(url, timeout=60) as answer:
+        assert "no run yet in" in answer.read().decode()
+    watching.send_signal(signal.SIGTERM)
+    assert watching.wait(60) == 0
 
 
 @needs_browser

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,7 +47,9 @@ def test_a_complete_run_is_read(trained):
     assert sum(occurring) / len(occurring) == pytest.approx(result["miou"])
     overlay = reader.overlay()
     assert overlay is not None
-    assert overlay[1].read_bytes().startswith(b"\x89PNG")
+    assert overlay[1] == (trained / "overlay.png").read_bytes()
+    assert reader.overlay(overlay[0]) is None  # it is known
+    assert reader.problem == ""
     assert reader.seconds_without_news() is None
     assert not reader.refresh()
 
@@ -85,12 +89,21 @@ def test_a_run_without_news_is_told(run):
         ("progress.json", "{"),
         ("progress.json", '{"state": "flying", "update": 1, "updates": 2, "seconds": 1}'),
         ("validation.json", '{"update": 1}'),
-        ("config.json", "{}"),
     ],
 )
-def test_damaged_files_are_named(run, name, content):
+def test_damaged_files_are_named_and_the_others_read(run, name, content):
     (run / name).write_text(content)
-    with pytest.raises(InputError, match=name.replace(".", r"\.")):
+    reader = RunReader(run, "mine")
+    assert name in reader.problem
+    assert (len(reader.rows) == 5) == (name != "metrics.jsonl")
+    assert (reader.progress is not None) == (name != "progress.json")
+    assert (reader.validation is not None) == (name != "validation.json")
+    assert not reader.refresh()  # it is as it was
+
+
+def test_options_that_are_none_are_an_error(run):
+    (run / "config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"config\.json does not hold options"):
         RunReader(run, "mine")
 
 
@@ -99,13 +112,64 @@ def test_a_damaged_line_is_named_each_time_and_no_row_is_read_twice(run):
     (run / "metrics.jsonl").write_text(first + "\n")
     reader = RunReader(run, "mine")
     (run / "metrics.jsonl").write_text("\n".join([first, rest[0], "nonsense"]) + "\n")
-    for _ in range(2):
-        with pytest.raises(InputError, match="line 3"):
-            reader.refresh()
-        assert [row["update"] for row in reader.rows] == [0]
+    for is_news in (True, False):
+        assert reader.refresh() == is_news
+        assert "metrics.jsonl, line 3: " in reader.problem
+        assert [row["update"] for row in reader.rows] == [0, 1]
     (run / "metrics.jsonl").write_text("\n".join([first, *rest]) + "\n")
-    reader.refresh()
+    assert reader.refresh()
+    assert reader.problem == ""
     assert [row["update"] for row in reader.rows] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "progress.json", "validation.json"])
+@pytest.mark.parametrize("kind", ["pipe", "link", "device", "folder"])
+def test_only_files_of_its_own_are_read(name, kind, run, tmp_path):
+    (run / name).rename(tmp_path / name)
+    if kind == "pipe":
+        os.mkfifo(run / name)
+    elif kind == "folder":
+        (run / name).mkdir()
+    else:
+        (run / name).symlink_to("/dev/zero" if kind == "device" else tmp_path / name)
+    reader = RunReader(run, "mine")
+    assert name in reader.problem
+    assert ("it is a link" if kind in ("link", "device") else "no regular file") in reader.problem
+    assert bool(reader.rows) != (name == "metrics.jsonl")
+
+
+def test_a_picture_is_a_picture_of_the_run(run, tmp_path):
+    picture, reader = run / "overlay.png", RunReader(run, "mine")
+    picture.rename(tmp_path / "elsewhere.png")
+    picture.symlink_to(tmp_path / "elsewhere.png")
+    with pytest.raises(InputError, match=r"overlay.png: it is a link"):
+        reader.overlay()
+    picture.unlink()
+    picture.write_text("root:x:0:0")
+    with pytest.raises(InputError, match=r"overlay.png is no PNG"):
+        reader.overlay()
+    picture.unlink()
+    assert reader.overlay() is None
+
+
+def test_a_file_of_endless_lines_is_not_read_whole(run):
+    with (run / "metrics.jsonl").open("ab") as file:
+        file.truncate(2**40)  # a terabyte of zeros, which takes no place on the disk
+    reader = RunReader(run, "mine")
+    reader.refresh()
+    assert "metrics.jsonl" in reader.problem
+    assert "a line of more than" in reader.problem
+    assert len(reader.rows) == 5
+
+
+def test_a_run_that_is_removed_is_told_and_what_was_read_stays(run):
+    reader = RunReader(run, "mine")
+    shutil.rmtree(run)
+    assert reader.refresh()
+    assert reader.problem == f"{run} is not there any more"
+    assert len(reader.rows) == 5
+    assert (reader.overlay(), reader.told_at()) == (None, (False, 0.0))
+    assert reader.seconds_without_news() is None
 
 
 def test_runs_are_found_in_folders(trained):
@@ -113,5 +177,33 @@ def test_runs_are_found_in_folders(trained):
     assert find_runs([trained]) == {"run": trained}
     assert find_runs([above]) == {"inner/run": trained}
     assert set(find_runs([above, trained.parent])) == {f"{above.name}/inner/run", "inner/run"}
-    with pytest.raises(InputError, match="there is no folder"):
-        find_runs([above / "nowhere"])
+    assert find_runs([above / "nowhere"]) == {}
+
+
+@pytest.mark.parametrize("place", [".", "a", "b/deep"])
+def test_a_foreign_configuration_hides_no_run(place, run, tmp_path):
+    runs = tmp_path / "runs"
+    for name in ("b", "c"):
+        shutil.copytree(run, runs / name)
+    shutil.copytree(run, runs / "a/inner")
+    (runs / place).mkdir(exist_ok=True)
+    (runs / place / "config.json").write_text('{"architectures": ["Bert"]}')
+    assert set(find_runs([runs])) == {"a/inner", "b", "c"}
+    (runs / "c/config.json").write_text("{")  # of a run nevertheless
+    assert set(find_runs([runs])) == {"a/inner", "b", "c"}
+    (runs / "c/config.json").unlink()
+    (runs / "c/config.json").symlink_to(runs / "b/config.json")
+    assert set(find_runs([runs])) == {"a/inner", "b"}
+
+
+def test_folders_that_cannot_be_read_are_passed_over(run, tmp_path, monkeypatch):
+    iterdir = Path.iterdir
+
+    def refuse(path: Path) -> Iterator[Path]:
+        if path.name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    (tmp_path / "locked").mkdir()
+    assert set(find_runs([tmp_path])) == {"run"}

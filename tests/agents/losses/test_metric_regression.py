@@ -126,8 +126,8 @@ def test_feedback_knows_its_own_variance(text):
     if feedback.kind == "ranking":
         assert feedback.variance == 0
         return
-    noise = torch.from_numpy(feedback.noise(range(500), range(500), (4, 10)))
-    error = feedback.apply(exact, lambda _: noise) - exact
+    states = torch.from_numpy(feedback.noise_states(range(500), range(500), (4, 10)))
+    error = feedback.apply(exact, lambda _: states, lambda: states) - exact
     assert float(error.square().mean()) == pytest.approx(feedback.variance, rel=0.05)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import signal
+import weakref
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import write_sample
@@ -21,6 +24,9 @@ from rss_agents.training.loop import TrainingLoop
 from rss_agents.training.resume import read_config, refuse_changes
 from rss_agents.training.setup import open_run
 from rss_agents.training.states import RunStates, read_state, write_state
+from rss_env import scenes
+from rss_env.cache_files import note_array
+from rss_env.digests import array_digest
 from rss_env.errors import InputError
 from training_runs import assert_alike, start, start_and_stop
 
@@ -189,6 +195,79 @@ def test_other_options_and_versions_are_refused_unless_allowed(stopped, capsys, 
     assert (stopped / "result.json").exists()
 
 
+@pytest.fixture
+def labelled(tmp_path, monkeypatch) -> list[str]:
+    """Arguments of a data set of files with a cache of its own; labels of one size in bytes."""
+    monkeypatch.setenv("RSS_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "labels").mkdir()
+    for i in range(4):
+        label = np.full((16, 16), i % 2, np.uint8)
+        write_sample(tmp_path / "images" / f"{i}.png", None, label, i)
+        Image.fromarray(label).save(tmp_path / "labels" / f"{i}.png", compress_level=0)
+    (tmp_path / "list.txt").write_text("0\n1\n")
+    (tmp_path / "rest.txt").write_text("2\n3\n")
+    files = [f"--{name}={tmp_path / name}" for name in ("images", "labels")]
+    lists = [f"--split={tmp_path / 'list.txt'}", f"--val-split={tmp_path / 'rest.txt'}"]
+    return ["--env", "RSS/Folder-ImageReward-v0", *files, "--classes", "2", *lists]
+
+
+def in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nothing be shared that this process holds."""
+    monkeypatch.setattr(scenes, "_loaded", weakref.WeakValueDictionary())
+
+
+def rewrite(path: Path) -> None:
+    """Other labels, with the size and the time of those before."""
+    before, size = path.stat(), Image.open(path).size
+    Image.fromarray(np.ones(size[::-1], np.uint8)).save(path, compress_level=0)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert path.stat().st_size == before.st_size
+
+
+def test_data_of_the_same_size_and_time_is_refused(tmp_path, monkeypatch, capsys, labelled):
+    more = ("--labelled", str(tmp_path / "more.txt"))
+    (tmp_path / "more.txt").write_text("1\n2\n")
+    start_and_stop(monkeypatch, tmp_path / "run", *labelled, *more, update=2)
+    rewrite(tmp_path / "labels" / "2.png")  # of validation, and learned from as a label
+    error = refused(capsys, "--resume", str(tmp_path / "run"))
+    assert "training data has changed; validation data has changed" in error
+    start_and_stop(monkeypatch, tmp_path / "other", *labelled, update=2)
+    rewrite(tmp_path / "labels" / "0.png")
+    error = refused(capsys, "--resume", str(tmp_path / "other"))
+    assert "training data has changed" in error
+    assert "validation data" not in error
+
+
+def test_damage_of_the_cache_changes_no_run(tmp_path, monkeypatch, capsys, labelled):
+    start(tmp_path / "whole", *labelled)
+    start_and_stop(monkeypatch, tmp_path / "run", *labelled)
+    samples, *_, counts = sorted((tmp_path / "cache").glob("Folder-*.npy"))[::-1]
+    for path in (samples, counts):
+        content = path.read_bytes()
+        path.unlink()  # what is mapped stays as it is
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    in_another_process(monkeypatch)
+    capsys.readouterr()
+    train.main(["--resume", str(tmp_path / "run")])
+    notes = capsys.readouterr().err
+    assert f"note: cache file {samples} is damaged and computed again" in notes
+    assert f"note: cache file {counts} is damaged and computed again" in notes
+    assert_alike(tmp_path / "whole", tmp_path / "run")
+
+
+def test_label_counts_are_of_the_data(tmp_path, monkeypatch, capsys, labelled):
+    """Other counts are other data even where they are noted as if they were sound."""
+    start_and_stop(monkeypatch, tmp_path / "run", *labelled)
+    (path,) = (tmp_path / "cache").glob("Folder-label-counts-*.npy")
+    counts = np.load(path)
+    counts[0, 0] -= 1
+    path.unlink()
+    np.save(path, counts)
+    note_array(path, array_digest(counts), "")
+    in_another_process(monkeypatch)
+    assert "training data has changed" in refused(capsys, "--resume", str(tmp_path / "run"))
+
+
 def test_other_data_is_refused(tmp_path, monkeypatch, capsys, folder_data):
     (tmp_path / "list.txt").write_text("photo 0\nphoto 1\nphoto 2\n")
     lists = ("--split", str(tmp_path / "list.txt"), "--val-split", str(tmp_path / "list.txt"))
@@ -244,3 +323,20 @@ def test_a_config_that_is_none_is_refused(stopped, capsys):
         assert message in refused(capsys, "--resume", str(stopped))
     path.unlink()
     assert "is no run to resume" in refused(capsys, "--resume", str(stopped))
+
+
+def test_another_number_of_threads_is_named(tmp_path, monkeypatch):
+    """Torch shares out sums among its threads; states of before did not note their number."""
+    start_and_stop(monkeypatch, tmp_path / "run")
+    config = dataclasses.replace(
+        read_config(tmp_path / "run"), out=tmp_path / "run", resume=tmp_path / "run"
+    )
+    torch.set_num_threads(2)
+    try:
+        with pytest.raises(InputError, match=r"threads of torch \(OMP_NUM_THREADS\) was 1, is 2"):
+            train.train(config)
+    finally:
+        torch.set_num_threads(1)
+    now = {"threads of torch (OMP_NUM_THREADS)": 1, "version of torch": "3"}
+    refuse_changes(config, {"version of torch": "3"}, now)
+    train.main(["--resume", str(tmp_path / "run")])

@@ -12,7 +12,6 @@ from label_problems import problem
 from rss_agents.kernels.cell_uncertainty import cell_uncertainty
 from rss_agents.kernels.expected_counts import expected_counts
 from rss_agents.kernels.expected_scores import expected_scores
-from rss_agents.kernels.hash_images import hash_images
 from rss_agents.kernels.label_covariance import label_covariance
 from rss_agents.kernels.map_counts import map_counts
 from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
@@ -23,6 +22,7 @@ from rss_agents.kernels.whitened_residuals import whitened_residuals
 from rss_env.errors import InputError
 from rss_env.kernels.cell_rewards import cell_rewards
 from rss_env.kernels.gather_images import _copy_images, gather_images
+from rss_env.kernels.hash_images import hash_images
 from rss_env.kernels.label_table import label_table
 from rss_env.kernels.mirror_cells import mirror_cells
 from rss_env.kernels.score_maps import _count_pixels, class_counts

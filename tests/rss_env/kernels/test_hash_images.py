@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rss_agents.kernels.hash_images import hash_images
+from rss_env.kernels.hash_images import hash_images
 
 
 @pytest.mark.parametrize("backend", ["reference", "numba"])

@@ -1,4 +1,4 @@
-"""Hashes of images: weighted sums of their bytes, modulo 2^64."""
+"""Hashes of images and of maps: weighted sums of their bytes, modulo 2^64."""
 
 from __future__ import annotations
 
