@@ -18,8 +18,7 @@ class HiddenLabels:
         Raises:
             InputError: If the suite's files are not there.
         """
-        size = (suite.image_size, suite.image_size)
-        scenes: Scenes = load_scenes(suite.data(None).open(suite.splits(None)[0]), size)
+        scenes: Scenes = load_scenes(suite.data(None).open(suite.splits(None)[0]), suite.size)
         assert scenes.labels is not None
         self.num_classes = scenes.num_classes
         self._labels = scenes.labels

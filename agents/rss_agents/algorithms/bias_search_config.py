@@ -12,7 +12,7 @@ class BiasSearchConfig:
     """How the biases of classes are searched."""
 
     scores: int = 2000
-    """Scores that the search asks for, but at most half of a budget; 0: no search."""
+    """Scores that the search asks for, the first of a budget; 0: no search."""
     spread: float = 0.5
     """Deviation of the noise of a bias, in logits."""
     share: float = 0.4

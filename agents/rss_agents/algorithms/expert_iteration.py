@@ -40,22 +40,31 @@ class ExpertIteration(Objective):
             InputError: If rewards are of cells, or images are new each time.
         """
         super().__init__(*arguments, **options)
+        self._compares_all = self.env.feedback.kind != "ranking"  # scores of several groups
+        self._search: BiasSearch | None = None
+
+    def _make_memory(self, *, with_uncounted: bool) -> BestMaps:
+        """Of the best map of each image."""
         env = self.env
         if env.pixel_level or env.augmentation.makes_new_images or len(env.geometry.scales) > 1:
             raise InputError(
                 "objective 'expert_iteration' remembers the best map of an image: it needs an "
-                "ImageReward environment at one scale, and none of --zoom, "
-                "--colour-jitter and --crop-size"
+                "ImageReward environment at one scale, and none of --zoom, --colour-jitter and "
+                "--crop-size"
             )
-        self.memory = BestMaps(env.geometry, env.num_images, device=env.device)
-        self._compares_all = env.feedback.kind != "ranking"  # scores of several groups
-        self._search: BiasSearch | None = None
+        return BestMaps(env.geometry, env.num_images, device=env.device)
+
+    @property
+    def _best(self) -> BestMaps:
+        """The memory."""
+        assert isinstance(self.memory, BestMaps)
+        return self.memory
 
     def prepare(self, network: SegmentationNetwork, batches: int | None) -> None:
-        """Begin the search for biases; its batches are at most half of those that are asked for."""
+        """Begin the search for biases."""
         config, env = self.config.bias_search, self.env
         wanted = -(-config.scores // (env.num_envs * world_size()))
-        wanted = wanted if batches is None else min(wanted, batches // 2)
+        wanted = wanted if batches is None else min(wanted, batches)
         bias = head_bias(network, env.geometry.num_classes)
         if wanted and bias is None:
             warn_of("the network's last layer has no bias: the classes' biases are not searched")
@@ -84,7 +93,7 @@ class ExpertIteration(Objective):
         maps = sample_varied_maps(certain, count, grid, self.draws, config.proposals)
         if not self._compares_all:
             assert keys is not None
-            best, known = self.memory.recall(keys.keys)
+            best, known = self._best.recall(keys.keys)
             maps[:, 0] = torch.where(known[:, None], best, maps[:, 0])
         return maps
 
@@ -105,11 +114,11 @@ class ExpertIteration(Objective):
             self._search.step(scores[:, : drawn - drawn % 2])
         if not self._compares_all and not drawn:  # answers alone, and not the best map so far
             maps, scores = maps[:, :0], scores[:, :0]
-        return self.memory.add(keys.keys, maps, scores, anew=not self._compares_all)
+        return self._best.add(keys.keys, maps, scores, anew=not self._compares_all)
 
     def recall(self, keys: ImageKeys) -> torch.Tensor:
         """See `Objective.recall`; the best maps (B, cells)."""
-        return self.memory.recall(keys.keys)[0]
+        return self._best.recall(keys.keys)[0]
 
     def loss(self, beliefs: Beliefs, scored: torch.Tensor, progress: Progress) -> torch.Tensor:
         """Cross-entropy of the cells' classes with those of the best maps, of those known."""

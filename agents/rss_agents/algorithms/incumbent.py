@@ -8,6 +8,7 @@ network is the new incumbent. Labels are not asked.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,6 @@ from rss_agents.networks.segmentation_network import SegmentationNetwork
 
 COMPARED_MAPS = 3  # at most: of the incumbent, and two answers of the network that learns
 _DECAY = 0.8  # of the running differences, per batch that is scored
-_DEVIATIONS = 1.5  # by which a difference has to be above zero
 
 
 class Incumbent:
@@ -36,6 +36,7 @@ class Incumbent:
         # Of the most likely classes, and of decisions for the metric: what they score more.
         self._gains = torch.zeros(2, dtype=torch.float64, device=device)
         self._variances = torch.zeros(2, dtype=torch.float64, device=device)
+        self._comparisons = 0
 
     def answers(
         self, cells: torch.Tensor, own_cells: torch.Tensor, decide: MetricDecision | None
@@ -69,7 +70,10 @@ class Incumbent:
         gains, variances = self._gains[: len(gain)], self._variances[: len(gain)]
         gains.mul_(_DECAY).add_(gain, alpha=1 - _DECAY)
         variances.mul_(_DECAY**2).add_(spread, alpha=(1 - _DECAY) ** 2)
-        surplus = gains - _DEVIATIONS * variances.sqrt()
+        # The largest of n normal numbers is hardly above sqrt(2 log n): who asks often asks more.
+        self._comparisons += 1
+        deviations = math.sqrt(2 * math.log(1 + self._comparisons))
+        surplus = gains - deviations * variances.sqrt()
         best = int(surplus.argmax())
         if surplus[best] <= 0:
             return
@@ -85,6 +89,7 @@ class Incumbent:
             "network": self.network.state_dict(),
             "gains": self._gains,
             "variances": self._variances,
+            "comparisons": self._comparisons,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -92,6 +97,7 @@ class Incumbent:
         self.network.load_state_dict(state["network"])
         self._gains.copy_(state["gains"])
         self._variances.copy_(state["variances"])
+        self._comparisons = state.get("comparisons", 0)
 
 
 def _decided(cells: torch.Tensor, decide: MetricDecision) -> torch.Tensor:

@@ -361,9 +361,7 @@ def _settled(config: TrainConfig, env: RSSVectorEnv) -> TrainConfig:
         and _knows_classes(config, Path(config.start_from), env.class_names)
     )
     objective = "expert_iteration" if tunes else "relative_regression"
-    return dataclasses.replace(
-        config, agent=dataclasses.replace(config.agent, objective=objective)
-    )
+    return dataclasses.replace(config, agent=dataclasses.replace(config.agent, objective=objective))
 
 
 def _knows_classes(config: TrainConfig, source: Path, class_names: tuple[str, ...]) -> bool:

@@ -10,8 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from rss_agents import train
+from rss_agents.algorithms.bias_search_config import BiasSearchConfig
 from rss_agents.algorithms.expert_iteration import ExpertIteration
 from rss_agents.algorithms.objectives import MetricRegression
+from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.networks.checkpoint import load_checkpoint
@@ -96,8 +98,10 @@ def _gone(folder):
 
 
 def test_nothing_but_biases_changes_while_they_are_searched(tmp_path, trained):
-    opening = opened(trained, tmp_path, queries=120, updates=20)
-    assert isinstance(opening.learner.objective, ExpertIteration)  # type: ignore[attr-defined]
+    agent = RSSConfig(bias_search=BiasSearchConfig(scores=60))
+    opening = opened(trained, tmp_path, queries=120, updates=20, agent=agent)
+    assert isinstance(opening.learner, RSSLearner)
+    assert isinstance(opening.learner.objective, ExpertIteration)
     before = {n: v.clone() for n, v in opening.network.body.named_parameters()}
     for update in range(9):  # half of the ten batches that are scored
         assert "loss" not in opening.update(update / 20)
@@ -114,7 +118,9 @@ def test_cells_are_not_rewarded_one_by_one(tmp_path, trained):
 
 
 def test_known_formulas_are_regressed_on(tmp_path, trained):
-    assert isinstance(opened(trained, tmp_path, scorer=None).learner.objective, MetricRegression)
+    learner = opened(trained, tmp_path, scorer=None).learner
+    assert isinstance(learner, RSSLearner)
+    assert isinstance(learner.objective, MetricRegression)
 
 
 def test_the_start_is_left_as_it_is(tmp_path, trained):
