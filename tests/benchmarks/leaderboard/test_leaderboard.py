@@ -31,6 +31,7 @@ class Greedy(nn.Module):
     """Asks until it is stopped; answers the class of its setting, or of its weights."""
 
     environment = {"num_envs": 4, "scales": (8,)}  # noqa: RUF012 (as the page writes it)
+    answer: torch.Tensor
 
     def __init__(self, num_classes, image_size, seed, answer=0, fails=False):
         super().__init__()
