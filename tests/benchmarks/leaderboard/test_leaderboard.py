@@ -199,13 +199,17 @@ def test_an_algorithm_does_not_choose_what_is_told(board, monkeypatch, tmp_path)
 
 
 def test_a_run_that_fails_stops_none_of_the_others(tmp_path, monkeypatch):
-    """In a process: the line says which, and why."""
+    """In a process, of as many threads as asked for: the line says which, and why."""
     (tmp_path / "odd.py").write_text(
+        "import numba, torch\n"
         "from test_leaderboard import Greedy\n\n\n"
         "class Odd(Greedy):\n"
         "    def __init__(self, num_classes, image_size, seed):\n"
+        "        assert torch.get_num_threads() == numba.get_num_threads() == 1\n"
         "        super().__init__(num_classes, image_size, seed, fails=seed == 1)\n"
     )
+    for name in ("OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.setenv(name, "2")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.syspath_prepend(Path(__file__).parent)
     track = Track.of("shapes", 10, "scales")
