@@ -62,8 +62,8 @@ class LeaderboardConfig:
     """Suite folder: list file or name of the training split."""
     val_split: str | None = None
     """Suite folder: list file or name of the split that answers are measured on."""
-    image_size: int | None = None
-    """Suite folder: side of the images in pixels."""
+    image_size: tuple[int, ...] | None = None
+    """Suite folder: one side, or height and width of the images in pixels."""
     runs: Path = Path("runs/leaderboard")
     """Folder of the runs; runs of somebody else are measured anew, from their weights."""
     out: Path = Path("runs/leaderboard-report")

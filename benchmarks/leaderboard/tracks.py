@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import gymnasium as gym
 
 from benchmarks.learning.suites import SUITES
 from rss_agents.command_line import FilesConfig
+from rss_env.arguments import check_image_size
 from rss_env.datasets import default_image_size, open_dataset
 from rss_env.errors import InputError, check_choice, check_value
 from rss_env.registration import environment_ids, parse_environment_id
@@ -85,14 +86,14 @@ class TrackData:
     Attributes:
         env: Environment id.
         options: Arguments of the data set.
-        image_size: Side in pixels; None for the data set's own.
+        image_size: One side, or height and width in pixels; None for the data set's own.
         training: Name or list file of the training split; None for the data set's own.
         validation: Likewise of the split that answers are measured on.
     """
 
     env: str
     options: dict[str, Any]
-    image_size: int | None
+    image_size: Sequence[int] | None
     training: str | None
     validation: str
 
@@ -103,7 +104,7 @@ class TrackData:
         data_root: Path | None,
         files: FilesConfig,
         splits: tuple[str | None, str | None],
-        image_size: int | None,
+        image_size: Sequence[int] | None,
     ) -> TrackData:
         """Find the files of a track.
 
@@ -112,7 +113,7 @@ class TrackData:
             data_root: Folder of the data sets of suites.
             files: Of the suite `folder`.
             splits: Its training and validation split.
-            image_size: Its side in pixels.
+            image_size: Its one side, or height and width in pixels.
 
         Raises:
             InputError: If they are missing, or given for another suite.
@@ -130,7 +131,7 @@ class TrackData:
             suite = SUITES[track.suite]
             data = suite.data(data_root)
             env = f"RSS/{data.dataset_name}-{track.level}-v0"
-            return cls(env, data.options, suite.image_size, *suite.splits(data_root))
+            return cls(env, data.options, suite.size, *suite.splits(data_root))
         missing = [
             name for name in ("images", "classes", "labels", "val_split") if name not in given
         ]
@@ -150,7 +151,7 @@ class TrackData:
         data = open_dataset(name, split=self.validation, **self.options)
         if self.image_size is None:
             return load_scenes(data, data.default_image_size or default_image_size(name))
-        return load_scenes(data, (self.image_size, self.image_size))
+        return load_scenes(data, check_image_size(self.image_size))
 
     def environment(self, track: Track, wanted: Mapping[str, Any]) -> gym.vector.VectorEnv:
         """The environment that an algorithm learns from, as it wants it.

@@ -27,7 +27,7 @@ BUDGET = 20  # two updates of 8 scores
 
 def data_of(track: Track, size: int = 16) -> TrackData:
     env = f"RSS/Shapes-{track.level}-v0"
-    return TrackData(env, {}, size, None, "val")
+    return TrackData(env, {}, (size,), None, "val")
 
 
 def run_of(entry: str, told: str, folder: Path, queries: int = BUDGET) -> AlgorithmRun:

@@ -213,7 +213,7 @@ def test_a_run_that_fails_stops_none_of_the_others(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.syspath_prepend(Path(__file__).parent)
     track = Track.of("shapes", 10, "scales")
-    data = TrackData("RSS/Shapes-ImageReward-v0", {}, 16, None, "val")
+    data = TrackData("RSS/Shapes-ImageReward-v0", {}, (16,), None, "val")
     runs = [
         AlgorithmRun(track, data, "Odd", "odd:Odd", {}, seed, 1, tmp_path / "runs")
         for seed in (1, 2)
