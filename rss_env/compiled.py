@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
@@ -32,6 +34,8 @@ def compiled(**options: Any) -> Callable[[FunctionType], Any]:
         try:
             kept = numba.njit(cache=True, **options)(function)
             _key_by_content(kept, beside)
+            if kept.stats.cache_path is not None:
+                _remove_left_behind(Path(kept.stats.cache_path))
             return kept
         except RuntimeError as error:  # numba has no exception of its own for it
             if "no locator available" not in str(error):
@@ -51,6 +55,16 @@ def _key_by_content(kept: Any, folder: Path) -> None:
         index._source_stamp = _content_of(folder) + _content_of(_KERNELS)
 
 
+@functools.cache
+def _remove_left_behind(folder: Path) -> None:
+    """Remove what processes that were killed have left of files that they were writing."""
+    with contextlib.suppress(OSError):  # others remove the same, or only read the folder
+        for file in folder.glob("*.nb[ic].tmp.*"):
+            if time.time() - file.stat().st_mtime > _SECONDS_TO_WRITE:
+                file.unlink()
+
+
+_SECONDS_TO_WRITE = 3600.0  # of which a process needs a few thousandths, unless it is stopped
 _KERNELS = Path(__file__).parent / "kernels"  # from where others take helpers
 
 

@@ -132,9 +132,11 @@ def heading(
     command = shlex.join([Path(sys.executable).name, "-m", module, *sys.argv[1:]])
     seeds = sorted({run.seed for run in runs})
     commits = ", ".join(dict.fromkeys(run.commit for run in runs))
+    threads = ", ".join(dict.fromkeys(str(run.threads or "unknown") for run in runs))
     return (
         f"# {title}, seeds {' '.join(map(str, seeds))}\n\n    {command}\n\n"
         f"{time.strftime('%Y-%m-%d')}, commit {commits}, {machine()}\n"
+        f"Threads of a run: {threads}. Other numbers of threads give other numbers.\n"
         f"All options of every row: {settings}.\n\n{TUNED if tuning else ''}"
     )
 

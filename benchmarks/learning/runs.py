@@ -82,9 +82,14 @@ class Run:
         """Of the code that was run."""
         return self._recorded()["commit"]
 
-    def record(self, code: str) -> None:
-        """Note that it ran, with what and at which commit; `is_done` from then on."""
-        content = {"arguments": self.arguments, "commit": code}
+    @property
+    def threads(self) -> int | None:
+        """Of the process that it ran in; None for runs before that was recorded."""
+        return self._recorded().get("threads")
+
+    def record(self, code: str, threads: int) -> None:
+        """Note that it ran, with what, at which commit and on how many threads; `is_done` then."""
+        content = {"arguments": self.arguments, "commit": code, "threads": threads}
         (self.folder / _RECORD).write_text(json.dumps(content))
 
     def forget(self) -> None:
@@ -129,7 +134,7 @@ def _train(run: Run, threads: int) -> str | None:
         code = subprocess.run(command, stdout=log, stderr=log, env=os.environ | limits).returncode
     if code:
         return (run.folder / "log.txt").read_text().strip().splitlines()[-1]
-    run.record(code_run)
+    run.record(code_run, threads)
     return None
 
 
@@ -138,7 +143,8 @@ def run_missing(runs: Sequence[Run], jobs: int) -> list[str]:
 
     Args:
         runs: What is wanted.
-        jobs: Processes at a time; the cores are shared evenly among them.
+        jobs: Processes at a time; the cores are shared evenly among them. Other numbers of threads
+            give other numbers.
 
     Returns:
         A line about each failure.

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tyro
 
-from benchmarks.leaderboard import LeaderboardConfig
+from benchmarks.leaderboard.__main__ import LeaderboardConfig
 from rss_agents import data
 from rss_agents.evaluate import EvalConfig
 from rss_agents.export import ExportConfig

@@ -6,8 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import FunctionType
 
 import pytest
+
+from rss_env.compiled import compiled
 
 ROOT = Path(__file__).parents[2]
 KERNEL = """
@@ -59,3 +62,20 @@ def test_code_is_kept_until_a_helper_in_another_file_changes(run, tmp_path):
     os.utime(helper, (1, 1))  # of the same size and time
     assert run() == (6, 0)
     assert run() == (6, 1)
+
+
+def test_what_killed_processes_were_writing_is_removed(tmp_path):
+    source = tmp_path / "functions.py"
+    source.write_text("def add(a, b):\n    return a + b\n")
+    names: dict[str, FunctionType] = {}
+    exec(compile(source.read_text(), source, "exec"), names)
+    folder = tmp_path / "__pycache__"
+    folder.mkdir()
+    old, new = (folder / f"functions.add-1.nbi.tmp.{number}" for number in ("0123", "4567"))
+    kept = folder / "functions.add-1.nbi"
+    for path in (old, new, kept):
+        path.touch()
+    for path in (old, kept):
+        os.utime(path, (1, 1))
+    assert compiled()(names["add"]).stats.cache_path == str(folder)
+    assert sorted(folder.iterdir()) == [kept, new]

@@ -15,6 +15,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 
 from rss_agents.networks.evaluation import evaluate_maps
 from rss_agents.sb3 import make_sb3_env
+from rss_agents.sb3.vec_env import as_one
 from rss_env.datasets import open_dataset
 from rss_env.errors import BudgetSpentError, InputError
 from rss_env.scene_stream import shares_of_groups
@@ -72,6 +73,11 @@ def test_the_mean_reward_of_a_library_is_the_metric_of_the_board(number, num_env
         for _ in range(2):
             mean, _ = evaluate_policy(policy, single, n_eval_episodes=11, warn=False)
             assert mean == pytest.approx(expected, abs=1e-6)
+    if num_envs == 4:  # as RL Zoo makes them
+        singles = [lambda: gym.make(ID, evaluation="dataset", **OPTIONS)] * 4
+        one = as_one(DummyVecEnv(singles), group_size=4)
+        mean, _ = evaluate_policy(policy, one, n_eval_episodes=11, warn=False)
+        assert mean == pytest.approx(expected, abs=1e-6)
 
 
 @pytest.mark.parametrize("mode", ["SameStep", "NextStep", "Disabled"])

@@ -1,7 +1,8 @@
-"""Plain reinforcement learning as references: one score per full-resolution map, nothing else.
+"""Plain reinforcement learning as references: one reward per map, nothing else.
 
-The score of a map is the return of all its cells alike, and only the finest scale is acted at. What
-tells the methods apart is the advantage, and whether a batch is used for several clipped steps.
+The reward is the return of all cells alike, of the finest scale (in `rss-train`) or of several.
+What tells the methods apart is the advantage, and whether a batch is used for several clipped
+steps.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def clipped_objective(
 
 
 class BaselineLearner(Learner):
-    """REINFORCE, RLOO, GRPO and PPO on whole maps at the finest scale."""
+    """REINFORCE, RLOO, GRPO and PPO on whole maps."""
 
     def __init__(
         self,
@@ -59,7 +60,7 @@ class BaselineLearner(Learner):
         config: BaselineConfig,
         seed: int,
     ):
-        """Bind a network to an environment of one scale and reset the latter.
+        """Bind a network to an environment and reset the latter.
 
         Args:
             method: `reinforce` (Williams, 1992; less a running mean of the score), `rloo` (Kool et
@@ -67,7 +68,7 @@ class BaselineLearner(Learner):
                 `ppo` (Schulman et al., arXiv 1707.06347; the mean of an image's other maps stands
                 for the critic).
             network: What learns.
-            env: With `array="torch"`, one scale, `group_size` K > 1.
+            env: With `array="torch"`, `group_size` K > 1.
             config: How to learn.
             seed: Of the images and of the maps drawn.
 
@@ -88,7 +89,7 @@ class BaselineLearner(Learner):
         self._last: dict[str, torch.Tensor] = {}
         self.draws = RandomDraws(torch.Generator().manual_seed(seed), env.device)
         env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
-        self.queries_per_update = env.num_envs
+        self.queries_per_update = env.num_envs * len(env.geometry.scales)
 
     def advantages(self, scores: torch.Tensor, cells: int) -> torch.Tensor:
         """The method's advantages (B, K) of scores (B, K) of maps of so many cells."""
@@ -124,7 +125,7 @@ class BaselineLearner(Learner):
         maps = sample_maps(policy.detach(), group_size, self.draws)
         verdict = self.env.judge(maps, batch, self.draws.inputs)
         self.draws.inputs.do(self.env.move_on)
-        scores = verdict.infos["scale_scores"][:, 0].unflatten(0, (-1, group_size))
+        scores = verdict.rewards.unflatten(0, (-1, group_size))
         self._last = {"images": images, "index": batch.index, "maps": maps, "scores": scores}
         advantages = self.advantages(scores, maps.shape[2])
         drawn = policy.detach().gather(1, maps.long())

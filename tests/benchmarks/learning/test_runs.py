@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.learning.evidence import commit
+from benchmarks.learning.report import heading
 from benchmarks.learning.runs import Run
 
 
@@ -18,9 +19,11 @@ def test_a_run_is_done_only_with_its_own_arguments(tmp_path):
     assert not asked.is_done
     (asked.folder / "result.json").write_text("{}")
     assert not asked.is_done  # of whatever arguments that was
-    asked.record(commit())
+    asked.record(commit(), 2)
     assert asked.is_done
     assert asked.commit == commit()
+    head = heading("benchmarks.learning", "shapes", [asked], "settings.json", tuning=False)
+    assert "\nThreads of a run: 2. Other numbers of threads give other numbers.\n" in head
     assert not run(tmp_path, extra=("--learning-rate", "0.1")).is_done
     assert not run(tmp_path, updates=6).is_done
     asked.forget()

@@ -1,0 +1,153 @@
+"""Algorithms of `rss-train` as entries: the same learners, steps and options."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, ClassVar
+
+import torch
+import tyro
+from torch import nn
+
+from benchmarks.learning.suites import VARIANTS
+from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.registry import build_learner
+from rss_agents.networks.build import build_network
+from rss_agents.networks.checkpoint import NetworkDescription
+from rss_agents.networks.segmentation_network import SegmentationNetwork, evaluating
+from rss_agents.training.config import TrainConfig
+from rss_agents.training.optimisation import build_optimizer
+from rss_agents.training.setup import GradientRun
+from rss_env.errors import InputError
+from rss_env.scenes import load_scenes
+from rss_env.vector_env import RSSVectorEnv
+
+
+def train_arguments(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as arguments of `rss-train`: `learning_rate`, `baseline.entropy`, and so on."""
+    arguments: list[str] = []
+    for name, value in settings.items():
+        group, dot, option = name.replace("_", "-").rpartition(".")
+        if isinstance(value, bool):
+            arguments.append(f"--{group}{dot}{'' if value else 'no-'}{option}")
+        else:
+            values = value if isinstance(value, list) else [value]
+            arguments += [f"--{group}{dot}{option}", *map(str, values)]
+    return arguments
+
+
+class OfTraining(nn.Module):
+    """An algorithm of `rss-train`; its settings are options of that command."""
+
+    variant: ClassVar[str]
+    defaults: ClassVar[Mapping[str, Any]] = {}
+    per_update: ClassVar[int | None] = None  # scores; None: what its learner says
+    needs_scale_scores: ClassVar[bool] = False
+
+    def __init__(self, num_classes: int, image_size: tuple[int, int], seed: int, **settings: Any):
+        """Build the network.
+
+        Raises:
+            InputError: If a setting is none of `rss-train`, or invalid.
+        """
+        super().__init__()
+        settings = {**self.defaults, **settings}
+        fixed = ["--out", "unused", "--seed", str(seed), *VARIANTS[self.variant].arguments]
+        try:
+            self.config = tyro.cli(TrainConfig, args=[*fixed, *train_arguments(settings)])
+        except SystemExit:
+            raise InputError(f"settings {settings} are no options of rss-train") from None
+        self.config.check()
+        self.network = build_network(self.config.network, num_classes, image_size)
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """See `Algorithm.environment`."""
+        config = self.config
+        return {
+            "num_envs": config.num_images * config.group_size,
+            "group_size": config.group_size,
+            "scales": config.scales,
+            "horizontal_flip": config.horizontal_flip,
+            "zoom": config.zoom,
+            "colour_jitter": config.colour_jitter,
+            "array": "torch",
+        }
+
+    def learner(self, env: RSSVectorEnv) -> Learner:
+        """What gives losses.
+
+        Raises:
+            InputError: If the track does not tell what it learns from.
+        """
+        config = self.config
+        told = env.pixel_level or "scale_scores" in env.info_shapes
+        if self.needs_scale_scores and not told:
+            raise InputError(f"{self.variant} learns from a score of each scale: --told scales")
+        return build_learner(
+            config.algo,
+            self.network,
+            env,
+            lambda: load_scenes(env.dataset, env.image_size),
+            agent=config.agent,
+            baseline=config.baseline,
+            supervised=config.supervised,
+            seed=config.seed,
+        )
+
+    def learn(self, env: Any, budget: int) -> None:
+        """See `Algorithm.learn`: as many updates as the budget allows.
+
+        Raises:
+            InputError: If it allows none, or the track does not tell what is learned from.
+        """
+        task = env.unwrapped
+        learner = self.learner(task)
+        each = self.per_update or self.config.accumulate * learner.queries_per_update
+        if budget < each:
+            raise InputError(f"{self.variant} asks for {each} scores an update, of {budget}")
+        self.config = replace(self.config, updates=budget // each)
+        optimizer, schedule = build_optimizer(self.config, self.network)
+        run = GradientRun(
+            network=self.network,
+            learner=learner,
+            validation=None,
+            description=NetworkDescription.of(
+                self.config.network, task.image_size, task.class_names, task.palette
+            ),
+            optimizer=optimizer,
+            schedule=schedule,
+            training_digest=task.content_digest,
+            clip_gradient=self.config.clip_gradient,
+            batches=self.config.accumulate,
+        )
+        for update in range(self.config.updates):
+            run.update(update / self.config.updates)
+
+    def predict(self, images: torch.Tensor) -> torch.Tensor:
+        """See `Algorithm.predict`."""
+        network: SegmentationNetwork = self.network
+        with evaluating(network):
+            return network.predict(images)
+
+
+class RSS(OfTraining):
+    """Our agent."""
+
+    variant = "rss"
+    needs_scale_scores = True
+
+
+class RSSPolicyGradient(OfTraining):
+    """The policy gradient with PSR, PSD and SyncAN."""
+
+    variant = "rss-policy-gradient"
+    needs_scale_scores = True
+
+
+class Labels(OfTraining):
+    """Cross-entropy on labels: what they are worth, for as many updates as `rss` has."""
+
+    variant = "psl"
+    per_update = 16 * 8 * 4
