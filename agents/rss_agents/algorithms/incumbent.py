@@ -70,9 +70,10 @@ class Incumbent:
         gains, variances = self._gains[: len(gain)], self._variances[: len(gain)]
         gains.mul_(_DECAY).add_(gain, alpha=1 - _DECAY)
         variances.mul_(_DECAY**2).add_(spread, alpha=(1 - _DECAY) ** 2)
-        # The largest of n normal numbers is hardly above sqrt(2 log n): who asks often asks more.
+        # Chance has the more to offer the more often it is asked: the largest of n normal numbers
+        # grows as the root of log n.
         self._comparisons += 1
-        deviations = math.sqrt(2 * math.log(1 + self._comparisons))
+        deviations = math.sqrt(math.log(1 + self._comparisons))
         surplus = gains - deviations * variances.sqrt()
         best = int(surplus.argmax())
         if surplus[best] <= 0:
