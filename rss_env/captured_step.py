@@ -26,6 +26,8 @@ def can_capture(env: SegmentationTask) -> bool:
     same_step = env._autoreset_mode == AutoresetMode.SAME_STEP
     shows_nothing = env.render_mode is None and not env._tells_index
     by_labels = not env.asks_a_scorer and env._split_pass is None
+    if not env.takes_one_step:
+        return False
     return env.device.type == "cuda" and same_step and by_labels and shows_nothing
 
 

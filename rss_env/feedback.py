@@ -205,7 +205,10 @@ class Feedback:
 
     @staticmethod
     def noise_states(
-        seeds: npt.ArrayLike, episodes: npt.ArrayLike, shape: tuple[int, int]
+        seeds: npt.ArrayLike,
+        episodes: npt.ArrayLike,
+        shape: tuple[int, int],
+        steps: npt.ArrayLike = 0,
     ) -> npt.NDArray[np.int64]:
         """What the host knows of the noise of scores (G, K, X): (G, K, X) random bits.
 
@@ -213,13 +216,15 @@ class Feedback:
             seeds: (G,) seed of each group.
             episodes: (G,) episode number of each group.
             shape: (K, X).
+            steps: (G,) steps of the episode that lie behind, or one number for all groups.
         """
+        columns = np.asarray(steps)[..., None, None] * shape[1]
         return counter_random.hash_counters(
             np.asarray(seeds)[:, None, None],
             np.asarray(episodes)[:, None, None],
             counter_random.NOISE_STREAM,
             np.arange(shape[0])[None, :, None],
-            np.arange(shape[1])[None, None, :],
+            columns + np.arange(shape[1])[None, None, :],
         ).view(np.int64)
 
     def apply(

@@ -95,38 +95,51 @@ class SceneStream:
     def _choose(self, chosen: npt.NDArray[np.int64]) -> None:
         self._chosen, self._some_chosen = chosen, bool((chosen >= 0).any())
 
-    def batch(self, device: torch.device | str = "cpu") -> SceneBatch[torch.Tensor]:
-        """The scenes of the current episodes, as tensors."""
-        return self.tell(HostInputs(device))
+    def batch(
+        self, device: torch.device | str = "cpu", groups: npt.NDArray[np.int64] | None = None
+    ) -> SceneBatch[torch.Tensor]:
+        """The scenes of the current episodes, as tensors; of all groups, or of some (g,)."""
+        return self.tell(HostInputs(device), groups)
 
-    def tell(self, inputs: HostInputs) -> SceneBatch[torch.Tensor]:
-        """The scenes of the current episodes, as what a host tells its device."""
-        index, mirrored, *changes = inputs.send(self._draw)
+    def tell(
+        self, inputs: HostInputs, groups: npt.NDArray[np.int64] | None = None
+    ) -> SceneBatch[torch.Tensor]:
+        """The same, as what a host tells its device."""
+        index, mirrored, *changes = inputs.send(lambda: self._draw(groups))
         return SceneBatch(index, mirrored, self._augmentation.variation_of(changes))
 
-    def numbers(self) -> npt.NDArray[np.int64]:
-        """Numbers of the samples of the current episodes, (G,)."""
+    def numbers(self, groups: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """Numbers of the samples of the current episodes, (G,), or of some groups, (g,)."""
+        which: Any = slice(None) if groups is None else groups
+        seeds, episodes = self.seeds[which], self.episodes[which]
         if self._shares is not None:
             first, count = self._shares
-            index = first + np.maximum(self.episodes, 0) % count
+            index = first[which] + np.maximum(episodes, 0) % count[which]
         else:
             index = counter_random.integers_of_episodes(
-                self._num_scenes, self.seeds, self.episodes, counter_random.SCENE_STREAM
+                self._num_scenes, seeds, episodes, counter_random.SCENE_STREAM
             )
-        return np.where(self._chosen >= 0, self._chosen, index) if self._some_chosen else index
+        if not self._some_chosen:
+            return index
+        chosen = self._chosen[which]
+        return np.where(chosen >= 0, chosen, index)
 
-    def batch_of_arrays(self) -> SceneBatch[np.ndarray]:
-        """The scenes of the current episodes, as arrays; on the CPU."""
-        index, mirrored, *changes = self._draw()
+    def batch_of_arrays(
+        self, groups: npt.NDArray[np.int64] | None = None
+    ) -> SceneBatch[np.ndarray]:
+        """The scenes of the current episodes, as arrays, likewise; on the CPU."""
+        index, mirrored, *changes = self._draw(groups)
         varied = [None if change is None else as_tensor(change) for change in changes]
         return SceneBatch(index, mirrored, self._augmentation.variation_of(varied))
 
-    def _draw(self) -> tuple[Any, ...]:
+    def _draw(self, groups: npt.NDArray[np.int64] | None = None) -> tuple[Any, ...]:
         """Index and mirrored, and the variation's window, colours and cut, as far as there are."""
-        index = self.numbers()
+        which: Any = slice(None) if groups is None else groups
+        index = self.numbers(groups)
         if not self._augmentation.changes_images:
-            return index, self._none_mirrored, None, None, None
-        return index, *self._augmentation.draw_arrays(self.seeds, np.maximum(self.episodes, 0))
+            return index, self._none_mirrored[which], None, None, None
+        keys = self.seeds[which], np.maximum(self.episodes[which], 0)
+        return index, *self._augmentation.draw_arrays(*keys)
 
     def get_state(self) -> dict[str, list[int]]:
         """The whole state, as lists of integers."""

@@ -136,6 +136,44 @@ def test_steps_of_environments_do_not_wait(name, mode, monkeypatch):
             assert devices == {"cuda"}
 
 
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+@pytest.mark.parametrize("show_scores", [True, False])
+def test_drawing_step_by_step_does_not_wait(mode, show_scores, monkeypatch):
+    """Where an episode stops only as its steps are used up: in `Refine` the actions say when."""
+    with fake_cuda(monkeypatch):
+        env = make("Progressive", "cuda", autoreset_mode=mode, show_scores=show_scores)
+        env.reset(seed=0)
+        for _ in range(5):
+            actions = torch.empty((6, 384), dtype=torch.int64, device="cuda")
+            with RefuseToWait():
+                observations, rewards, *_ = env.step(actions)
+            assert observations["map"].shape == (6, 16, 24, 1)
+            devices = {part.device.type for part in (*observations.values(), rewards)}
+            assert devices == {"cuda"}
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+def test_editing_waits_for_the_flags_of_who_stops_alone(mode, monkeypatch):
+    with fake_cuda(monkeypatch):
+        env = make("Refine", "cuda", autoreset_mode=mode, start=first_class, max_steps=2)
+        env.reset(seed=0)
+        copied: list[tuple[int, ...]] = []
+        monkeypatch.setattr(torch.Tensor, "cpu", lambda t: copied.append(tuple(t.shape)) or NO_STOP)
+        for _ in range(3):
+            shape = (6, len(env.unwrapped.single_action_space.nvec))
+            actions = torch.zeros(shape, dtype=torch.int64, device="cuda")
+            with RefuseToWait():
+                env.step(actions)
+        assert copied == [(6,)] * (3 if mode == "SameStep" else 2)  # then one that only resets
+
+
+NO_STOP = torch.zeros(6, dtype=torch.bool)
+
+
+def first_class(images: torch.Tensor) -> torch.Tensor:
+    return torch.zeros((len(images), 16, 24), dtype=torch.int64, device=images.device)
+
+
 LEARNERS = {
     "default": ("ImageReward", {}, {}),
     "no memory": ("ImageReward", {}, {"replay": 0}),
