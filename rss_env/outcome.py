@@ -1,4 +1,4 @@
-"""What a step comes to, before it is told in Gymnasium's way."""
+"""What a step makes of maps, and what it comes to before it is told in Gymnasium's way."""
 
 from __future__ import annotations
 
@@ -28,3 +28,22 @@ class Outcome:
     told: npt.NDArray[np.bool_]
     infos: dict[str, Any] = field(default_factory=dict)
     shown: Any = None
+
+
+@dataclass(slots=True)
+class Drawing:
+    """Maps that some groups have after a step, before they are judged.
+
+    Attributes:
+        scale: Index of their scale.
+        groups: (g,) int64, whose they are.
+        maps: (g * K, cells) uint8 tensor, of that scale.
+        stops: (N,) bool, of all sub-environments: whose map is not to be changed any more.
+        kept: (N,) bool likewise: whose map this step has not touched, so that its score stays.
+    """
+
+    scale: int
+    groups: npt.NDArray[np.int64]
+    maps: Any
+    stops: npt.NDArray[np.bool_]
+    kept: npt.NDArray[np.bool_]

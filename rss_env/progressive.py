@@ -12,8 +12,9 @@ from gymnasium import spaces
 from rss_env.arrays import as_tensor
 from rss_env.class_indices import check_integers, narrow
 from rss_env.labels import VOID
+from rss_env.outcome import Drawing
 from rss_env.sequential_config import ProgressiveConfig
-from rss_env.sequential_task import Drawing, SequentialTask
+from rss_env.sequential_task import SequentialTask
 from rss_env.single_env import RSSEnv
 from rss_env.vector_env import RSSVectorEnv
 

@@ -15,8 +15,9 @@ from rss_env.arguments import load_function
 from rss_env.arrays import as_tensor, assert_on_device, to_device
 from rss_env.class_indices import check_integers, narrow
 from rss_env.errors import ActionError, InputError
+from rss_env.outcome import Drawing
 from rss_env.sequential_config import MAJORITY, RefineConfig
-from rss_env.sequential_task import Drawing, SequentialTask
+from rss_env.sequential_task import SequentialTask
 from rss_env.single_env import RSSEnv
 from rss_env.vector_env import RSSVectorEnv
 

@@ -5,6 +5,7 @@ So the whole state of a stream of scenes is a few integers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -205,3 +206,32 @@ def shares_of_groups(
     counts = (num_scenes + np.arange(num_groups)) // num_groups
     first = np.cumsum(counts) - counts
     return np.minimum(first, num_scenes - 1), np.maximum(counts, 1)
+
+
+def parse_rows(
+    state: Any, key: str, groups: int, length: int, is_legal: Callable[[Any], Any]
+) -> npt.NDArray[Any]:
+    """One entry of a state: a list of so many numbers for each of G groups, (G, length).
+
+    Args:
+        state: What should be a state.
+        key: Name of the entry.
+        groups: G.
+        length: Of each list.
+        is_legal: Tells whether a number is.
+
+    Raises:
+        InputError: If there is no such entry, or it is not that.
+    """
+    rows = state.get(key) if isinstance(state, dict) else None
+    if (
+        not isinstance(rows, list)
+        or len(rows) != groups
+        or not all(isinstance(row, list) and len(row) == length for row in rows)
+        or not all(type(value) in (int, float) and is_legal(value) for row in rows for value in row)
+    ):
+        raise InputError(
+            f"state[{key!r}] must be a list of {length} legal numbers for each of {groups} groups, "
+            f"got {rows!r:.60}"
+        )
+    return np.array(rows)

@@ -6,8 +6,6 @@ earns is the gain in score, so that an episode's rewards add up to what its last
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -22,28 +20,10 @@ from rss_env.errors import InputError
 from rss_env.feedback import AnyScorer
 from rss_env.judge import Judge
 from rss_env.labels import VOID
-from rss_env.outcome import Outcome
+from rss_env.outcome import Drawing, Outcome
+from rss_env.scene_stream import parse_rows
 from rss_env.segmentation_task import SegmentationTask
 from rss_env.sequential_config import SequentialConfig
-
-
-@dataclass
-class Drawing:
-    """Maps that some groups have after a step, before they are judged.
-
-    Attributes:
-        scale: Index of their scale.
-        groups: (g,) int64, whose they are.
-        maps: (g * K, cells) uint8 tensor, of that scale.
-        stops: (N,) bool, of all sub-environments: whose map is not to be changed any more.
-        kept: (N,) bool likewise: whose map this step has not touched, so that its score stays.
-    """
-
-    scale: int
-    groups: npt.NDArray[np.int64]
-    maps: torch.Tensor
-    stops: npt.NDArray[np.bool_]
-    kept: npt.NDArray[np.bool_]
 
 
 class SequentialTask(SegmentationTask):
@@ -264,33 +244,11 @@ class SequentialTask(SegmentationTask):
             )
         size, (height, width) = self.group_size, self.geometry.image_size
         legal = {*range(self.geometry.num_classes), VOID}
-        stopped = _rows_of(state, "stopped", len(steps), size, {0, 1}.__contains__)
-        scores = _rows_of(state, "scores", len(steps), size, np.isfinite)
-        maps = _rows_of(state, "maps", len(steps), size * height * width, legal.__contains__)
+        stopped = parse_rows(state, "stopped", len(steps), size, {0, 1}.__contains__)
+        scores = parse_rows(state, "scores", len(steps), size, np.isfinite)
+        maps = parse_rows(state, "maps", len(steps), size * height * width, legal.__contains__)
         super().set_state(state)
         device = self.device
         self._steps, self._stopped = steps, stopped.astype(np.bool_).ravel()
         self._scores = to_device(scores.astype(np.float32).ravel(), device)
         self._maps = to_device(maps.astype(np.uint8).reshape(-1, height, width), device)
-
-
-def _rows_of(
-    state: Any, key: str, groups: int, length: int, is_legal: Callable[[Any], Any]
-) -> npt.NDArray[Any]:
-    """One entry of a state, a list of numbers for each group: (G, length).
-
-    Raises:
-        InputError: If there is no such entry, or it is not that.
-    """
-    rows = state.get(key)
-    if (
-        not isinstance(rows, list)
-        or len(rows) != groups
-        or not all(isinstance(row, list) and len(row) == length for row in rows)
-        or not all(type(value) in (int, float) and is_legal(value) for row in rows for value in row)
-    ):
-        raise InputError(
-            f"state[{key!r}] must be a list of {length} legal numbers for each of {groups} groups, "
-            f"got {rows!r:.60}"
-        )
-    return np.array(rows)
