@@ -9,6 +9,7 @@ guard, where waiting shows as well.
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -167,7 +168,7 @@ def test_editing_waits_for_the_flags_of_who_stops_alone(mode, monkeypatch):
         assert copied == [(6,)] * (3 if mode == "SameStep" else 2)  # then one that only resets
 
 
-NO_STOP = torch.zeros(6, dtype=torch.bool)
+NO_STOP = SimpleNamespace(numpy=lambda: np.zeros(6, np.bool_))
 
 
 def first_class(images: torch.Tensor) -> torch.Tensor:
