@@ -39,6 +39,7 @@ class SequentialTask(SegmentationTask):
         max_steps: Most steps of an episode.
     """
 
+    takes_one_step = False
     max_steps: int
     _starts_with_a_map = False
 
@@ -156,16 +157,19 @@ class SequentialTask(SegmentationTask):
         """What is seen of the scores of some groups' maps (g * K, cells) of a scale: (g * K,)."""
         batch = self._scenes_of(groups)
         actions = alike(batch.index, maps.reshape(len(groups), self.group_size, -1))
-        stream = self._stream
-        keys = (stream.seeds[groups], stream.episodes[groups], steps)
-        return as_tensor(self._judges[scale](actions, batch, *keys).rewards)
+        keys = self._stream.seeds[groups], self._stream.episodes[groups]
+
+        def noise(shape: tuple[int, int]) -> torch.Tensor:
+            return to_device(self.feedback.noise(*keys, shape, steps), self.device)
+
+        return as_tensor(self._judges[scale](actions, batch, noise).rewards)
 
     def _scenes_of(self, groups: npt.NDArray[np.int64]) -> Any:
         """The scenes of some groups, in the order of their numbers."""
         if len(groups) == len(self._done):
             return self._batch
-        draw = self._stream.batch_of_arrays if self._on_cpu else self._stream.batch
-        return draw(self.device, groups)
+        stream = self._stream
+        return stream.batch_of_arrays(groups) if self._on_cpu else stream.batch(self.device, groups)
 
     # --- maps of some groups among those of all ---
 

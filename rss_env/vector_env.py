@@ -187,6 +187,7 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
             "_final_info": flags(True),
         }
         return self.observe(), verdict.rewards, flags(True), flags(False), infos
+
     def _tell(self, outcome: Outcome, which: np.ndarray) -> dict[str, Any]:
         """The outcome's infos on the sub-environments in a mask (N,), each with its own mask."""
         told = outcome.told & which

@@ -197,18 +197,20 @@ def test_sequences_keep_the_contract(environment_id, mode, kind, data_options):
     assert len(report.skipped) == about_others + 1 + (array == "torch"), str(report)
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.cuda
 @pytest.mark.parametrize("environment_id", environment_ids(SEQUENCE_NAMES)[:2])
 def test_sequences_keep_the_contract_on_cuda(environment_id, data_options):
     check_sequence(
         environment_id, data_options, mode=AutoresetMode.SAME_STEP, array="torch", device="cuda",
+        single={"array": "torch", "device": "cuda"},
         skip=["bad_actions_are_refused", "bad_actions_change_nothing"],
     )  # fmt: skip
 
 
 def check_sequence(
     environment_id: str, data_options: Any, *, mode: Any, array: str, group_size: int = 1,
-    never_stops: bool = False, skip: Any = (), device: str = "cpu", **options: Any,
+    never_stops: bool = False, skip: Any = (), device: str = "cpu", single: Any = None,
+    **options: Any,
 ) -> Any:  # fmt: skip
     def edit(space: Any) -> Any:
         action = space.sample()
@@ -226,7 +228,7 @@ def check_sequence(
             environment_id, num_envs=n, autoreset_mode=mode, group_size=group_size, array=array,
             device=device, **common,
         ),
-        make_single=lambda: gym.make(environment_id, **common).unwrapped,
+        make_single=lambda: OnTheHost(gym.make(environment_id, **common, **(single or {})).unwrapped),
         group_size=group_size,
         sample_action=edit if never_stops else None,
         steps=8,  # some episodes: the other data sets have few images
