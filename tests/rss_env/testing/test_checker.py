@@ -223,12 +223,16 @@ def check_sequence(
         "horizontal_flip": True,
         **options,
     }
+
+    def make_single() -> gym.Env:
+        return OnTheHost(gym.make(environment_id, **common, **(single or {})).unwrapped)
+
     return check_vector_env(
         lambda n: gym.make_vec(
             environment_id, num_envs=n, autoreset_mode=mode, group_size=group_size, array=array,
             device=device, **common,
         ),
-        make_single=lambda: OnTheHost(gym.make(environment_id, **common, **(single or {})).unwrapped),
+        make_single=make_single,
         group_size=group_size,
         sample_action=edit if never_stops else None,
         steps=8,  # some episodes: the other data sets have few images
