@@ -22,12 +22,11 @@ Judged = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 
 def can_capture(env: SegmentationTask) -> bool:
-    """Tell whether an environment's steps are alike, and all on a GPU that is there."""
+    """Tell whether an environment's steps are alike, and all on a GPU."""
     same_step = env._autoreset_mode == AutoresetMode.SAME_STEP and env.takes_one_step
     shows_nothing = env.render_mode is None and not env._tells_index
     by_labels = not env.asks_a_scorer and env._split_pass is None
-    on_a_gpu = env.device.type == "cuda" and torch.cuda.is_available()
-    return on_a_gpu and same_step and by_labels and shows_nothing
+    return env.device.type == "cuda" and same_step and by_labels and shows_nothing
 
 
 class CapturedStep:

@@ -23,6 +23,7 @@ from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.networks.tiny_unet import TinyUNet
+from rss_env import vector_env
 
 # Operators whose result, or its shape, the host has to be told.
 WAITING = """
@@ -87,6 +88,7 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True):
         patch.setattr(torch, "Generator", GeneratorOfTheHost)
         patch.setattr(torch.autograd, "grad", shapes_of_gradients)
+        patch.setattr(vector_env, "can_capture", lambda env: False)  # which needs a real device
         yield
 
 
