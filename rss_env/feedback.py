@@ -243,8 +243,8 @@ class Feedback:
             judged: Gives (G, K, X) int64 there, numbers of what each score is of, such as the map.
 
         Returns:
-            (G, K, X) float32. Noise is a function of seed, episode, k, column and what is judged,
-            and of nothing else: another map has another noise, and the same map the same.
+            (G, K, X) float32. Noise is a function of seed, episode, step, k, column and what is
+            judged, and of nothing else: another map has another noise, and the same map the same.
         """
         if self.kind == "rating":
             return (scores * self.amount).round() / self.amount

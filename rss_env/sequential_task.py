@@ -159,10 +159,10 @@ class SequentialTask(SegmentationTask):
         actions = alike(batch.index, maps.reshape(len(groups), self.group_size, -1))
         keys = self._stream.seeds[groups], self._stream.episodes[groups]
 
-        def noise(shape: tuple[int, int]) -> torch.Tensor:
-            return to_device(self.feedback.noise(*keys, shape, steps), self.device)
+        def noise_states(shape: tuple[int, int]) -> torch.Tensor:
+            return to_device(self.feedback.noise_states(*keys, shape, steps), self.device)
 
-        return as_tensor(self._judges[scale](actions, batch, noise).rewards)
+        return as_tensor(self._judges[scale](actions, batch, noise_states).rewards)
 
     def _scenes_of(self, groups: npt.NDArray[np.int64]) -> Any:
         """The scenes of some groups, in the order of their numbers."""
