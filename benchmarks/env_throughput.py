@@ -6,8 +6,8 @@ Steps the native vector environment beside Gymnasium's `SyncVectorEnv` and `Asyn
 singles, a `SyncVectorEnv` of bare environments, and one that scores with `torchmetrics`
 (`benchmarks/rival_envs.py`); all reset in the step that ends an episode. Beside them stand the
 parts that no step can do without, each timed alone: scores, one gather of the observations, one
-pass over the actions. Data are random blocks in files, decoded before anything is timed. Actions
-are random and valid.
+pass over the actions; and episodes of several steps, by the cells that are scored in them. Data are
+random blocks in files, decoded before anything is timed. Actions are random and valid.
 """
 
 from __future__ import annotations
@@ -107,9 +107,9 @@ def write_data(root: Path, case: Case, count: int) -> dict[str, Any]:
     }
 
 
-def native(number: int, options: dict[str, Any]) -> Any:
+def native(number: int, options: dict[str, Any], name: str = "ImageReward") -> Any:
     """Our vector environment, after its first reset."""
-    env: Any = gym.make_vec("RSS/Folder-ImageReward-v0", num_envs=number, **options)
+    env: Any = gym.make_vec(f"RSS/Folder-{name}-v0", num_envs=number, **options)
     env.reset(seed=0)
     return env
 
@@ -255,6 +255,52 @@ def growth(case: Case, config: ThroughputConfig, options: dict[str, Any]) -> lis
     return parts
 
 
+def sequences(case: Case, config: ThroughputConfig, options: dict[str, Any]) -> list[str]:
+    """Whole episodes of several steps beside those of one step, by the cells scored in them."""
+    number, steps = config.compare_at, len(case.scales)
+    one = native(number, options)
+    of_map = one.unwrapped.geometry.cells[-1]
+    whole = one.unwrapped.geometry.num_cells
+    things = {  # with the cells scored in an episode, and its steps
+        "one step": (one, whole, 1),
+        "Progressive": (native(number, options, "Progressive"), whole, steps),
+        "Refine": (
+            native(number, {**options, "max_steps": steps}, "Refine"),
+            (steps + 1) * of_map,  # the first map is scored as well
+            steps,
+        ),
+        "Progressive, group_size=8": (
+            native(number, {**options, "group_size": 8}, "Progressive"),
+            whole,
+            steps,
+        ),
+    }
+    calls: dict[str, Callable[[], object]] = {}
+    for name, (env, _, length) in things.items():
+        high = env.unwrapped.single_action_space.nvec.copy()
+        if name == "Refine":
+            high[0] -= 1  # it never stops
+        actions = np.random.default_rng(1).integers(0, high, (number, len(high)))
+        env.reset(seed=0)
+
+        def episode(env: Any = env, actions: np.ndarray = actions, length: int = length) -> None:
+            for _ in range(length):
+                env.step(actions)
+
+        calls[name] = episode
+    timings = time_in_turn(calls, config.repeats)
+    base = timings["one step"].median / whole
+    rows = []
+    for name, timing in timings.items():
+        env, cells, length = things[name]
+        each = timing.median / cells
+        spread = timing.spread(number * cells * 1e-9)
+        rows.append((name, length, f"{cells:,}", spread, f"{each / base:.2f}"))
+        env.close()
+    header = ("episodes", "steps", "cells scored", "ns a cell, median (quartiles)", "of one step")
+    return [f"\nEpisodes of {number} sub-environments:\n", markdown_table(header, rows)]
+
+
 def measure(config: ThroughputConfig) -> None:
     """Measure every case, and publish the tables."""
     report: list[str] = []
@@ -268,6 +314,7 @@ def measure(config: ThroughputConfig) -> None:
                         **config.options,
                     }
                     report += compare(case, config, options) + growth(case, config, options)
+                    report += sequences(case, config, options)
     publish("Steps of environments", report, config.out)
 
 

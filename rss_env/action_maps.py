@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from rss_env.arrays import as_tensor, assert_on_device
+from rss_env.arrays import as_tensor
+from rss_env.class_indices import check_integers, narrow
 from rss_env.errors import ActionError, InputError, check_choice
 from rss_env.kernels.mirror_cells import mirror_cells
-from rss_env.kernels.narrow_classes import narrow_classes
 from rss_env.labels import MAX_CLASSES
 
 ACTION_FORMATS = ("flat", "maps")
@@ -98,10 +98,13 @@ class ActionMapGeometry:
         return np.concatenate(parts, -1)
 
     def upsample(self, part: torch.Tensor, scale_index: int) -> torch.Tensor:
-        """Paint the cells of one scale (..., cells_s) onto pixels (..., H, W)."""
+        """Paint the cells of one scale (..., cells_s) onto pixels: (..., H, W)."""
         scale = self.scales[scale_index]
         grid = part.reshape(*part.shape[:-1], *self.grids[scale_index])
-        return grid.repeat_interleave(scale, -2).repeat_interleave(scale, -1)
+        if scale == 1:
+            return grid
+        # Columns first: of the repeated rows there are more to go through.
+        return grid.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
 
     def mirror(self, flat: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
         """Flip flat actions (B, ..., cells) horizontally where `mirrored` (B,) is true."""
@@ -197,40 +200,5 @@ class ActionMapGeometry:
         device: torch.device | None,  # None: the CPU, and arrays
         check_range: bool,
     ) -> Any:
-        if not isinstance(part, torch.Tensor):
-            try:
-                array = np.asarray(part)
-            except ValueError as error:  # ragged sequences
-                raise ActionError(f"{name} is not a rectangular array: {error}") from None
-            if array.dtype.kind not in "iu":
-                raise ActionError(f"{name} must be integers, got dtype {array.dtype}")
-            if device is not None:
-                raise ActionError(f"{name} must be a torch tensor on {device}, got a NumPy array")
-            return self._narrow(array, shape, name, check_range)
-        wanted = device or torch.device("cpu")
-        if part.device != wanted:
-            raise ActionError(f"{name} must be on device {wanted}, got {part.device}")
-        if part.is_floating_point() or part.is_complex() or part.dtype == torch.bool:
-            raise ActionError(f"{name} must be integers, got dtype {part.dtype}")
-        if device is None:
-            return self._narrow(part.detach().numpy(), shape, name, check_range)
-        if tuple(part.shape) != shape:
-            raise ActionError(f"{name} must have shape {shape}, got {tuple(part.shape)}")
-        if check_range:
-            legal = ((part >= 0) & (part < self.num_classes)).all()
-            assert_on_device(legal, f"{name} must hold classes 0..{self.num_classes - 1}")
-        return part.to(torch.uint8)
-
-    def _narrow(
-        self, array: np.ndarray, shape: tuple[int, ...], name: str, check_range: bool
-    ) -> np.ndarray:
-        if array.shape != shape:
-            raise ActionError(f"{name} must have shape {shape}, got {array.shape}")
-        classes, legal = narrow_classes(array, self.num_classes)
-        if check_range and not legal:
-            place = tuple(int(i) for i in np.argwhere((array < 0) | (array >= self.num_classes))[0])
-            raise ActionError(
-                f"{name} must hold classes 0..{self.num_classes - 1}, "
-                f"got {array[place]} at index {place}"
-            )
-        return classes
+        values = check_integers(part, shape, name, device)
+        return narrow(values, self.num_classes, name, check_range=check_range)

@@ -67,3 +67,10 @@ def steady_mean(values: torch.Tensor, axes: int | tuple[int, ...]) -> torch.Tens
     if values.device.type == "cpu":
         return values.mean(axes, keepdim=True)
     return values.double().mean(axes, keepdim=True).to(values.dtype)
+
+
+def kept_where(mask: npt.NDArray[np.bool_], values: Array) -> Array:
+    """Keep the rows of values (N, ...) in a mask (N,), and put zeros for the others."""
+    tensor = as_tensor(values)
+    rows = to_device(mask, tensor.device).view(-1, *[1] * (tensor.ndim - 1))
+    return alike(values, torch.where(rows, tensor, 0.0))

@@ -23,7 +23,7 @@ Judged = tuple[torch.Tensor, dict[str, torch.Tensor]]
 
 def can_capture(env: SegmentationTask) -> bool:
     """Tell whether an environment's steps are alike, and all on a GPU."""
-    same_step = env._autoreset_mode == AutoresetMode.SAME_STEP
+    same_step = env._autoreset_mode == AutoresetMode.SAME_STEP and env.takes_one_step
     shows_nothing = env.render_mode is None and not env._tells_index
     by_labels = not env.asks_a_scorer and env._split_pass is None
     return env.device.type == "cuda" and same_step and by_labels and shows_nothing

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rss_env.arguments import check_autoreset_mode, check_device, check_flag, check_whole_number
 from rss_env.datasets import SegmentationDataset, arguments_of
@@ -27,6 +27,7 @@ _FLAGS = (
     *("horizontal_flip", "validate_actions", "class_balanced", "scale_scores", "class_scores"),
     "image_index",
 )
+ONE_STEP_LEVELS = ("PixelReward", "ImageReward")
 
 
 @dataclass(kw_only=True)
@@ -109,6 +110,8 @@ class EnvironmentConfig(TaskConfig):
     `rss-env[window]`)."""
     dataset_options: dict[str, Any] = field(default_factory=dict)
     """`root`, or the data set's own arguments."""
+
+    levels: ClassVar[tuple[str, ...]] = ONE_STEP_LEVELS
 
     @classmethod
     def of(cls, arguments: Mapping[str, Any]) -> EnvironmentConfig:

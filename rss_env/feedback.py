@@ -205,7 +205,10 @@ class Feedback:
 
     @staticmethod
     def noise_states(
-        seeds: npt.ArrayLike, episodes: npt.ArrayLike, shape: tuple[int, int]
+        seeds: npt.ArrayLike,
+        episodes: npt.ArrayLike,
+        shape: tuple[int, int],
+        steps: npt.ArrayLike = 0,
     ) -> npt.NDArray[np.int64]:
         """What the host knows of the noise of scores (G, K, X): (G, K, X) random bits.
 
@@ -213,13 +216,15 @@ class Feedback:
             seeds: (G,) seed of each group.
             episodes: (G,) episode number of each group.
             shape: (K, X).
+            steps: (G,) steps of the episode that lie behind, or one number for all groups.
         """
+        columns = np.asarray(steps)[..., None, None] * shape[1]
         return counter_random.hash_counters(
             np.asarray(seeds)[:, None, None],
             np.asarray(episodes)[:, None, None],
             counter_random.NOISE_STREAM,
             np.arange(shape[0])[None, :, None],
-            np.arange(shape[1])[None, None, :],
+            columns + np.arange(shape[1])[None, None, :],
         ).view(np.int64)
 
     def apply(
@@ -238,8 +243,8 @@ class Feedback:
             judged: Gives (G, K, X) int64 there, numbers of what each score is of, such as the map.
 
         Returns:
-            (G, K, X) float32. Noise is a function of seed, episode, k, column and what is judged,
-            and of nothing else: another map has another noise, and the same map the same.
+            (G, K, X) float32. Noise is a function of seed, episode, step, k, column and what is
+            judged, and of nothing else: another map has another noise, and the same map the same.
         """
         if self.kind == "rating":
             return (scores * self.amount).round() / self.amount

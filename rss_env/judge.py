@@ -17,7 +17,7 @@ import torch
 
 from rss_env import counter_random
 from rss_env.action_maps import ActionMapGeometry
-from rss_env.arrays import Array, alike, as_tensor, steady_mean, to_device
+from rss_env.arrays import Array, alike, as_tensor, kept_where, steady_mean, to_device
 from rss_env.config import EnvironmentConfig
 from rss_env.errors import InputError
 from rss_env.feedback import AnyScorer, Feedback, call_scorer, takes_context
@@ -27,7 +27,6 @@ from rss_env.kernels.score_maps import action_counts, metric_scores, weighted_me
 from rss_env.rewards import class_scores, metrics_of_classes
 from rss_env.scenes import SceneBatch, Scenes
 
-LEVELS = ("PixelReward", "ImageReward")
 _IMAGE_WEIGHT = 0x5851F42D4C957F2D  # odd: numbers of images are spread over 64 bits
 
 
@@ -46,14 +45,8 @@ class Verdict(Generic[Array]):
 
     def where(self, alive: npt.NDArray[np.bool_]) -> Verdict[Array]:
         """Keep the verdict on the actions in a mask (N,), and put zeros for the others."""
-
-        def silenced(part: Array) -> Array:
-            values = as_tensor(part)
-            mask = to_device(alive, values.device).view(-1, *[1] * (values.ndim - 1))
-            return alike(part, torch.where(mask, values, 0.0))
-
-        infos = {name: silenced(part) for name, part in self.infos.items()}
-        return Verdict(silenced(self.rewards), infos)
+        infos = {name: kept_where(alive, part) for name, part in self.infos.items()}
+        return Verdict(kept_where(alive, self.rewards), infos)
 
 
 def check_weights(weights: Sequence[float] | None, num_scales: int) -> npt.NDArray[np.float32]:

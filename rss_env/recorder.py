@@ -13,7 +13,7 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from gymnasium.vector import VectorEnv, VectorWrapper
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from PIL import Image
 
 from rss_env.errors import InputError, check_value
@@ -148,9 +148,10 @@ def _mp4_of(frames: Sequence[ByteArray], name: str, frames_per_second: float) ->
 
 
 class RecordEpisodes(VectorWrapper):
-    """Keeps pictures of judged episodes: images under the finest of their action maps.
+    """Keeps pictures of judged maps: images under the finest of their action maps.
 
-    The strip and the film are written when the environment is closed.
+    There is one for each step: episodes of several steps are seen to grow from left to right. The
+    strip and the film are written when the environment is closed.
     """
 
     def __init__(
@@ -194,15 +195,25 @@ class RecordEpisodes(VectorWrapper):
         self._film = Film(max_moments, frames_per_second)
         self._folder, self._formats = Path(folder), tuple(formats)
         self._every, self._shown, self._steps = every, min(num_envs, env.num_envs), 0
+        self._only_resets = False  # the next step, of every sub-environment
+
+    def reset(
+        self, *, seed: Any = None, options: dict[str, Any] | None = None
+    ) -> tuple[Any, dict[str, Any]]:
+        """Reset; see the environment."""
+        self._only_resets = False
+        return self.env.reset(seed=seed, options=options)
 
     def step(self, actions: Any) -> tuple[Any, Any, Any, Any, dict[str, Any]]:
-        """Step, and keep a picture if it is time and an episode ended."""
+        """Step, and keep a picture if it is time and something was judged."""
         result = self.env.step(actions)
-        if bool(result[2].any()):
+        if not self._only_resets:
             if self._steps % self._every == 0:
                 frames = cast(tuple[ByteArray, ...], self.env.render())
                 self._film.add(frames[: self._shown])
             self._steps += 1
+        over, mode = result[2] | result[3], self.env.metadata.get("autoreset_mode")
+        self._only_resets = mode == AutoresetMode.NEXT_STEP and bool(over.all())
         return result
 
     def close(self, **kwargs: Any) -> None:

@@ -17,12 +17,20 @@ from rss_env.errors import check_choice
 
 # Named here too, so that `import rss_env` need not import torch; a test holds them equal.
 DATASET_NAMES = ("Shapes", "VOC", "PascalContext", "Cityscapes", "Folder")
-LEVEL_NAMES = ("PixelReward", "ImageReward")
+LEVEL_NAMES = ("PixelReward", "ImageReward")  # of episodes of one step
+SEQUENCE_NAMES = ("Progressive", "Refine")  # of several
+_CLASSES = {
+    **dict.fromkeys(LEVEL_NAMES, ("rss_env.single_env:RSSEnv", "rss_env.vector_env:RSSVectorEnv")),
+    **{
+        name: (f"rss_env.{name.lower()}:{name}Env", f"rss_env.{name.lower()}:{name}VectorEnv")
+        for name in SEQUENCE_NAMES
+    },
+}
 
 
-def environment_ids() -> list[str]:
-    """Every id this package registers."""
-    return [f"RSS/{data}-{level}-v0" for data in DATASET_NAMES for level in LEVEL_NAMES]
+def environment_ids(names: Sequence[str] = (*LEVEL_NAMES, *SEQUENCE_NAMES)) -> list[str]:
+    """Every id this package registers, or those of some levels and sequences."""
+    return [f"RSS/{data}-{name}-v0" for data in DATASET_NAMES for name in names]
 
 
 def parse_environment_id(environment_id: str) -> tuple[str, str]:
@@ -55,10 +63,11 @@ def register_environments() -> None:
     for environment_id in environment_ids():
         dataset, level = parse_environment_id(environment_id)
         if environment_id not in gym.registry:
+            single, vector = _CLASSES[level]
             gym.register(
                 environment_id,
-                entry_point="rss_env.single_env:RSSEnv",
-                vector_entry_point="rss_env.vector_env:RSSVectorEnv",
+                entry_point=single,
+                vector_entry_point=vector,
                 kwargs={"dataset": dataset, "level": level},
                 # The environment itself refuses bad actions and steps before a reset.
                 order_enforce=False,

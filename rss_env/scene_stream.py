@@ -5,6 +5,7 @@ So the whole state of a stream of scenes is a few integers.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic
 
@@ -95,38 +96,51 @@ class SceneStream:
     def _choose(self, chosen: npt.NDArray[np.int64]) -> None:
         self._chosen, self._some_chosen = chosen, bool((chosen >= 0).any())
 
-    def batch(self, device: torch.device | str = "cpu") -> SceneBatch[torch.Tensor]:
-        """The scenes of the current episodes, as tensors."""
-        return self.tell(HostInputs(device))
+    def batch(
+        self, device: torch.device | str = "cpu", groups: npt.NDArray[np.int64] | None = None
+    ) -> SceneBatch[torch.Tensor]:
+        """The scenes of the current episodes, as tensors; of all groups, or of some (g,)."""
+        return self.tell(HostInputs(device), groups)
 
-    def tell(self, inputs: HostInputs) -> SceneBatch[torch.Tensor]:
-        """The scenes of the current episodes, as what a host tells its device."""
-        index, mirrored, *changes = inputs.send(self._draw)
+    def tell(
+        self, inputs: HostInputs, groups: npt.NDArray[np.int64] | None = None
+    ) -> SceneBatch[torch.Tensor]:
+        """The same, as what a host tells its device."""
+        index, mirrored, *changes = inputs.send(lambda: self._draw(groups))
         return SceneBatch(index, mirrored, self._augmentation.variation_of(changes))
 
-    def numbers(self) -> npt.NDArray[np.int64]:
-        """Numbers of the samples of the current episodes, (G,)."""
+    def numbers(self, groups: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
+        """Numbers of the samples of the current episodes, (G,), or of some groups, (g,)."""
+        which: Any = slice(None) if groups is None else groups
+        seeds, episodes = self.seeds[which], self.episodes[which]
         if self._shares is not None:
             first, count = self._shares
-            index = first + np.maximum(self.episodes, 0) % count
+            index = first[which] + np.maximum(episodes, 0) % count[which]
         else:
             index = counter_random.integers_of_episodes(
-                self._num_scenes, self.seeds, self.episodes, counter_random.SCENE_STREAM
+                self._num_scenes, seeds, episodes, counter_random.SCENE_STREAM
             )
-        return np.where(self._chosen >= 0, self._chosen, index) if self._some_chosen else index
+        if not self._some_chosen:
+            return index
+        chosen = self._chosen[which]
+        return np.where(chosen >= 0, chosen, index)
 
-    def batch_of_arrays(self) -> SceneBatch[np.ndarray]:
-        """The scenes of the current episodes, as arrays; on the CPU."""
-        index, mirrored, *changes = self._draw()
+    def batch_of_arrays(
+        self, groups: npt.NDArray[np.int64] | None = None
+    ) -> SceneBatch[np.ndarray]:
+        """The scenes of the current episodes, as arrays, likewise; on the CPU."""
+        index, mirrored, *changes = self._draw(groups)
         varied = [None if change is None else as_tensor(change) for change in changes]
         return SceneBatch(index, mirrored, self._augmentation.variation_of(varied))
 
-    def _draw(self) -> tuple[Any, ...]:
+    def _draw(self, groups: npt.NDArray[np.int64] | None = None) -> tuple[Any, ...]:
         """Index and mirrored, and the variation's window, colours and cut, as far as there are."""
-        index = self.numbers()
+        which: Any = slice(None) if groups is None else groups
+        index = self.numbers(groups)
         if not self._augmentation.changes_images:
-            return index, self._none_mirrored, None, None, None
-        return index, *self._augmentation.draw_arrays(self.seeds, np.maximum(self.episodes, 0))
+            return index, self._none_mirrored[which], None, None, None
+        keys = self.seeds[which], np.maximum(self.episodes[which], 0)
+        return index, *self._augmentation.draw_arrays(*keys)
 
     def get_state(self) -> dict[str, list[int]]:
         """The whole state, as lists of integers."""
@@ -192,3 +206,32 @@ def shares_of_groups(
     counts = (num_scenes + np.arange(num_groups)) // num_groups
     first = np.cumsum(counts) - counts
     return np.minimum(first, num_scenes - 1), np.maximum(counts, 1)
+
+
+def parse_rows(
+    state: Any, key: str, groups: int, length: int, is_legal: Callable[[Any], Any]
+) -> npt.NDArray[Any]:
+    """One entry of a state: a list of so many numbers for each of G groups, (G, length).
+
+    Args:
+        state: What should be a state.
+        key: Name of the entry.
+        groups: G.
+        length: Of each list.
+        is_legal: Tells whether a number is.
+
+    Raises:
+        InputError: If there is no such entry, or it is not that.
+    """
+    rows = state.get(key) if isinstance(state, dict) else None
+    if (
+        not isinstance(rows, list)
+        or len(rows) != groups
+        or not all(isinstance(row, list) and len(row) == length for row in rows)
+        or not all(type(value) in (int, float) and is_legal(value) for row in rows for value in row)
+    ):
+        raise InputError(
+            f"state[{key!r}] must be a list of {length} legal numbers for each of {groups} groups, "
+            f"got {rows!r:.60}"
+        )
+    return np.array(rows)

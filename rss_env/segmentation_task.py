@@ -1,6 +1,7 @@
-"""The base of both environments: images, a judge of maps of them, and random scenes.
+"""The base of all environments: images, a judge of maps of them, and random scenes.
 
-`RSSVectorEnv` and `RSSEnv` add to this how Gymnasium calls an environment of many and of one.
+`RSSVectorEnv` and `RSSEnv` add to this how Gymnasium calls an environment of many and of one;
+`SequentialTask` makes episodes of several steps of it.
 """
 
 from __future__ import annotations
@@ -29,9 +30,11 @@ from rss_env.augmentation import Augmentation
 from rss_env.config import RENDER_MODES, EnvironmentConfig
 from rss_env.datasets import default_image_size, open_dataset
 from rss_env.errors import BudgetSpentError, InputError, check_choice
-from rss_env.feedback import Feedback, load_scorer
+from rss_env.feedback import AnyScorer, Feedback, load_scorer
 from rss_env.host_inputs import HostInputs
-from rss_env.judge import LEVELS, Judge, Verdict
+from rss_env.judge import Judge, Verdict
+from rss_env.labels import VOID
+from rss_env.outcome import Outcome
 from rss_env.rendering import overlay
 from rss_env.scene_stream import SceneBatch, SceneStream
 from rss_env.scenes import load_scenes
@@ -64,6 +67,7 @@ class SegmentationTask:
         feedback: What of a score is seen.
         pixel_level: Whether there is a reward per cell rather than a score per map.
         augmentation: How images are varied at random.
+        takes_one_step: Whether every step ends an episode.
         score_queries: Scores (of a map at a scale) that were asked for since the environment was
             made; no state holds them.
     """
@@ -71,20 +75,22 @@ class SegmentationTask:
     spec: EnvSpec | None = None
     render_mode: str | None = None
     closed: bool = False
+    config_type: type[EnvironmentConfig] = EnvironmentConfig
+    takes_one_step: bool = True
 
     def __init__(self, num_envs: int = 1, **arguments: Any):
         """Open the data set and lay out the spaces.
 
         Args:
             num_envs: N, a multiple of `group_size`.
-            **arguments: Fields of `EnvironmentConfig`, and options of the data set.
+            **arguments: Fields of `config_type`, and options of the data set.
 
         Raises:
             InputError: If an argument is invalid or the data cannot be used.
         """
         self._arguments = {"num_envs": num_envs, **arguments}
         self.score_queries = 0
-        config = EnvironmentConfig.of(arguments)
+        config = self.config_type.of(arguments)
         self.group_size = int(config.group_size)
         num_envs = check_whole_number("num_envs", num_envs, 1)
         if num_envs % self.group_size:
@@ -105,7 +111,7 @@ class SegmentationTask:
         self.formula, self.metric = config.metric, config.metric if scorer is None else None
         self.class_balanced = config.class_balanced
         self.feedback = Feedback.parse(config.feedback, self.group_size)
-        self.pixel_level = check_choice("level", config.level, LEVELS) == "PixelReward"
+        self.pixel_level = check_choice("level", config.level, config.levels) == "PixelReward"
 
         options = config.dataset_options
         data = open_dataset(config.dataset, config.exclude, split=config.split, **options)
@@ -116,7 +122,7 @@ class SegmentationTask:
         cut_size = check_crop_size(config.crop_size, self.image_size)
         size = cut_size or self.image_size  # of what is shown
         scales = default_scales(size) if config.scales is None else config.scales
-        self.geometry = ActionMapGeometry(size, scales, data.num_classes)
+        self.geometry = self._restricted(ActionMapGeometry(size, scales, data.num_classes))
         if not data.has_labels and scorer is None:
             raise InputError(
                 f"{config.dataset_name} is given without labels; give labels=... or scorer=..."
@@ -129,16 +135,12 @@ class SegmentationTask:
         self.dataset = data
         self._scenes = load_scenes(data, self.image_size, self.device, config.resize)
         self.class_names, self.palette = data.class_names, data.palette
-        self._judge = Judge(self._scenes, self.geometry, config, self.feedback, scorer)
         # Windows are judged by tables of their own.
         has_tables = scorer is None and config.zoom is None and cut_size is None
         self._table_scales = self.geometry.scales if has_tables else ()
         for scale in self._table_scales:
             self._scenes.label_table(scale)  # now, rather than in the first step
-        self._spaces = (  # of one image and of one action
-            spaces.Box(0, 255, (*size, 3), np.uint8),
-            self.geometry.action_space(config.action_format),
-        )
+        self._lay_out(config, scorer)
         batch = (num_envs, *size, 3)
         large = self._on_cpu and np.prod(batch) >= _POOLED_FROM
         self._pool = ArrayPool(batch) if large else None
@@ -158,6 +160,19 @@ class SegmentationTask:
         self._done = np.zeros(num_groups, np.bool_)
         self._inputs = HostInputs(self.device)
         self._look_up()
+
+    def _restricted(self, geometry: ActionMapGeometry) -> ActionMapGeometry:
+        """The geometry of the maps that are judged, given that of all scales."""
+        return geometry
+
+    def _lay_out(self, config: EnvironmentConfig, scorer: AnyScorer | None) -> None:
+        """Make the judge and the spaces, of one observation and of one action."""
+        self._judge = Judge(self._scenes, self.geometry, config, self.feedback, scorer)
+        image = spaces.Box(0, 255, (*self.geometry.image_size, 3), np.uint8)
+        self._spaces: tuple[spaces.Space[Any], spaces.Space[Any]] = (
+            image,
+            self.geometry.action_space(config.action_format),
+        )
 
     # --- what is known of it ---
 
@@ -189,12 +204,12 @@ class SegmentationTask:
         """See `Scenes.content_digest`; of everything that maps are judged by."""
         return self._scenes.content_digest(self._table_scales)
 
-    def get_state(self) -> dict[str, list[int]]:
+    def get_state(self) -> dict[str, list[Any]]:
         """Return all that decides what comes next, as lists of integers (JSON-able)."""
         state = {**self._stream.get_state(), "done": self._done.astype(int).tolist()}
         return state if self._split_pass is None else state | self._split_pass.get_state()
 
-    def set_state(self, state: dict[str, list[int]]) -> None:
+    def set_state(self, state: dict[str, list[Any]]) -> None:
         """Continue exactly from a state of `get_state`; `observe` then gives the images.
 
         Raises:
@@ -243,6 +258,21 @@ class SegmentationTask:
         if self._on_cpu:
             return self.geometry.parse_to_array(actions, number, form, check_range=check)
         return self.geometry.parse(actions, number, form, device=self.device, check_range=check)
+
+    def _play(self, parsed: Any) -> Outcome:
+        """Take parsed actions in the groups that are not done: all of them end.
+
+        Raises:
+            BudgetSpentError: If they ask for more scores than are left; nothing has changed then.
+        """
+        dead, none = self._done, np.zeros(self._num_envs, np.bool_)
+        alive = ~dead if self.group_size == 1 else np.repeat(~dead, self.group_size)
+        count = np.count_nonzero(dead)
+        if count == len(dead):
+            return Outcome(np.zeros(self._num_envs, np.float32), none, none, none)
+        verdict = self._judge_maps(parsed, alive if count else None)
+        shown = (self._batch, parsed)
+        return Outcome(verdict.rewards, alive, none, alive, verdict.infos, shown)
 
     def _judge_maps(self, maps: Any, alive: np.ndarray | None = None) -> Verdict[Any]:
         """The verdict on parsed actions (N, cells) for the current scenes.
@@ -399,11 +429,17 @@ class SegmentationTask:
             self._window.close()
 
     def _draw(self) -> tuple[np.ndarray, ...]:
-        batch, actions = self._shown or (self._batch, None)
+        batch, shown = self._shown or (self._batch, None)
         images = as_tensor(self._scenes.observe(batch, self.group_size)).cpu().numpy()
-        if actions is None:
+        if shown is None:
             return tuple(images)
+        maps = self._painted(shown).cpu().numpy()
+        return tuple(
+            image if (drawn == VOID).all() else overlay(image, drawn, self.palette)
+            for image, drawn in zip(images, maps, strict=True)
+        )
+
+    def _painted(self, shown: Any) -> torch.Tensor:
+        """The finest maps of parsed actions, painted onto pixels: (N, H, W) uint8."""
         finest = len(self.geometry.scales) - 1
-        maps = self.geometry.upsample(self.geometry.split(as_tensor(actions))[finest], finest)
-        maps = maps.cpu().numpy()
-        return tuple(overlay(i, m, self.palette) for i, m in zip(images, maps, strict=True))
+        return self.geometry.upsample(self.geometry.split(as_tensor(shown))[finest], finest)

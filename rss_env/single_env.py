@@ -99,14 +99,15 @@ class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
             batched = {name: _add_batch_axis(part) for name, part in action.items()}
         else:
             batched = _add_batch_axis(action)
-        maps = self._parse(batched)
-        verdict = self._judge_maps(maps)
-        self._done[0] = True
-        self._shown = (self._batch, maps)
+        outcome = self._play(self._parse(batched))
+        terminated, truncated = bool(outcome.terminated[0]), bool(outcome.truncated[0])
+        self._done[0] = terminated or truncated
+        self._shown = outcome.shown
         self._show()
-        info = {name: self._export(scores)[0] for name, scores in verdict.infos.items()}
+        told = outcome.infos if outcome.told[0] else {}
+        info = {name: self._export(values)[0, ...] for name, values in told.items()}
         info |= self._told_number()
-        return self.observe(), float(verdict.rewards[0]), True, False, info
+        return self.observe(), float(outcome.rewards[0]), terminated, truncated, info
 
     def _told_number(self) -> dict[str, Any]:
         """The number of the current image, as an info."""
@@ -114,7 +115,10 @@ class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
 
     def observe(self) -> Any:
         """The current observation (H, W, 3) uint8, freshly copied."""
-        return self._observe()[0]
+        batch = self._observe()
+        if isinstance(batch, dict):
+            return {name: part[0] for name, part in batch.items()}
+        return batch[0]
 
     def render(self) -> Any:
         """The current image, under the finest action map once there is one: (H, W, 3) uint8."""

@@ -17,8 +17,9 @@ from rss_env.arguments import (
     mask_of_groups,
     seeds_of_groups,
 )
-from rss_env.arrays import as_array
+from rss_env.arrays import as_array, kept_where
 from rss_env.captured_step import CapturedStep, can_capture
+from rss_env.outcome import Outcome
 from rss_env.segmentation_task import METADATA, SegmentationTask
 
 _INTEGERS = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
@@ -49,7 +50,6 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
         self.metadata = {**type(self).metadata, "autoreset_mode": self.autoreset_mode}
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
         self.action_space = batch_space(self.single_action_space, self.num_envs)
-        self._all_groups = np.ones(len(self._done), np.bool_)
         self._captured: dict[torch.dtype, CapturedStep] = {}  # by the actions' type
         self._captures = can_capture(self)
 
@@ -126,39 +126,35 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
             raise ResetNeeded(f"episodes of sub-environments {over.tolist()} are over; reset them")
         if self._captures and self._is_flat(actions):
             return self._step_at_once(actions)
-        parsed = self._parse(actions)
-        alive = ~dead if self.group_size == 1 else np.repeat(~dead, self.group_size)
-        infos: dict[str, Any] = {}
-        shown = None
-        if some_dead and dead.all():
-            rewards = np.zeros(self.num_envs, np.float32)
-        else:
-            verdict = self._judge_maps(parsed, alive if some_dead else None)
-            rewards, shown = verdict.rewards, (self._batch, parsed)
-            for name, scores in verdict.infos.items():
-                infos[name], infos[f"_{name}"] = self._export(scores), self._export(alive.copy())
+        outcome = self._play(self._parse(actions))
+        over = outcome.terminated | outcome.truncated
+        ended = over[:: self.group_size]  # a group's episodes end together
         if self.autoreset_mode == AutoresetMode.SAME_STEP:
-            infos |= self._told_index()
-            infos = {
-                "final_obs": self.observe(),
-                "_final_obs": self._export(alive.copy()),
-                "final_info": infos,
-                "_final_info": self._export(alive.copy()),
-            }
-            self._begin_episodes(self._all_groups)
+            infos = self._tell(outcome, ~over)
+            if np.count_nonzero(over):
+                infos |= {
+                    "final_obs": self.observe(),
+                    "_final_obs": self._export(over),
+                    "final_info": self._tell(outcome, over) | self._told_index(over),
+                    "_final_info": self._export(over.copy()),
+                }
+            begun = dead | ended
         else:
-            if some_dead:
-                self._begin_episodes(dead)
-            self._done = ~dead
+            infos, begun = self._tell(outcome, outcome.told), dead
+        if np.count_nonzero(begun):
+            self._begin_episodes(begun)
+        if self.autoreset_mode != AutoresetMode.SAME_STEP:
+            self._done = ended
         infos |= self._told_index()
-        if shown is not None and self.render_mode is not None:
-            self._shown = shown  # the episode that ended: a new one has no map to show yet
+        if outcome.shown is not None and self.render_mode is not None:
+            self._shown = outcome.shown  # what was judged: a new episode has no map to show yet
             self._show()
+        rewards = outcome.rewards
         return (
             self.observe(),
             as_array(rewards).astype(np.float64) if self._numpy else self._export(rewards),
-            self._export(alive),
-            self._export(np.zeros(self.num_envs, np.bool_)),
+            self._export(outcome.terminated.copy()),
+            self._export(outcome.truncated.copy()),
             infos,
         )
 
@@ -191,6 +187,19 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
             "_final_info": flags(True),
         }
         return self.observe(), verdict.rewards, flags(True), flags(False), infos
+
+    def _tell(self, outcome: Outcome, which: np.ndarray) -> dict[str, Any]:
+        """The outcome's infos on the sub-environments in a mask (N,), each with its own mask."""
+        told = outcome.told & which
+        count = np.count_nonzero(told)
+        if not count:
+            return {}
+        infos: dict[str, Any] = {}
+        for name, values in outcome.infos.items():
+            if count < np.count_nonzero(outcome.told):
+                values = kept_where(told, values)
+            infos[name], infos[f"_{name}"] = self._export(values), self._export(told.copy())
+        return infos
 
     def observe(self) -> Any:
         """The current observations (N, H, W, 3) uint8, freshly copied."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import select
 import sys
 import warnings
@@ -24,7 +25,8 @@ from rss_env.printable import printable
 from rss_env.registration import parse_environment_id
 
 Config = TypeVar("Config")
-_UP = "\x1b[A"
+# What programs write themselves: tyro's colours, and tqdm's way up to a bar above another.
+_COLOURS, _BARS, _NOTHING = (re.compile(p) for p in (r"(\x1b\[[\d;]*m)", r"(\x1b\[A)", "(?!)"))
 _UNREAD = 141  # what shells say of a program that a broken pipe has ended: 128 + SIGPIPE
 
 
@@ -119,7 +121,8 @@ def run_command(
         options: dict[str, Any] = {"prog": program, "args": arguments}
         if (known := default(arguments)) is not None:
             options["default"] = known
-        chosen = tyro.cli(config, **options)
+        with only_printable_output(coloured=True):  # defaults may be of a file
+            chosen = tyro.cli(config, **options)
         expand_paths(chosen)
         if sys.stderr.isatty():  # what trains takes seconds to load
             sys.stderr.write(f"{program}: loading ...\n")
@@ -140,26 +143,33 @@ def escape_what_cannot_be_written() -> None:
 
 
 class _PrintableStream:
-    """A stream that escapes what would steer a terminal, but for what a command does itself."""
+    """A stream that escapes what would steer a terminal, but for what a program does itself."""
 
-    def __init__(self, stream: Any, keep: str):
-        self._stream, self._keep = stream, keep
+    def __init__(self, stream: Any, keep: str, own: re.Pattern[str]):
+        self._stream, self._keep, self._own = stream, keep, own
 
     def write(self, text: str) -> int:
-        # Bars of tqdm that stand below one another go up by this one.
-        parts = text.split(_UP) if "\r" in self._keep else [text]
-        return self._stream.write(_UP.join(printable(part, self._keep) for part in parts))
+        parts = self._own.split(text)  # in turn something to look at, and something of its own
+        parts[::2] = [printable(part, self._keep) for part in parts[::2]]
+        return self._stream.write("".join(parts))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
 
 
 @contextmanager
-def only_printable_output() -> Iterator[None]:
-    """Escape control characters in what the block writes: names of files and classes hold any."""
+def only_printable_output(*, coloured: bool = False) -> Iterator[None]:
+    """Escape control characters in what the block writes: names of files and classes hold any.
+
+    Args:
+        coloured: Whether colours are left as they are.
+    """
+    own = _COLOURS if coloured else _NOTHING
     with (
-        redirect_stdout(cast(Any, _PrintableStream(sys.stdout, "\n\t"))),
-        redirect_stderr(cast(Any, _PrintableStream(sys.stderr, "\n\t\r"))),
+        redirect_stdout(cast(Any, _PrintableStream(sys.stdout, "\n\t", own))),
+        redirect_stderr(
+            cast(Any, _PrintableStream(sys.stderr, "\n\t\r", own if coloured else _BARS))
+        ),
     ):
         yield
 

@@ -20,8 +20,10 @@ from rss_env.action_maps import ActionMapGeometry, default_scales
 from rss_env.config import EnvironmentConfig
 from rss_env.datasets import DATASETS, default_image_size
 from rss_env.datasets.cityscapes import trained_classes
-from rss_env.registration import LEVEL_NAMES
+from rss_env.refine import RefineEnv
+from rss_env.registration import LEVEL_NAMES, SEQUENCE_NAMES
 from rss_env.segmentation_task import SegmentationTask
+from rss_env.sequential_config import RefineConfig, SequentialConfig
 
 FOLDER = Path(__file__).parent
 
@@ -107,6 +109,22 @@ The image, resized as a whole: `{observation_space}`, rows, columns, RGB.
 
 {pixel_reward}
 
+## Several steps: `RSS/{name}-Progressive-v0`, `RSS/{name}-Refine-v0`
+
+The same images and the same scores of maps, in episodes that change one map step by step; the
+reward is the gain in score. [What holds of both](../sequential.md), and at the default size:
+
+| id | action space | an action | steps |
+|---|---|---|---|
+{sequences}
+
+| argument | of | default | meaning |
+|---|---|---|---|
+{sequence_arguments}
+
+They take no `action_format`, `class_balanced`, `class_scores`, `evaluation`, `scale_scores` and
+`scale_weights`. All below is of them as well, unless it says otherwise.
+
 ## Starting state
 
 An image of the split, drawn uniformly with replacement: a function of the sub-environment's seed
@@ -119,8 +137,9 @@ sub-environment, shows each its own. With `evaluation`, images come
 
 ## Episode end
 
-After one step: `terminated` is true, `truncated` never is. Vector environments start the next
-episode in the same step unless `autoreset_mode` says otherwise.
+After one step: `terminated` is true, `truncated` never is. `Progressive` terminates with its last
+grid, `Refine` when it is stopped, and is truncated after `max_steps`. Vector environments start the
+next episode in the same step unless `autoreset_mode` says otherwise.
 
 ## Arguments
 
@@ -149,6 +168,7 @@ environment has its mask `_k`. N sub-environments, S scales, C classes.
 | `dataset_score` | `evaluation=...`, labels | (N,) float64 | the metric of the pass so far |
 | `normalised_score` | `evaluation=...`, labels | (N,) float64 | 0 the majority, 1 the best maps |
 | `image_index` | `image_index=True` | (N,) int64 | of the image in the data set; also at a reset |
+| `score` | Progressive, Refine | (N,) float32 | the score of the map so far |
 
 `SameStep` adds `final_obs`, the images that were judged. Scores of classes are NaN where neither
 map nor label has the class. That is so under `rating`, `noisy` and `ranking` as well, which hide
@@ -198,6 +218,35 @@ def _fields(config: type, leave_out: set[str]) -> str:
     )
 
 
+def _sequences(geometry: ActionMapGeometry, count: int | str) -> str:
+    """Rows of a table: what an action is in each of the sequences."""
+    rows, columns = geometry.grids[-1]
+    side = RefineEnv.largest_window(geometry.grids[-1])
+    windows = rows * columns // side**2
+    one_more = count + 1 if isinstance(count, int) else "C + 1"
+    return "\n".join(
+        (
+            f"| Progressive | `MultiDiscrete([{count}] * {max(geometry.cells)})` | a class for "
+            f"each cell of the next grid, the rest is not looked at | {len(geometry.scales)} |",
+            f"| Refine | `MultiDiscrete([{windows + 1}] + [{one_more}] * {side**2})` | one of "
+            f"{windows} windows of {side}x{side} cells or (last) stop, and a class for each cell "
+            f"or (last) keep | {windows} |",
+        )
+    )
+
+
+def _sequence_arguments() -> str:
+    """Rows of a table: the arguments that sequences alone have, and which of them."""
+    of_all, of_both = (
+        {f.name for f in dataclasses.fields(config)}
+        for config in (EnvironmentConfig, SequentialConfig)
+    )
+    both, refine = _fields(SequentialConfig, of_all), _fields(RefineConfig, of_both)
+    rows = [("both", row) for row in both.splitlines()]
+    rows += [("Refine", row) for row in refine.splitlines()]
+    return "\n".join(row.replace(" | ", f" | {of} | ", 1) for of, row in rows)
+
+
 def _class_names(name: str) -> list[str] | None:
     """Names of a data set's classes in order; None if they are the user's own."""
     if name == "Cityscapes":
@@ -235,6 +284,8 @@ def card(name: str) -> str:
         grids="\n".join(grids),
         image_reward=_REWARDS["ImageReward"].strip(),
         pixel_reward=_REWARDS["PixelReward"].strip(),
+        sequences=_sequences(geometry, count),
+        sequence_arguments=_sequence_arguments(),
         dataset_arguments=_arguments(dataset, {"on_fault"}),
         arguments="\n".join(
             (
@@ -249,7 +300,7 @@ def index() -> str:
     """The page that lists the cards."""
     rows = [
         f"| [{name}]({name.lower()}.md) | "
-        f"{', '.join(f'`RSS/{name}-{level}-v0`' for level in LEVEL_NAMES)} |"
+        f"{', '.join(f'`RSS/{name}-{level}-v0`' for level in (*LEVEL_NAMES, *SEQUENCE_NAMES))} |"
         for name in DATASETS
     ]
     return (

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium as gym
 import pytest
 
-from rss_env.registration import DATASET_NAMES, LEVEL_NAMES
+from rss_env.registration import DATASET_NAMES, LEVEL_NAMES, SEQUENCE_NAMES
 
 FOLDER = Path(__file__).parents[2] / "docs" / "environments"
 _SPEC = importlib.util.spec_from_file_location("generate_cards", FOLDER / "generate.py")
@@ -46,4 +46,24 @@ def test_a_card_describes_the_environment_that_is_made(name, data_options):
             names = re.search(r"^Classes \((\d+)\): (.*)$", card, re.MULTILINE)
             assert names is not None
             assert int(names[1]) == classes == len(names[2].split(", "))
+        env.close()
+
+
+@pytest.mark.parametrize("name", DATASET_NAMES)
+def test_a_card_describes_sequences(name, data_options):
+    rows = dict(
+        re.findall(r"^\| (\w+) \| (`MultiDiscrete.*) \|$", generate.card(name), re.MULTILINE)
+    )
+    assert set(rows) == set(SEQUENCE_NAMES)
+    for sequence, row in rows.items():
+        env: Any = gym.make(f"RSS/{name}-{sequence}-v0", **data_options[name]).unwrapped
+        sizes = env.action_space.nvec.tolist()
+        classes = "C" if name == "Folder" else str(env.geometry.num_classes)
+        if sequence == "Progressive":
+            space = f"MultiDiscrete([{classes}] * {len(sizes)})"
+        else:
+            keep = "C + 1" if classes == "C" else str(sizes[-1])
+            space = f"MultiDiscrete([{sizes[0]}] + [{keep}] * {len(sizes) - 1})"
+        assert row.startswith(f"`{space}` | ")
+        assert row.endswith(f" | {env.max_steps}")
         env.close()

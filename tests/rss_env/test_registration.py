@@ -26,35 +26,38 @@ from rss_env.kernels import (
     label_table,
     score_maps,
 )
-from rss_env.registration import parse_environment_id
+from rss_env.progressive import ProgressiveVectorEnv
+from rss_env.refine import RefineVectorEnv
+from rss_env.registration import LEVEL_NAMES, SEQUENCE_NAMES, parse_environment_id
 from rss_env.rewards import METRICS
 from rss_env.scenes import Scenes
-from small_environments import SMALL, actions_for, assert_same
+from small_environments import SMALL, actions_for, assert_same, small_options
 
 EACH_ID = pytest.mark.parametrize("environment_id", environment_ids())
 
 
 def make(environment_id: str, data_options: Any, num_envs: int = 3, **options: Any) -> Any:
-    data = data_options[parse_environment_id(environment_id)[0]]
-    return gym.make_vec(environment_id, num_envs=num_envs, **{**SMALL, **data, **options})
+    options = {**small_options(environment_id, data_options), **options}
+    return gym.make_vec(environment_id, num_envs=num_envs, **options)
 
 
 @EACH_ID
 def test_every_way_to_make_it_gives_the_same(environment_id, data_options):
-    data = data_options[parse_environment_id(environment_id)[0]]
+    options = small_options(environment_id, data_options)
     native = make(environment_id, data_options)
     images, _ = native.reset(seed=5)
     actions = actions_for(native, 0)
     rewards = native.step(actions)[1]
     for prefix, how in (("", "sync"), ("", "async"), ("rss_env:", "vector_entry_point")):
         env: Any = gym.make_vec(
-            f"{prefix}{environment_id}", num_envs=3, vectorization_mode=how, **SMALL, **data
+            f"{prefix}{environment_id}", num_envs=3, vectorization_mode=how, **options
         )
-        np.testing.assert_array_equal(env.reset(seed=5)[0], images)
+        assert_same(env.reset(seed=5)[0], images)
         np.testing.assert_array_equal(env.step(actions)[1], rewards)
         env.close()
-    single = gym.make(f"rss_env:{environment_id}", **SMALL, **data)
-    np.testing.assert_array_equal(single.reset(seed=5)[0], images[0])
+    single = gym.make(f"rss_env:{environment_id}", **options)
+    first = {k: v[0] for k, v in images.items()} if isinstance(images, dict) else images[0]
+    assert_same(single.reset(seed=5)[0], first)
     assert single.step(actions[0])[1] == rewards[0]
 
 
@@ -67,12 +70,14 @@ def test_torchrl_takes_it(environment_id, data_options):
     for array, group_size in (("numpy", 1), ("torch", 1), ("torch", 3)):
         env = GymWrapper(make(environment_id, data_options, array=array, group_size=group_size))
         check_env_specs(env)
-        rollout = env.rollout(2, break_when_any_done=False)
-        assert rollout["next", "terminated"].all()
+        rollout = env.rollout(4, break_when_any_done=False)
+        ends = rollout["next", "done"]
+        assert ends.any()
+        assert ends.all() == (parse_environment_id(environment_id)[1] in LEVEL_NAMES)
         env.close()
-    data = data_options[parse_environment_id(environment_id)[0]]
-    for action_format in ("flat", "maps"):
-        single = gym.make(environment_id, action_format=action_format, **SMALL, **data)
+    one_step = parse_environment_id(environment_id)[1] in LEVEL_NAMES
+    for formats in ({}, {"action_format": "maps"})[: 1 + one_step]:
+        single = gym.make(environment_id, **formats, **small_options(environment_id, data_options))
         check_env_specs(GymWrapper(single))
 
 
@@ -109,13 +114,18 @@ def test_spawned_workers_of_gymnasium(data_options):
     env.close()
 
 
+KINDS = (RSSVectorEnv, ProgressiveVectorEnv, RefineVectorEnv, Scenes)
+# of sequences those of one data set: the others differ from them as those of one step do
+HELD = [*environment_ids(LEVEL_NAMES), *environment_ids(SEQUENCE_NAMES)[:2]]
+
+
 def resources() -> dict[str, float]:
     """What this process holds."""
     gc.collect()
     with open("/proc/self/statm") as file:
         pages = int(file.read().split()[1])
     return {
-        "environments": sum(type(o) in (RSSVectorEnv, Scenes) for o in gc.get_objects()),
+        "environments": sum(type(o) in KINDS for o in gc.get_objects()),
         "files": len(os.listdir("/proc/self/fd")),
         "threads": threading.active_count(),
         "megabytes": pages * os.sysconf("SC_PAGE_SIZE") / 1e6,
@@ -126,7 +136,7 @@ def resources() -> dict[str, float]:
 def test_a_thousand_environments_leave_nothing_behind(data_options):
     def make_and_close(times: int) -> None:
         for _ in range(times):
-            for environment_id in environment_ids():
+            for environment_id in HELD:
                 env = make(environment_id, data_options, num_envs=2, image_size=8)
                 env.reset(seed=0)
                 env.step(actions_for(env, 0))
@@ -141,7 +151,7 @@ def test_a_thousand_environments_leave_nothing_behind(data_options):
         assert held[-1][what] <= held[0][what], what
     # A leak grows all the time, a heap that settles does not.
     grown = np.diff([after["megabytes"] for after in held])
-    assert grown.min() < 40 * len(environment_ids()) * 9e-3  # 9 kB for each environment
+    assert grown.min() < 40 * len(HELD) * 9e-3  # 9 kB for each environment
 
 
 @EACH_ID
@@ -167,6 +177,7 @@ def check_reference(environment_id: str, data_options: Any, device: str, monkeyp
                 monkeypatch.setattr(kernel, "choose", lambda *_: "reference")
         env = make(environment_id, data_options, device=where, **common)
         images, _ = env.reset(seed=1)
+        images = images["image"] if isinstance(images, dict) else images
         actions = torch.from_numpy(actions_for(env, 0)).to(where)
         results = env.step(actions)
         runs.append([images.cpu(), results[1].cpu(), *map(torch.Tensor.cpu, told_by(results))])
@@ -176,11 +187,12 @@ def check_reference(environment_id: str, data_options: Any, device: str, monkeyp
 
 
 def told_by(results: Any) -> list[torch.Tensor]:
-    return [value for name, value in results[4]["final_info"].items() if name[0] != "_"]
+    told = results[4].get("final_info", results[4])
+    return [value for name, value in told.items() if name[0] != "_"]
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@EACH_ID
+@pytest.mark.parametrize("environment_id", environment_ids(LEVEL_NAMES))
 def test_turning_a_right_pixel_wrong_never_raises_a_reward(environment_id, metric, data_options):
     """And somewhere lowers it: else nothing would have been measured."""
     number, options = 64, {"array": "torch", "scales": (1,), "metric": metric}

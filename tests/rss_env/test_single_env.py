@@ -16,21 +16,30 @@ from stable_baselines3.common.env_checker import check_env as check_env_for_sb3
 
 from rss_env import RSSEnv, environment_ids
 from rss_env.errors import ActionError, InputError
-from rss_env.registration import parse_environment_id
+from rss_env.registration import LEVEL_NAMES, SEQUENCE_NAMES, parse_environment_id
+from small_environments import assert_same
 
 
 def options_for(environment_id: str, data_options: dict) -> dict:
     return data_options[parse_environment_id(environment_id)[0]]
 
 
-@pytest.mark.parametrize("action_format", ["flat", "maps"])
-@pytest.mark.parametrize("environment_id", environment_ids())
-def test_gymnasium_checker_finds_nothing(environment_id, action_format, data_options):
+@pytest.mark.parametrize(
+    ("environment_id", "formats"),
+    [
+        *(
+            (i, {"action_format": f})
+            for i in environment_ids(LEVEL_NAMES)
+            for f in ("flat", "maps")
+        ),
+        *((environment_id, {}) for environment_id in environment_ids(SEQUENCE_NAMES)),
+    ],
+)
+def test_gymnasium_checker_finds_nothing(environment_id, formats, data_options):
     options = options_for(environment_id, data_options)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        env = gym.make(environment_id, action_format=action_format, **options)
-        check_env(env.unwrapped)
+        check_env(gym.make(environment_id, **formats, **options).unwrapped)
 
 
 @pytest.mark.parametrize("environment_id", environment_ids())
@@ -48,7 +57,7 @@ def test_specs_survive_json(environment_id, data_options):
     assert spec is not None
     rebuilt = gym.make(EnvSpec.from_json(spec.to_json()))
     first, _ = gym.make(environment_id, **options).reset(seed=1)
-    np.testing.assert_array_equal(rebuilt.reset(seed=1)[0], first)
+    assert_same(rebuilt.reset(seed=1)[0], first)
 
 
 def test_module_prefix_and_every_vectorisation_mode():

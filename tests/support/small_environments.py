@@ -7,6 +7,9 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
+from rss_env.registration import parse_environment_id
+from rss_env.sequential_task import SequentialTask
+
 SMALL = {"image_size": (16, 24), "scales": (8, 4, 1)}
 
 
@@ -15,10 +18,21 @@ def make(environment_id: str = "RSS/Shapes-ImageReward-v0", num_envs: int = 4, *
     return gym.make_vec(environment_id, num_envs=num_envs, **options)
 
 
+def small_options(environment_id: str, data_options: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of an id: small images, its data, and short episodes."""
+    dataset, level = parse_environment_id(environment_id)
+    short = {"max_steps": 3} if level == "Refine" else {}
+    return {**SMALL, **data_options[dataset], **short}
+
+
 def actions_for(env, seed: int):
     """Random actions; the batched space cannot be sampled in torch mode."""
-    shape = (env.unwrapped.num_envs, env.unwrapped.geometry.num_cells)
-    return np.random.default_rng(seed).integers(0, env.unwrapped.geometry.num_classes, shape)
+    base = env.unwrapped
+    if isinstance(base, SequentialTask):
+        high: Any = base._spaces[1]
+        return np.random.default_rng(seed).integers(0, high.nvec, (base.num_envs, len(high.nvec)))
+    shape = (base.num_envs, base.geometry.num_cells)
+    return np.random.default_rng(seed).integers(0, base.geometry.num_classes, shape)
 
 
 def assert_same(a, b, where: str = "") -> None:

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from fuzzing import fuzz
 from rss_env import environment_ids
 from rss_env.errors import ActionError, InputError
-from rss_env.registration import parse_environment_id
+from rss_env.registration import LEVEL_NAMES, parse_environment_id
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -26,7 +26,7 @@ TINY = {"image_size": (4, 8), "scales": (4, 2)}
 GRIDS = {"scale_4": (1, 2), "scale_2": (2, 4)}
 N, CELLS = 4, 10
 SOAK = 3  # times as many examples
-EACH_ID = pytest.mark.parametrize("environment_id", environment_ids())
+EACH_ID = pytest.mark.parametrize("environment_id", environment_ids(LEVEL_NAMES))
 
 
 def make(environment_id: str, data_options: Any, **options: Any) -> Any:

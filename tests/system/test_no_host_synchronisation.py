@@ -9,6 +9,7 @@ guard, where waiting shows as well.
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.networks.tiny_unet import TinyUNet
+from rss_env import vector_env
 
 # Operators whose result, or its shape, the host has to be told.
 WAITING = """
@@ -86,6 +88,7 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch):
     with monkeypatch.context() as patch, FakeTensorMode(allow_non_fake_inputs=True):
         patch.setattr(torch, "Generator", GeneratorOfTheHost)
         patch.setattr(torch.autograd, "grad", shapes_of_gradients)
+        patch.setattr(vector_env, "can_capture", lambda env: False)  # which needs a real device
         yield
 
 
@@ -134,6 +137,44 @@ def test_steps_of_environments_do_not_wait(name, mode, monkeypatch):
             told = [observations, rewards, *infos.values(), *infos.get("final_info", {}).values()]
             devices = {tensor.device.type for tensor in told if not isinstance(tensor, dict)}
             assert devices == {"cuda"}
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+@pytest.mark.parametrize("show_scores", [True, False])
+def test_drawing_step_by_step_does_not_wait(mode, show_scores, monkeypatch):
+    """Where an episode stops only as its steps are used up: in `Refine` the actions say when."""
+    with fake_cuda(monkeypatch):
+        env = make("Progressive", "cuda", autoreset_mode=mode, show_scores=show_scores)
+        env.reset(seed=0)
+        for _ in range(5):
+            actions = torch.empty((6, 384), dtype=torch.int64, device="cuda")
+            with RefuseToWait():
+                observations, rewards, *_ = env.step(actions)
+            assert observations["map"].shape == (6, 16, 24, 1)
+            devices = {part.device.type for part in (*observations.values(), rewards)}
+            assert devices == {"cuda"}
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+def test_editing_waits_for_the_flags_of_who_stops_alone(mode, monkeypatch):
+    with fake_cuda(monkeypatch):
+        env = make("Refine", "cuda", autoreset_mode=mode, start=first_class, max_steps=2)
+        env.reset(seed=0)
+        copied: list[tuple[int, ...]] = []
+        monkeypatch.setattr(torch.Tensor, "cpu", lambda t: copied.append(tuple(t.shape)) or NO_STOP)
+        for _ in range(3):
+            shape = (6, len(env.unwrapped.single_action_space.nvec))
+            actions = torch.zeros(shape, dtype=torch.int64, device="cuda")
+            with RefuseToWait():
+                env.step(actions)
+        assert copied == [(6,)] * (3 if mode == "SameStep" else 2)  # then one that only resets
+
+
+NO_STOP = SimpleNamespace(numpy=lambda: np.zeros(6, np.bool_))
+
+
+def first_class(images: torch.Tensor) -> torch.Tensor:
+    return torch.zeros((len(images), 16, 24), dtype=torch.int64, device=images.device)
 
 
 LEARNERS = {

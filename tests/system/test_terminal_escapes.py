@@ -2,6 +2,8 @@ r"""Names that would steer a terminal: every command shows them with escapes, su
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import re
 import shutil
 import sys
@@ -16,10 +18,11 @@ from conftest import write_sample
 from PIL import Image
 
 from rss_agents import data, evaluate, export, judge, predict, train
-from rss_agents.command_line import only_printable_output, table
+from rss_agents.command_line import DataConfig, only_printable_output, table
 from rss_agents.live import watch
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, save_checkpoint
+from rss_agents.training.config import TrainConfig
 from rss_env.datasets.base import voc_palette
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -134,3 +137,10 @@ def test_options_of_a_foreign_run_do_not_steer_it_either(tmp_path, capsys):
     with pytest.raises(SystemExit):
         train.main(["--config", str(tmp_path), "--out", str(tmp_path / "out")])
     assert not STEERS.search(capsys.readouterr().err)
+    options = dataclasses.asdict(TrainConfig(tmp_path, DataConfig(root="\x1b[2Jroot\x1b[31m")))
+    (tmp_path / "config.json").write_text(json.dumps(options, default=str))
+    with pytest.raises(SystemExit):
+        train.main(["--config", str(tmp_path), "--help"])
+    shown = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)  # colours are tyro's own
+    assert "root" in shown
+    assert not STEERS.search(shown)

@@ -7,13 +7,18 @@ from pathlib import Path
 
 from rss_agents.live.run_reader import find_runs
 from rss_agents.ratings.names import FOLDER_NAME
+from rss_env.datasets.paths import is_folder
 
 
 def folders_of_ratings(folders: Sequence[Path]) -> dict[str, Path]:
-    """The folders of ratings in some folders and in the runs below them, by what to call them."""
+    """The folders of ratings in some folders and in the runs below them, by what to call them.
+
+    Links are none: what is answered would be written to where they lead.
+    """
     places = {folder.resolve().name: folder for folder in folders} | find_runs(folders)
     found = {name: place / FOLDER_NAME for name, place in places.items()}
-    by_folder = {folder.resolve(): name for name, folder in found.items() if folder.is_dir()}
+    own = {name: f for name, f in found.items() if is_folder(f) and not f.is_symlink()}
+    by_folder = {folder.resolve(): name for name, folder in own.items()}
     return {name: folder for folder, name in by_folder.items()}
 
 

@@ -191,6 +191,11 @@ def _geometry(
     Raises:
         InputError: If the spaces are of something else, or scales do not fit.
     """
+    if isinstance(observation_space, spaces.Dict):
+        raise InputError(
+            "MapActorCriticPolicy is for episodes of one step, whose observations are images; for "
+            f"{list(observation_space)} take SB3's MultiInputPolicy"
+        )
     shape = observation_space.shape
     if observation_space.dtype != np.uint8:
         raise InputError(

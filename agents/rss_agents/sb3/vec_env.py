@@ -16,21 +16,22 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices
 
 from rss_env.arguments import check_reset_options, index_of_groups
 from rss_env.errors import InputError, check_choice
-from rss_env.registration import environment_ids
+from rss_env.registration import SEQUENCE_NAMES, environment_ids
 from rss_env.vector_env import RSSVectorEnv
 
-# What SB3 needs: episodes that follow one another, NumPy arrays, one flat MultiDiscrete.
+# What SB3 needs: episodes that follow one another, NumPy arrays, one flat MultiDiscrete. Sequences
+# have no other, and take no format.
 _REQUIRED = {"autoreset_mode": "SameStep", "array": "numpy", "action_format": "flat"}
 _OF_THE_ID = ("dataset", "level")
-_METHODS = ("render", "get_state", "set_state")
+_METHODS = ("render", "get_state", "set_state", "action_masks")
 
 
 class RSSVecEnv(VecEnv):
     """A vector environment of this package behind Stable-Baselines3's interface.
 
     It gives the transitions that `DummyVecEnv` of single environments gives, each wrapped in a
-    `Monitor`: an episode that ends tells its return and length under `episode`, and the image that
-    it was about under `terminal_observation`.
+    `Monitor`: an episode that ends tells its return and length under `episode`, and its last
+    observation under `terminal_observation`.
 
     Attributes:
         env: The vector environment; all sub-environments are this one.
@@ -41,17 +42,18 @@ class RSSVecEnv(VecEnv):
         self.env = env
         self._actions: npt.NDArray[np.integer] | None = None
         self._start = time.time()
+        self._returns, self._lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
     # --- transitions ---
 
-    def reset(self) -> npt.NDArray[np.uint8]:
+    def reset(self) -> Any:
         """Start an episode everywhere, with the seeds of `seed` if it was called since the last.
 
         Options of `set_options` are used as well, and forgotten like the seeds.
 
         Returns:
-            Observations (N, H, W, 3) uint8.
+            Observations (N, H, W, 3) uint8; of sequences dicts.
         """
         seeded = any(seed is not None for seed in self._seeds)
         index = [options["index"] for options in self._options if options]
@@ -62,14 +64,17 @@ class RSSVecEnv(VecEnv):
         self._reset_seeds()
         self._reset_options()
         self.reset_infos = self._list(infos)
+        self._returns[:], self._lengths[:] = 0.0, 0
         return observations
 
     def _list(self, infos: dict[str, Any]) -> list[dict[str, Any]]:
         """Infos of each sub-environment."""
-        told = {
-            n: v for n, v in infos.items() if n[0] != "_" and n not in ("final_obs", "final_info")
-        }
-        return [{name: values[i] for name, values in told.items()} for i in range(self.num_envs)]
+        listed: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        for name, values in infos.items():
+            if name[0] != "_" and name not in ("final_obs", "final_info"):
+                for i in np.flatnonzero(infos[f"_{name}"]).tolist():
+                    listed[i][name] = values[i]
+        return listed
 
     def step_async(self, actions: npt.NDArray[np.integer]) -> None:
         """Keep the actions (N, cells) for `step_wait`."""
@@ -77,32 +82,32 @@ class RSSVecEnv(VecEnv):
 
     def step_wait(  # type: ignore[override]
         self,
-    ) -> tuple[
-        npt.NDArray[np.uint8], npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]
-    ]:
-        """Score the actions; every episode ends and the next begins.
+    ) -> tuple[Any, npt.NDArray[np.float32], npt.NDArray[np.bool_], list[dict[str, Any]]]:
+        """Score the actions; where an episode ends the next begins.
 
         Returns:
-            Observations (N, H, W, 3) uint8 of the new episodes; rewards (N,) float32; dones (N,),
-            all true; an info for each sub-environment: `terminal_observation` (H, W, 3) uint8,
-            `episode`, and what the environment tells of scores.
+            Observations (N, H, W, 3) uint8, of sequences dicts; rewards (N,) float32; dones (N,);
+            an info for each sub-environment: what the environment tells of scores, and where an
+            episode ends `terminal_observation` and `episode`.
 
         Raises:
             ActionError: If the actions are invalid; nothing has changed then.
         """
-        observations, rewards, dones, _, infos = self.env.step(self._actions)
+        observations, rewards, terminated, truncated, infos = self.env.step(self._actions)
         rewards, elapsed = rewards.astype(np.float32), round(time.time() - self._start, 6)
-        listed: list[dict[str, Any]] = [
-            {
-                "TimeLimit.truncated": False,
-                "terminal_observation": observation,
-                "episode": {"r": reward, "l": 1, "t": elapsed},
-            }
-            for observation, reward in zip(infos["final_obs"], rewards.tolist(), strict=True)
-        ]
-        for info, told in zip(listed, self._list(infos["final_info"]), strict=True):
-            info |= told
-        self.reset_infos = self._list(infos)
+        dones = terminated | truncated
+        self._returns += rewards
+        self._lengths += 1
+        listed, begun = self._list(infos), self._list(infos.get("final_info", {}))
+        for i, info in enumerate(listed):
+            if dones[i]:  # what stands at the top level is of the next episode
+                self.reset_infos[i], info = info, begun[i]
+                info["terminal_observation"] = _row(infos["final_obs"], i)
+                length, total = int(self._lengths[i]), float(self._returns[i])
+                info["episode"] = {"r": total, "l": length, "t": elapsed}
+                listed[i] = info
+            info["TimeLimit.truncated"] = bool(truncated[i])
+        self._returns[dones], self._lengths[dones] = 0.0, 0
         return observations, rewards, dones, listed
 
     def seed(self, seed: int | None = None) -> Sequence[int | None]:
@@ -174,7 +179,7 @@ class RSSVecEnv(VecEnv):
         indices: VecEnvIndices = None,
         **method_kwargs: Any,
     ) -> list[Any]:
-        """Call `render`, `get_state` or `set_state` of the chosen sub-environments.
+        """Call `render`, `get_state`, `set_state` or `action_masks` of the chosen ones.
 
         States are those of single environments; those of a group go together.
 
@@ -186,6 +191,9 @@ class RSSVecEnv(VecEnv):
         if method_name == "render":
             frames = self.get_images()
             return [frames[i] for i in chosen]
+        if method_name == "action_masks":
+            masks = getattr(self.env, method_name)()
+            return [masks[i] for i in chosen]
         groups = [i // self.env.group_size for i in chosen]
         states = self.env.get_state()
         if "seen" in states:
@@ -243,10 +251,13 @@ def make_sb3_env(
         InputError: If the id or an option is invalid, or one is not what SB3 can take.
     """
     check_choice("environment", environment_id, environment_ids())
-    for name, required in _REQUIRED.items():
+    needed = dict(_REQUIRED)
+    if environment_id in environment_ids(SEQUENCE_NAMES):
+        del needed["action_format"]
+    for name, required in needed.items():
         if options.get(name, required) != required:
             raise InputError(f"Stable-Baselines3 needs {name}={required!r}, got {options[name]!r}")
-    arguments: dict[str, Any] = options | _REQUIRED
+    arguments: dict[str, Any] = options | needed
     made = gym.make_vec(environment_id, num_envs=num_envs, **arguments)
     env = RSSVecEnv(cast(RSSVectorEnv, made.unwrapped))
     if seed is not None:
@@ -274,3 +285,10 @@ def as_one(singles: VecEnv, group_size: int = 1) -> RSSVecEnv:
     env = make_sb3_env(spec.id, num_envs, **options)
     singles.close()
     return env
+
+
+def _row(observations: Any, i: int) -> Any:
+    """One observation of a batch of arrays or of a dict of them."""
+    if isinstance(observations, dict):
+        return {name: part[i] for name, part in observations.items()}
+    return observations[i]

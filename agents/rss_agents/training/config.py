@@ -23,7 +23,7 @@ from rss_agents.training.run_files import check_run_folder, refuse_links_in_run
 from rss_env.config import TaskConfig
 from rss_env.datasets.paths import expanded
 from rss_env.errors import InputError, check_choice, check_value
-from rss_env.registration import parse_environment_id
+from rss_env.registration import LEVEL_NAMES, parse_environment_id
 from rss_env.rewards import METRICS
 
 _PERSON, _RATINGS, _JUDGE = "person", "ratings:", "judge:"
@@ -175,7 +175,12 @@ class TrainConfig(TaskConfig, RunConfig):
     def check(self) -> None:
         """Refuse numbers that make no training and folders it cannot use, with an `InputError`."""
         check_types(self)
-        parse_environment_id(self.data.env)
+        _, level = parse_environment_id(self.data.env)
+        if level not in LEVEL_NAMES:
+            raise InputError(
+                f"trainings are of one-step episodes, {' or '.join(LEVEL_NAMES)}, got "
+                f"{self.data.env}; for {level} bring an algorithm (docs/other-libraries.md)"
+            )
         check_choice("metric", self.metric, METRICS)
         for part in (self.agent, self.baseline, self.supervised, self.sb3):
             part.check()

@@ -26,6 +26,26 @@ def baseline(method, **config):
     return BaselineLearner(method, tiny_network(), env, BaselineConfig(**config), seed=0)
 
 
+def test_a_map_s_reward_is_the_return_of_cells_of_all_scales():
+    """Of one scale it is the score, bit for bit; queries are counted as the environment does."""
+    common = {"num_envs": 16, "group_size": 4, "array": "torch", "image_size": SIZE}
+    for scales in ((1,), (4, 1)):
+        env = gym.make_vec("RSS/Shapes-ImageReward-v0", scales=scales, **common).unwrapped
+        assert isinstance(env, RSSVectorEnv)
+        learner = BaselineLearner("ppo", tiny_network(), env, BaselineConfig(), seed=0)
+        twin = gym.make_vec("RSS/Shapes-ImageReward-v0", scales=scales, **common)
+        twin.reset(seed=0)
+        learner.loss()
+        maps, scores = learner.last_batch()["maps"], learner.last_batch()["scores"]
+        assert maps.shape == (4, 4, env.geometry.num_cells)
+        _, _, _, _, infos = twin.step(maps.flatten(0, 1))
+        told = infos["final_info"]["scale_scores"].mean(1).view(4, 4)
+        if len(scales) == 1:
+            assert torch.equal(scores, told)
+        torch.testing.assert_close(scores, told)
+        assert env.score_queries == learner.queries_per_update == 16 * len(scales)
+
+
 def test_advantages_by_hand():
     scores = torch.tensor([[0.1, 0.2, 0.3, 0.6], [0.5, 0.5, 0.5, 0.5]])
     rloo = baseline("rloo").advantages(scores, 10)

@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
+from rss_agents.live.page import folders_of_ratings
 from rss_agents.live.watch import main as watch
+from watched_runs import write_run
 
 
 @pytest.mark.parametrize(
@@ -24,6 +26,18 @@ def test_bad_arguments_are_told(arguments, message, tmp_path, monkeypatch, capsy
         watch([*arguments, "--no-browser"])
     assert ended.value.code == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_linked_folder_of_ratings_is_not_shown(tmp_path):
+    """What is answered would be written to where the link leads."""
+    for name in ("a", "b"):
+        write_run(tmp_path / "runs" / name)
+    (tmp_path / "runs/a/ratings").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "runs/b/ratings").symlink_to(tmp_path / "elsewhere")
+    found = folders_of_ratings([tmp_path / "runs"])
+    assert found == {"a": tmp_path / "runs/a/ratings"}
+    assert folders_of_ratings([tmp_path / "nowhere"]) == {}
 
 
 def test_without_nicegui_it_is_asked_for(monkeypatch, tmp_path, capsys):

@@ -32,6 +32,7 @@ BAD = {
     "--supervised.tag-sharpness 0": "tag_sharpness must be positive",
     "--sb3.warm-up 0": "sb3 warm_up must be between 0 and 1",
     "--warm-up 1": "warm_up must be between 0 and 1",
+    "--env RSS/Shapes-Refine-v0": "trainings are of one-step episodes, PixelReward or ImageReward",
     "--metric iou": "unknown metric 'iou'; valid: miou, pixel_accuracy, mean_accuracy, dice",
 }
 

@@ -15,7 +15,7 @@ from gymnasium.vector import AutoresetMode
 from planted_faults import FAULTS, Fault
 from rss_env import environment_ids
 from rss_env.errors import InputError
-from rss_env.registration import parse_environment_id
+from rss_env.registration import LEVEL_NAMES, SEQUENCE_NAMES, parse_environment_id
 from rss_env.testing import (
     RULES,
     ContractError,
@@ -25,6 +25,7 @@ from rss_env.testing import (
 )
 from rss_env.testing.comparison import as_numpy
 from rss_env.testing.rule_weights import ADVICE
+from small_environments import small_options
 from toy_vector_env import ToyEnv, ToyVectorEnv
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -77,7 +78,7 @@ def test_nothing_is_found_where_nothing_is_wrong(mode, torch_arrays, one_step):
 FORMS = [("flat", "numpy", 1), ("maps", "torch", 2), ("flat", "torch", 2), ("maps", "numpy", 1)]
 COMBINATIONS = [
     (environment_id, mode, *form)
-    for i, environment_id in enumerate(environment_ids())
+    for i, environment_id in enumerate(environment_ids(LEVEL_NAMES))
     for j, mode in enumerate(MODES)
     # every combination for one id; for the others, every value of each
     for form in (FORMS if "Shapes-Image" in environment_id else [FORMS[(i + j) % 4]])
@@ -129,7 +130,7 @@ def test_the_contract_of_a_device_holds_on_the_cpu(data_options):
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("environment_id", environment_ids())
+@pytest.mark.parametrize("environment_id", environment_ids(LEVEL_NAMES))
 def test_registered_environments_keep_the_contract_on_cuda(environment_id, data_options):
     check_on_device(environment_id, data_options, "cuda")
 
@@ -167,6 +168,85 @@ def check_registered(
         one_step=True,
         steps=3,
         skip=skip,
+    )  # fmt: skip
+
+
+# arrays, group size, whether scores of steps are seen
+KINDS = [("numpy", 1, True), ("torch", 2, False), ("numpy", 2, True), ("torch", 1, False)]
+
+
+@pytest.mark.parametrize(
+    ("environment_id", "mode", "kind"),
+    [
+        (environment_id, MODES[i % 3] if i > 1 else mode, KINDS[(i + j) % 4])
+        for i, environment_id in enumerate(environment_ids(SEQUENCE_NAMES))
+        for j, mode in enumerate(MODES if i < 2 else MODES[:1])  # of the other data sets one
+    ],
+    ids=lambda value: value.value if isinstance(value, AutoresetMode) else None,
+)
+def test_sequences_keep_the_contract(environment_id, mode, kind, data_options):
+    array, group_size, show_scores = kind
+    # a group's episodes end together: as single ones do, if no map is stopped before the others
+    never_stops = "Refine" in environment_id and group_size > 1
+    report = check_sequence(
+        environment_id, data_options, never_stops=never_stops,
+        mode=mode, array=array, group_size=group_size, show_scores=show_scores,
+        **({"feedback": "noisy:0.1"} if group_size == 1 else {}),
+    )  # fmt: skip
+    about_others = sum(ABOUT_MODES.values()) - ABOUT_MODES[mode]
+    assert len(report.skipped) == about_others + 1 + (array == "torch"), str(report)
+
+
+@pytest.mark.cuda
+@pytest.mark.parametrize("environment_id", environment_ids(SEQUENCE_NAMES)[:2])
+def test_sequences_keep_the_contract_on_cuda(environment_id, data_options):
+    check_sequence(
+        environment_id, data_options, mode=AutoresetMode.SAME_STEP, array="torch", device="cuda",
+        single={"array": "torch", "device": "cuda"},
+        skip=["bad_actions_are_refused", "bad_actions_change_nothing"],
+    )  # fmt: skip
+
+
+def check_sequence(
+    environment_id: str, data_options: Any, *, mode: Any, array: str, group_size: int = 1,
+    never_stops: bool = False, skip: Any = (), device: str = "cpu", single: Any = None,
+    **options: Any,
+) -> Any:  # fmt: skip
+    def edit(space: Any) -> Any:
+        action = space.sample()
+        action[0] %= space.nvec[0] - 1
+        return action
+
+    common = {
+        **small_options(environment_id, data_options),
+        "render_mode": "rgb_array",
+        "horizontal_flip": True,
+        **options,
+    }
+
+    def make_single() -> gym.Env:
+        return OnTheHost(gym.make(environment_id, **common, **(single or {})).unwrapped)
+
+    return check_vector_env(
+        lambda n: gym.make_vec(
+            environment_id, num_envs=n, autoreset_mode=mode, group_size=group_size, array=array,
+            device=device, **common,
+        ),
+        make_single=make_single,
+        group_size=group_size,
+        sample_action=edit if never_stops else None,
+        steps=8,  # some episodes: the other data sets have few images
+        skip=skip,
+    )  # fmt: skip
+
+
+def test_groups_whose_maps_are_stopped_one_by_one_keep_the_contract():
+    check_vector_env(
+        lambda n: gym.make_vec(
+            "RSS/Shapes-Refine-v0", num_envs=n, group_size=2, max_steps=3, num_scenes=12, window=8,
+            **SMALL,
+        ),
+        group_size=2,
     )  # fmt: skip
 
 

@@ -1,0 +1,258 @@
+"""Episodes of several steps over one image: what `Progressive` and `Refine` have in common.
+
+There is one map of each image, which every step changes. It is scored as a whole, and what a step
+earns is the gain in score, so that an episode's rewards add up to what its last map has gained.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from gymnasium import spaces
+
+from rss_env.action_maps import ActionMapGeometry
+from rss_env.arrays import alike, as_tensor, kept_where, to_device
+from rss_env.config import EnvironmentConfig
+from rss_env.errors import InputError
+from rss_env.feedback import AnyScorer
+from rss_env.judge import Judge
+from rss_env.labels import VOID
+from rss_env.outcome import Drawing, Outcome
+from rss_env.scene_stream import parse_rows
+from rss_env.segmentation_task import SegmentationTask
+from rss_env.sequential_config import SequentialConfig
+
+
+class SequentialTask(SegmentationTask):
+    """One map of each image, changed and scored step by step.
+
+    Observations are dicts: `image` (H, W, 3) uint8; `map` (H, W, 1) uint8, the class of each pixel
+    so far, 255 where nothing is drawn; `step` (1,) int64, how many of the episode lie behind.
+
+    A group's episodes begin and end together. A map that is finished before those of the rest of
+    its group waits for them: it stays as it is, earns nothing, and its actions are ignored.
+
+    Attributes:
+        max_steps: Most steps of an episode.
+    """
+
+    takes_one_step = False
+    max_steps: int
+    _starts_with_a_map = False
+
+    # --- what differs between sequences ---
+
+    def _action_space(self, config: Any) -> spaces.Space[Any]:
+        """The space of one action; sets `max_steps`, and whatever else depends on the arguments."""
+        raise NotImplementedError
+
+    def _first_maps(self, groups: npt.NDArray[np.int64]) -> torch.Tensor:
+        """The maps (g * K, H, W) uint8 that episodes of some groups begin with."""
+        raise NotImplementedError
+
+    def _parse(self, actions: Any) -> list[Drawing]:
+        """What actions make of the maps of groups that are not done; changes nothing."""
+        raise NotImplementedError
+
+    # --- set-up ---
+
+    def _lay_out(self, config: EnvironmentConfig, scorer: AnyScorer | None) -> None:
+        assert isinstance(config, SequentialConfig)
+        geometry, self._shows_scores = self.geometry, config.show_scores
+        self._of_scales = [
+            ActionMapGeometry(geometry.image_size, (scale,), geometry.num_classes)
+            for scale in geometry.scales
+        ]
+        self._judges = [
+            Judge(self._scenes, of_scale, config, self.feedback, scorer)
+            for of_scale in self._of_scales
+        ]
+        action_space = self._action_space(config)
+        height, width = geometry.image_size
+        observation_space = spaces.Dict(
+            {
+                "image": spaces.Box(0, 255, (height, width, 3), np.uint8),
+                "map": spaces.Box(0, VOID, (height, width, 1), np.uint8),
+                "step": spaces.Box(0, self.max_steps, (1,), np.int64),
+            }
+        )
+        self._spaces = observation_space, action_space
+        number, device = self._num_envs, self.device
+        self._steps = np.zeros(number // self.group_size, np.int64)
+        self._stopped = np.zeros(number, np.bool_)
+        self._scores = torch.zeros(number, dtype=torch.float32, device=device)
+        self._maps = torch.full((number, height, width), VOID, dtype=torch.uint8, device=device)
+
+    @property
+    def info_shapes(self) -> dict[str, tuple[int, ...]]:
+        """See `SegmentationTask.info_shapes`: `score`, that of the map so far."""
+        return {"score": ()}
+
+    # --- steps ---
+
+    def _play(self, parsed: list[Drawing]) -> Outcome:
+        """Judge what was drawn, and pay what it has gained.
+
+        Raises:
+            BudgetSpentError: If it asks for more scores than are left; nothing has changed then.
+        """
+        playing, size = ~self._done, self.group_size
+        stopped, steps = self._stopped.copy(), self._steps + playing
+        for drawing in parsed:
+            stopped |= drawing.stops
+        ends = playing & (stopped.reshape(-1, size).all(1) | (steps == self.max_steps))
+        over = np.repeat(ends, size)
+        before, scores = self._judge_drawings(parsed, playing if self._shows_scores else ends)
+        rewards = scores - before
+        if self._numpy:  # differences of float32 are exact in float64
+            rewards = scores.double() - before.double()
+        told = np.repeat(playing, size) if self._shows_scores else over
+        maps = self._maps
+        for drawing in parsed:
+            painted = self._paint(drawing.maps, drawing.scale)
+            maps = self._put(maps, drawing.groups, painted)
+        self._maps, self._scores, self._steps, self._stopped = maps, scores, steps, stopped
+        return Outcome(
+            rewards=alike(self._batch.index, rewards),
+            terminated=over & stopped,
+            truncated=over & ~stopped,
+            told=told,
+            infos={"score": kept_where(told, alike(self._batch.index, scores))},
+            shown=(self._batch, maps) if parsed else None,
+        )
+
+    def _judge_drawings(
+        self, drawings: list[Drawing], judged: npt.NDArray[np.bool_]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """What is seen of the scores (N,) before and after a step, of the groups in a mask (G,)."""
+        parts = [drawing.groups[judged[drawing.groups]] for drawing in drawings]
+        first = np.flatnonzero(~self._done & (self._steps == 0) & self._starts_with_a_map)
+        pairs = list(zip(drawings, parts, strict=True))
+        asked = [np.count_nonzero(~d.kept[self._rows(groups)]) for d, groups in pairs]
+        self._ask(sum(asked) + len(first) * self.group_size)
+        scores = self._scores
+        if len(first):  # in the first step, which can be refused, unlike a reset in a step
+            cells = self._cells(self._take(self._maps, self._rows(first)))
+            # Noise of a number that no step has: that of the last is one less.
+            scores = self._put(scores, first, self._judge_groups(0, first, cells, self.max_steps))
+        before = scores
+        for drawing, groups in pairs:
+            if not len(groups):
+                continue
+            rows = self._rows(np.searchsorted(drawing.groups, groups))
+            maps = self._take(drawing.maps, rows)
+            found = self._judge_groups(drawing.scale, groups, maps, self._steps[groups])
+            scores = self._put(scores, groups, found)
+            if self._shows_scores and drawing.kept.any():
+                kept = to_device(drawing.kept, scores.device)
+                scores = torch.where(kept, before, scores)
+        return before, scores
+
+    def _judge_groups(
+        self, scale: int, groups: npt.NDArray[np.int64], maps: torch.Tensor, steps: Any
+    ) -> torch.Tensor:
+        """What is seen of the scores of some groups' maps (g * K, cells) of a scale: (g * K,)."""
+        batch = self._scenes_of(groups)
+        actions = alike(batch.index, maps.reshape(len(groups), self.group_size, -1))
+        keys = self._stream.seeds[groups], self._stream.episodes[groups]
+
+        def noise_states(shape: tuple[int, int]) -> torch.Tensor:
+            return to_device(self.feedback.noise_states(*keys, shape, steps), self.device)
+
+        return as_tensor(self._judges[scale](actions, batch, noise_states).rewards)
+
+    def _scenes_of(self, groups: npt.NDArray[np.int64]) -> Any:
+        """The scenes of some groups, in the order of their numbers."""
+        if len(groups) == len(self._done):
+            return self._batch
+        stream = self._stream
+        return stream.batch_of_arrays(groups) if self._on_cpu else stream.batch(self.device, groups)
+
+    # --- maps of some groups among those of all ---
+
+    def _rows(self, groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Numbers of the sub-environments of some groups."""
+        return (groups[:, None] * self.group_size + np.arange(self.group_size)).ravel()
+
+    def _take(self, values: torch.Tensor, rows: npt.NDArray[np.int64]) -> torch.Tensor:
+        return values if len(rows) == len(values) else values[to_device(rows, values.device)]
+
+    def _put(
+        self, values: torch.Tensor, groups: npt.NDArray[np.int64], new: torch.Tensor
+    ) -> torch.Tensor:
+        """Values (N, ...) with new ones (g * K, ...) for some groups; nothing is overwritten."""
+        if len(groups) == len(self._done):
+            return new
+        return values.index_copy(0, to_device(self._rows(groups), values.device), new)
+
+    def _cells(self, maps: torch.Tensor) -> torch.Tensor:
+        """The cells (B, P) of the first scale that maps (B, H, W) are made of."""
+        scale = self.geometry.scales[0]
+        return maps[:, ::scale, ::scale].flatten(1)
+
+    def _paint(self, maps: torch.Tensor, scale: int) -> torch.Tensor:
+        """Maps (B, cells) of a scale on pixels, (B, H, W), in memory that is not the caller's."""
+        painted = self._of_scales[scale].upsample(maps, 0)
+        return painted if self._on_cpu else painted.clone()  # there actions may be bytes already
+
+    # --- episodes ---
+
+    def _begin_episodes(self, groups: np.ndarray, index: np.ndarray | None = None) -> None:
+        super()._begin_episodes(groups, index)
+        begun = np.flatnonzero(groups)
+        maps = self._first_maps(begun)
+        # What nothing has drawn scores 0; a first map is judged in the first step.
+        scores = torch.zeros(len(maps), dtype=torch.float32, device=self.device)
+        self._steps = np.where(groups, 0, self._steps)
+        self._stopped = self._stopped & ~np.repeat(groups, self.group_size)
+        self._maps = self._put(self._maps, begun, maps)
+        self._scores = self._put(self._scores, begun, scores)
+        self._shown = (self._batch, self._maps)
+
+    def _observe(self) -> Any:
+        """The current observations, freshly copied; see the class."""
+        maps = self._maps.clone()[..., None]
+        return {
+            "image": super()._observe(),
+            "map": self._export(alike(self._batch.index, maps)),
+            "step": self._export(np.repeat(self._steps, self.group_size)[:, None]),
+        }
+
+    def _painted(self, shown: Any) -> torch.Tensor:
+        return shown
+
+    def get_state(self) -> dict[str, list[Any]]:
+        """Return all that decides what comes next, JSON-able: a list with an entry for each group.
+
+        Beside integers there are `stopped` (K integers), `scores` (K floats) and `maps`
+        (K * H * W integers).
+        """
+        parts = {
+            "stopped": self._stopped.astype(int),
+            "scores": self._scores.cpu().numpy(),
+            "maps": self._maps.cpu().numpy(),
+        }
+        rows = {name: part.reshape(len(self._done), -1).tolist() for name, part in parts.items()}
+        return {**super().get_state(), "steps": self._steps.tolist(), **rows}
+
+    def set_state(self, state: dict[str, list[Any]]) -> None:
+        """See `SegmentationTask.set_state`."""
+        self._require_open()
+        steps = self._stream.parse_state(state, "steps", 0)
+        if (steps > self.max_steps).any():
+            raise InputError(
+                f"state['steps'] must be at most {self.max_steps}, got {steps.tolist()}"
+            )
+        size, (height, width) = self.group_size, self.geometry.image_size
+        legal = {*range(self.geometry.num_classes), VOID}
+        stopped = parse_rows(state, "stopped", len(steps), size, {0, 1}.__contains__)
+        scores = parse_rows(state, "scores", len(steps), size, np.isfinite)
+        maps = parse_rows(state, "maps", len(steps), size * height * width, legal.__contains__)
+        super().set_state(state)
+        device = self.device
+        self._steps, self._stopped = steps, stopped.astype(np.bool_).ravel()
+        self._scores = to_device(scores.astype(np.float32).ravel(), device)
+        self._maps = to_device(maps.astype(np.uint8).reshape(-1, height, width), device)

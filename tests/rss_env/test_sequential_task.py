@@ -1,0 +1,111 @@
+"""What episodes of several steps share: pictures, and the ids beside those of one step."""
+
+from __future__ import annotations
+
+import gymnasium as gym
+import numpy as np
+import pytest
+from gymnasium.vector import AutoresetMode
+from PIL import Image
+
+from rss_env import environment_ids
+from rss_env.errors import BudgetSpentError
+from rss_env.recorder import RecordEpisodes
+from rss_env.registration import LEVEL_NAMES, SEQUENCE_NAMES, parse_environment_id
+from rss_env.wrappers import InfosAtReset
+from small_environments import SMALL, actions_for, assert_same
+
+OPTIONS = {**SMALL, "num_scenes": 12}
+SIDE, GAP = 24 * 5, 4  # of a frame of 16 x 24 pixels in a strip
+
+
+def test_ids_are_of_one_step_or_of_several():
+    assert {*environment_ids(LEVEL_NAMES), *environment_ids(SEQUENCE_NAMES)} == {*environment_ids()}
+    assert parse_environment_id("RSS/VOC-Refine-v0") == ("VOC", "Refine")
+
+
+@pytest.mark.parametrize("name", SEQUENCE_NAMES)
+def test_the_map_so_far_is_drawn_over_the_image(name):
+    env = gym.make_vec(f"RSS/Shapes-{name}-v0", 2, render_mode="rgb_array", **OPTIONS)
+    observations, _ = env.reset(seed=0)
+    frames = np.stack(env.render())
+    shown = observations["image"]
+    if name == "Refine":  # background, which is black, lies over it
+        shown = (0.4 * shown).astype(np.uint8)
+    np.testing.assert_array_equal(frames, shown)
+    action = np.zeros_like(actions_for(env, 0))
+    env.step(action)
+    dark = np.stack(env.render())
+    np.testing.assert_array_equal(dark, (0.4 * observations["image"]).astype(np.uint8))
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+def test_a_strip_shows_how_episodes_grow(mode, tmp_path):
+    env = gym.make_vec(
+        "RSS/Shapes-Progressive-v0", 2, render_mode="rgb_array", autoreset_mode=mode, **OPTIONS
+    )
+    env = RecordEpisodes(env, tmp_path)
+    env.reset(seed=0)
+    expected = []
+    for step in range(7):
+        env.step(actions_for(env, step))
+        if mode == "SameStep" or step != 3:  # which only resets
+            expected.append(env.render())
+    env.close()
+    strip = np.array(Image.open(tmp_path / "episodes.png"))
+    assert strip.shape == (2 * 80 + GAP, len(expected) * (SIDE + GAP) - GAP, 3)
+    for moment, frames in enumerate(expected):
+        x = moment * (SIDE + GAP)
+        np.testing.assert_array_equal(strip[:80:5, x : x + SIDE : 5], frames[0])
+    with Image.open(tmp_path / "episodes.gif") as film:
+        assert film.n_frames == len(expected)
+
+
+@pytest.mark.parametrize("name", SEQUENCE_NAMES)
+def test_infos_of_resets_can_be_as_those_of_steps(name):
+    env = InfosAtReset(gym.make(f"RSS/Shapes-{name}-v0", **OPTIONS))
+    _, at_reset = env.reset(seed=0)
+    *_, of_step = env.step(env.action_space.sample())
+    assert at_reset.keys() == of_step.keys() == {"score"}
+    assert np.isnan(at_reset["score"])
+    assert at_reset["score"].dtype == of_step["score"].dtype == np.float32
+    assert at_reset["score"].shape == of_step["score"].shape == ()
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep"])
+@pytest.mark.parametrize("name", SEQUENCE_NAMES)
+def test_images_are_numbered_and_can_be_chosen(name, mode):
+    options = {**OPTIONS, "image_index": True}
+    env = gym.make_vec(f"RSS/Shapes-{name}-v0", 3, autoreset_mode=mode, **options)
+    sync = gym.make_vec(
+        f"RSS/Shapes-{name}-v0", 3, vectorization_mode="sync",
+        vector_kwargs={"autoreset_mode": AutoresetMode(mode)}, **options,
+    )  # fmt: skip
+    for number in (None, 7):
+        chosen = {} if number is None else {"options": {"index": number}}
+        got, want = env.reset(seed=5, **chosen), sync.reset(seed=5, **chosen)
+        assert_same(got, want)
+        assert number in (None, got[1]["image_index"][0])
+        for step in range(5):
+            action = actions_for(env, step)
+            got, want = env.step(action)[4], sync.step(action)[4]
+            assert_same(got["image_index"], want["image_index"])
+            assert_same(got.get("final_info", {}), want.get("final_info", {}))
+
+
+def test_a_budget_of_scores_is_kept():
+    drawn = gym.make_vec("RSS/Shapes-Progressive-v0", 2, query_budget=5, **OPTIONS).unwrapped
+    edited = gym.make_vec("RSS/Shapes-Refine-v0", 2, query_budget=5, **OPTIONS).unwrapped
+    for env, steps in ((drawn, 2), (edited, 1)):  # the first map of an edited one is scored as well
+        env.reset(seed=0)
+        for _ in range(steps):
+            env.step(np.zeros_like(actions_for(env, 0)))
+        assert env.score_queries == 4
+        state = env.get_state()
+        with pytest.raises(BudgetSpentError, match="asks for 2 scores, and 1 are left"):
+            env.step(np.zeros_like(actions_for(env, 0)))
+        assert env.get_state() == state
+    stops = np.zeros_like(actions_for(edited, 0))
+    stops[:, 0] = edited.num_windows
+    edited.step(stops)  # nothing is measured
+    assert edited.score_queries == 4
