@@ -194,12 +194,12 @@ def errors_in_a_line(program: str) -> Iterator[None]:
         finally:
             sys.stdout.flush()  # here rather than at the exit, where nothing is caught
     except BrokenPipeError:
-        if not _let_go_of_unread_output():
+        if not let_go_of_unread_output():
             raise  # another pipe
         sys.exit(_UNREAD)
 
 
-def _let_go_of_unread_output() -> bool:
+def let_go_of_unread_output() -> bool:
     """Send what is written from now on nowhere if nobody reads it; False if all is read."""
     unread = False
     for stream in (sys.stdout, sys.stderr):

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,8 +23,10 @@ from typing import TYPE_CHECKING, Any
 from rss_agents.command_line import run_command
 from rss_agents.extras import installed_version
 from rss_agents.files import write_bytes, write_tensors
+from rss_agents.folder_lock import locked_folder
 from rss_agents.option_types import check_types
 from rss_agents.outputs import check_folder, writing
+from rss_agents.training.run_files import run_above
 from rss_env.digests import file_digest
 from rss_env.errors import InputError
 
@@ -156,9 +159,9 @@ def export(config: ExportConfig) -> list[Path]:
     Each file's metadata has an entry `description`, a JSON object.
 
     Raises:
-        InputError: If nothing is asked for, a file is there already, or the checkpoint cannot be
-            used, has no network of a library, or one that makes no program. Nothing has been
-            written then.
+        InputError: If nothing is asked for, a file is there already, the checkpoint cannot be
+            used, has no network of a library, or one that makes no program; or a file is to lie in
+            a run that another process writes to. Nothing has been written then.
     """
     from rss_agents.networks.build import split_name
     from rss_agents.networks.checkpoint import load_checkpoint
@@ -191,10 +194,13 @@ def export(config: ExportConfig) -> list[Path]:
         writers["program"] = partial(write_program, program=program, about=about)
         if "onnx" in asked:
             writers["onnx"] = partial(write_bytes, content=onnx_of(program, about))
-    for name, path in asked.items():
-        with writing(path):
-            writers[name](path)
-            _write_digest(path)
+    with ExitStack() as held:
+        for run in {run for path in asked.values() if (run := run_above(path)) is not None}:
+            held.enter_context(locked_folder(run))
+        for name, path in asked.items():
+            with writing(path):
+                writers[name](path)
+                _write_digest(path)
     return list(asked.values())
 
 

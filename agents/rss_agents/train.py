@@ -11,14 +11,17 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from rss_agents.algorithms.sb3_config import ALGORITHMS as SB3_ALGORITHMS
 from rss_agents.command_line import run_command
+from rss_agents.folder_lock import locked_folder
 from rss_agents.sb3 import require_sb3
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.objects import NO_OBJECTS, RunObjects
 from rss_agents.training.resume import given_config
+from rss_agents.training.run_files import check_run_folder
 
 if TYPE_CHECKING:  # slow to import: a command that shows its options need not wait
     from rss_agents.training.setup import Run
@@ -50,8 +53,17 @@ def run_training(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> dict[
     from rss_agents.training.loop import TrainingLoop
     from rss_agents.training.processes import joined_processes
 
-    with joined_processes(config.device):
-        return TrainingLoop(config, lambda options: _open(options, objects), objects).run()
+    with joined_processes(config.device, config.process_timeout), ExitStack() as held:
+
+        def open_and_lock(options: TrainConfig) -> Run:
+            run = _open(options, objects)
+            if run.validation is not None:  # the process that writes the folder
+                held.enter_context(locked_folder(options.out))
+                if options.resume is None:  # another may have written there meanwhile
+                    check_run_folder(options.out, overwrite=options.overwrite)
+            return run
+
+        return TrainingLoop(config, open_and_lock, objects).run()
 
 
 def _open(config: TrainConfig, objects: RunObjects) -> Run:
@@ -79,7 +91,7 @@ def train_and_print(config: TrainConfig) -> None:
 
     config = dataclasses.replace(config, config=None)  # its options are read
     try:
-        with joined_processes(config.device):
+        with joined_processes(config.device, config.process_timeout):
             result = train(config)
             if rank() == 0:
                 print(json.dumps(result))

@@ -58,9 +58,9 @@ def test_a_run_writes_everything(tmp_path, arguments):
     assert result["score_queries"] == expected
     written = {path.name for path in (tmp_path / "run").iterdir()}
     assert written == {
-        "best.safetensors", "config.json", "curve.png", "film.gif", "film.png", "metrics.jsonl",
-        "model.safetensors", "overlay.png", "progress.json", "result.json", "tensorboard",
-        "validation.json",
+        ".writer.lock", "best.safetensors", "config.json", "curve.png", "film.gif", "film.png",
+        "metrics.jsonl", "model.safetensors", "overlay.png", "progress.json", "result.json",
+        "tensorboard", "validation.json",
     }  # fmt: skip
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").open()]
     assert [row["update"] for row in rows] == [0, 1, 2, 3, 4]

@@ -1,22 +1,26 @@
-"""Folders of runs that nobody vetted: options and training states that are mutated or made up."""
+"""Folders of runs that nobody vetted: options and states that are made up, and rivals for one."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 import warnings
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import Tally
+from conftest import Tally, effort
 from hypothesis import strategies as st
 
 from fuzzing import fuzz, harmless, mutated, refused
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.resume import read_config
 from rss_agents.training.states import read_state, write_state
+from training_runs import TINY
 
 STATE = {"update": 3, "network": {"w": torch.arange(6.0), "b": torch.ones(2)}, "rows": [(1, None)]}
 VALUES = st.recursive(
@@ -71,3 +75,32 @@ def _only_padding(path: Path) -> bool:
     return all(
         torch.equal(found["network"][name], value) for name, value in STATE["network"].items()
     )
+
+
+def test_rivals_for_one_folder(tmp_path, tally: Tally):
+    """Trainings of other seeds that start at once: one writes, and the others say that it does."""
+    rivals = effort(2, 3)
+    for number in range(effort(1, 12)):
+        out = tmp_path / f"run{number}"
+        command = [sys.executable, "-m", "rss_agents.train", *TINY, "--updates", "6"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ":".join(sys.path)}
+        processes = [
+            subprocess.Popen(
+                [*command, "--eval-every", "2", "--out", str(out), "--seed", str(seed)],
+                stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env=environment,
+            )
+            for seed in range(rivals)
+        ]  # fmt: skip
+        said = [process.communicate(timeout=500)[1] for process in processes]
+        codes = [process.returncode for process in processes]
+        assert sorted(codes) == [0] + [2] * (rivals - 1), said
+        for code, words in zip(codes, said, strict=True):
+            if code == 2:
+                assert "is being written to by" in words or "already holds a run" in words
+        seed = codes.index(0)
+        for name in ("config.json", "result.json"):
+            assert json.loads((out / name).read_text())["seed"] == seed
+        rows = [json.loads(line) for line in (out / "metrics.jsonl").open()]
+        assert [row["update"] for row in rows] == list(range(7))
+        assert not list(out.rglob("*.tmp"))
+        tally("trainings that were refused a folder that another writes to", rivals - 1)

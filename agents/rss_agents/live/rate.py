@@ -2,21 +2,31 @@
 
 The training runs in a process of its own, which asks through files; the page answers them. Whatever
 ends first, nothing is lost: ratings are on the disk when they are given, and the training saves its
-state after every update.
+state after every update. A page that is killed takes the training with it, which saves its state
+and lets go of the folder.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import os
+import signal
 import sys
+import threading
 from dataclasses import dataclass, field
+from multiprocessing.process import BaseProcess
 from typing import Annotated
 
 import tyro
 
 from rss_agents.algorithms.rss_config import RSSConfig
-from rss_agents.command_line import errors_in_a_line, only_printable_output, run_command
+from rss_agents.command_line import (
+    errors_in_a_line,
+    let_go_of_unread_output,
+    only_printable_output,
+    run_command,
+)
 from rss_agents.extras import require
 from rss_agents.live.serving import PageConfig, serve
 from rss_agents.train import train_and_print
@@ -57,8 +67,19 @@ def _default(arguments: list[str] | None) -> RateConfig | None:
     return None if given is None else RateConfig(given)
 
 
+def _stop_with(page: BaseProcess) -> None:
+    """Stop this process, as a SIGTERM stops a training, when the one that serves the page ends."""
+    page.join()
+    let_go_of_unread_output()
+    sys.stderr.write("\nrss-rate: the page has ended, and the training stops with it\n")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 def _train(config: TrainConfig) -> None:
-    """Train in a process of its own."""
+    """Train in a process of its own, which does not outlive the page."""
+    page = multiprocessing.parent_process()
+    assert page is not None
+    threading.Thread(target=_stop_with, args=(page,), daemon=True).start()
     with errors_in_a_line("rss-rate"), only_printable_output():
         train_and_print(config)
 

@@ -41,7 +41,7 @@ class RSSVecEnv(VecEnv):
         """Take over an environment that `make_sb3_env` made."""
         self.env = env
         self._actions: npt.NDArray[np.integer] | None = None
-        self._start = time.time()
+        self._start = time.monotonic()
         self._returns, self._lengths = np.zeros(env.num_envs), np.zeros(env.num_envs, np.int64)
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
 
@@ -94,7 +94,7 @@ class RSSVecEnv(VecEnv):
             ActionError: If the actions are invalid; nothing has changed then.
         """
         observations, rewards, terminated, truncated, infos = self.env.step(self._actions)
-        rewards, elapsed = rewards.astype(np.float32), round(time.time() - self._start, 6)
+        rewards, elapsed = rewards.astype(np.float32), round(time.monotonic() - self._start, 6)
         dones = terminated | truncated
         self._returns += rewards
         self._lengths += 1

@@ -15,6 +15,7 @@ from rss_agents.algorithms.sb3_config import ALGORITHMS as SB3_ALGORITHMS
 from rss_agents.algorithms.sb3_config import SB3Config
 from rss_agents.command_line import DataConfig
 from rss_agents.extras import require
+from rss_agents.folder_lock import check_unlocked
 from rss_agents.networks.names import DEFAULT_NETWORK, Precision
 from rss_agents.option_types import check_types
 from rss_agents.outputs import refuse_inside
@@ -138,6 +139,9 @@ class TrainConfig(TaskConfig, RunConfig):
     All other options are then those it was started with."""
     allow_changes: bool = False
     """With --resume: go on although options, data or versions have changed."""
+    process_timeout: float = 3600.0
+    """Of several processes: seconds that one waits for another, which may be validating, before the
+    run ends as if that had died."""
     save_every: int | None = None
     """Updates from one training state to the next; None: at every validation."""
     keep_states: int = 2
@@ -249,6 +253,10 @@ class TrainConfig(TaskConfig, RunConfig):
             )
 
     def _check_out(self) -> None:
+        from rss_agents.distributed import rank
+
+        if rank() == 0:  # which takes the lock; several that look would see each other
+            check_unlocked(self.out)
         if self.resume is not None:
             refuse_links_in_run(self.out)
             return

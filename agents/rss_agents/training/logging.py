@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import json
-import os
 import platform
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +15,12 @@ from PIL import Image
 from torch.utils.tensorboard.writer import SummaryWriter
 
 from rss_agents.extras import installed_version, require
-from rss_agents.files import write_bytes, write_picture
+from rss_agents.files import write_picture
 from rss_agents.networks.segmentation_network import Predictor, evaluating
-from rss_agents.training.run_files import BOARD_FOLDER, FILM_NAMES, METRICS_NAME, OVERLAY_NAME
+from rss_agents.training.metrics_file import MetricsFile
+from rss_agents.training.run_files import BOARD_FOLDER, FILM_NAMES, OVERLAY_NAME
 from rss_env.errors import InputError
 from rss_env.recorder import Film
-from rss_env.regular_files import open_regular, open_to_append
 from rss_env.rendering import ByteArray, colourise, enlarged, legend_of, outlined, sheet
 from rss_env.scenes import SceneBatch, Scenes
 from rss_env.whole_files import replace_file
@@ -64,26 +62,24 @@ def start_wandb(project: str, name: str, options: Mapping[str, Any]) -> Callable
 
 
 class MetricsLog:
-    """Writes metrics to `metrics.jsonl` and to TensorBoard, and keeps them for the curve."""
+    """Writes metrics to `metrics.jsonl` and to TensorBoard.
 
-    def __init__(self, folder: Path, position: int | None = None):
+    Attributes:
+        file: Of the metrics, with all rows so far.
+    """
+
+    def __init__(self, folder: Path, saved: Mapping[str, Any] | None = None):
         """Start both files in an existing folder, or go on with them.
 
         Args:
             folder: Of the run.
-            position: Bytes of `metrics.jsonl` to go on from; what is behind them is forgotten. None
-                to start.
+            saved: The state of `metrics.jsonl` to go on from; None to start.
 
         Raises:
-            InputError: If the file does not have so many bytes of metrics.
+            InputError: If the file is not the one that the state is of.
         """
-        path, before = folder / METRICS_NAME, b""
-        if position is not None:
-            before = _read_so_far(path, position)
-        self.rows = _rows_of(before, path)
-        write_bytes(path, before)  # a file of its own: another name of the old one keeps its lines
-        self._file = open_to_append(path)
-        after = int(self.rows[-1]["update"]) + 1 if self.rows else None
+        self.file = MetricsFile(folder, saved)
+        after = int(self.file.rows[-1]["update"]) + 1 if self.file.rows else None
         self._board: SummaryWriter | None = SummaryWriter(
             str(folder / BOARD_FOLDER), purge_step=after
         )
@@ -102,10 +98,7 @@ class MetricsLog:
         Raises:
             OSError: If `metrics.jsonl` cannot be written.
         """
-        row = {"update": update, "score_queries": queries, **metrics}
-        self.rows.append(row)
-        self._file.write(f"{json.dumps(row)}\n".encode())
-        self._file.flush()
+        self.file.add({"update": update, "score_queries": queries, **metrics})
         shown = {**metrics, **(timings or {})}
         self._on_board(lambda board: [board.add_scalar(n, v, update) for n, v in shown.items()])
 
@@ -122,15 +115,9 @@ class MetricsLog:
 
         self._on_board(add)
 
-    def position(self) -> int:
-        """Number of bytes of `metrics.jsonl`, all of them on the disk now."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return self._file.tell()
-
     def close(self) -> None:
         """Flush and close both."""
-        self._file.close()
+        self.file.close()
         self._on_board(lambda board: board.close())
 
     def _on_board(self, act: Callable[[SummaryWriter], Any]) -> None:
@@ -142,29 +129,6 @@ class MetricsLog:
             self._board = None
             reason = f"{type(error).__name__}: {error}"
             warnings.warn(f"no more events for TensorBoard: {reason}", stacklevel=3)
-
-
-def _read_so_far(path: Path, position: int) -> bytes:
-    """The first bytes of `metrics.jsonl`, so many."""
-    try:
-        with open_regular(path) as file:
-            content = file.read(position)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be continued: {error}") from None
-    if len(content) < position:
-        raise InputError(
-            f"{path} cannot be continued: it has {len(content)} of the {position} bytes that were "
-            "there when the training state was saved"
-        )
-    return content
-
-
-def _rows_of(content: bytes, path: Path) -> list[dict[str, float]]:
-    """The rows in the content of `metrics.jsonl`."""
-    try:
-        return [json.loads(line) for line in content.splitlines()]
-    except ValueError as error:
-        raise InputError(f"{path} cannot be continued: {error}") from None
 
 
 def draw_curve(rows: list[dict[str, float]], path: Path, title: str) -> None:

@@ -13,6 +13,7 @@ from rss_agents.distributed import mean_over_ranks, rank, world_size
 from rss_agents.ratings.person import StoppedWaitingError
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.guarded_scorer import ScorerFailedError
+from rss_agents.training.metrics_file import check_metrics
 from rss_agents.training.numerics import NotFiniteError, check_finite
 from rss_agents.training.objects import (
     NO_OBJECTS,
@@ -22,12 +23,15 @@ from rss_agents.training.objects import (
 )
 from rss_agents.training.processes import from_first_rank, stop_signal, succeed_together
 from rss_agents.training.resume import identity, refuse_changes, update_to_resume
+from rss_agents.training.run_files import ForeignWriteError
 from rss_agents.training.run_folder import RunFolder
 from rss_agents.training.setup import Run
 from rss_agents.training.states import RunStates
 from rss_env.errors import InputError
 
 _SIGNS_OF_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
+# Errors whose messages say what is the matter.
+_TOLD = (NotFiniteError, ScorerFailedError, CallbackFailedError, ForeignWriteError)
 
 
 class TrainingError(RuntimeError):
@@ -60,7 +64,7 @@ def _training_errors(config: TrainConfig, last_saved: Callable[[], int | None]) 
             )
         elif isinstance(error, OSError):
             reason = f"{config.out} cannot be written: {reason}"
-        elif not isinstance(error, (NotFiniteError, ScorerFailedError, CallbackFailedError)):
+        elif not isinstance(error, _TOLD):
             raise
         saved = last_saved()
         left = "no training state has been saved yet"
@@ -102,7 +106,7 @@ class TrainingLoop:
         self._folder: RunFolder | None = None
         if self._run.validation is not None:
             saved = None if shared is None else shared["folder"]
-            self._folder = RunFolder(config, self._run, self._run.validation, saved)
+            self._folder = RunFolder(config, self._run, self._run.validation, saved, self.update)
 
     def _resume(self) -> dict[str, Any]:
         """Go on from a state; the first process's part of it."""
@@ -119,6 +123,7 @@ class TrainingLoop:
             )
         if rank() == 0:
             refuse_changes(config, shared["identity"], self._identity)
+            check_metrics(config.out, shared["folder"], self._states.advice(update))
         self._run.set_state(shared, own)
         self.update = update
         return shared
@@ -127,7 +132,7 @@ class TrainingLoop:
     def _identity(self) -> dict[str, Any]:
         """The identity of the run, in the first process."""
         assert self._run.validation is not None
-        return identity(self._run.training_digest(), self._run.validation)
+        return identity(self.config, self._run.training_digest(), self._run.validation)
 
     def save(self) -> None:
         """Save a training state; to be called on all ranks.
@@ -208,6 +213,8 @@ class TrainingLoop:
         config, folder, stopped, is_between_updates = self.config, self._folder, None, True
         with _training_errors(config, self._states.last):
             with stop_signal() as stop_asked_for:
+                if self._is_resumed and config.allow_changes:
+                    self.save()  # or the next resumption would meet the same changes
                 if not self._is_resumed:
                     numbers = {} if folder is None else folder.begin()
                     self._ends = self._tell(numbers, is_validation=bool(numbers))

@@ -25,30 +25,34 @@ from torch.nn.parallel import DistributedDataParallel
 from rss_agents.distributed import max_over_ranks, rank, world_size
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_env.arguments import check_device
-from rss_env.errors import InputError
+from rss_env.errors import InputError, check_value
 
 Value = TypeVar("Value")
 
-_PATIENCE = timedelta(minutes=60)  # of the others, while the first process validates
-# What gloo says when a connection ends; it has no exception of its own.
+_LONGEST_TIMEOUT = 10_000_000
+# What gloo says when a connection ends, or nothing comes; it has no exception of its own.
 _SIGNS_OF_LOSS = ("Connection closed by peer", "Connection reset by peer", "Broken pipe")
+_SIGNS_OF_SILENCE = ("Timed out waiting", "Application timeout", "timed out")
 
 
 class ProcessLostError(RuntimeError):
-    """Another process of the run has ended, so that this one cannot go on."""
+    """Another process of the run has ended or hangs, so that this one cannot go on."""
 
 
 @contextmanager
-def joined_processes(device: str) -> Iterator[None]:
+def joined_processes(device: str, timeout: float) -> Iterator[None]:
     """Join the processes that torchrun started, unless they are joined or there is but one.
 
     Args:
         device: `cpu` uses gloo; `cuda` uses NCCL, and means the GPU of a process's local rank.
+        timeout: Seconds to wait for another process, which may be validating, before it is lost.
 
     Raises:
-        InputError: If several processes cannot share the device.
+        InputError: If several processes cannot share the device, or the timeout is none.
         ProcessLostError: In place of the error that the loss of another process causes.
     """
+    valid = f"above 0 and at most {_LONGEST_TIMEOUT} seconds"
+    check_value(0 < timeout <= _LONGEST_TIMEOUT, "process_timeout", valid, timeout)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
@@ -61,19 +65,24 @@ def joined_processes(device: str) -> Iterator[None]:
             f"several processes cannot share device {device!r}; valid: cpu, or cuda, which gives "
             "each process a GPU of its own"
         )
-    dist.init_process_group(backend, timeout=_PATIENCE)
-    # Processes beside one another: torchrun allows each of them one thread unless told otherwise.
-    numba.set_num_threads(min(numba.get_num_threads(), torch.get_num_threads()))
     try:
+        dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
+        # Processes beside one another: torchrun allows each of them one thread unless told
+        # otherwise.
+        numba.set_num_threads(min(numba.get_num_threads(), torch.get_num_threads()))
         yield
     except RuntimeError as error:  # the group cannot be left in order any more
+        silent = any(sign in str(error) for sign in _SIGNS_OF_SILENCE)
         lost = any(sign in str(error) for sign in _SIGNS_OF_LOSS)
-        if lost or isinstance(error, dist.DistError):
-            raise ProcessLostError(
-                f"another process of this run has ended, so process {rank()} of {world_size()} "
-                "stops too"
-            ) from error
-        raise
+        if not (silent or lost or isinstance(error, dist.DistError)):
+            raise
+        happened = "ended"
+        if silent:
+            happened = f"not answered for {timeout:g} seconds (--process-timeout)"
+        number, count = (os.environ.get(name, "?") for name in ("RANK", "WORLD_SIZE"))
+        raise ProcessLostError(
+            f"another process of this run has {happened}, so process {number} of {count} stops too"
+        ) from error
     dist.destroy_process_group()
 
 

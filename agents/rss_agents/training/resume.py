@@ -39,7 +39,7 @@ _CODE: dict[str, Callable[[str], bool]] = {
 # Options that may be others when a run goes on: none changes what is learned, beyond rounding.
 _FREE = (
     *("out", "config", "resume", "allow_changes", "overwrite", "keep_states", "save_every"),
-    *("patience", "wandb", "device", "capture"),
+    *("patience", "wandb", "device", "capture", "process_timeout"),
 )
 
 
@@ -216,11 +216,11 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 _THREADS = "threads of torch (OMP_NUM_THREADS)"
 
 
-def identity(training: str, validation: Scenes) -> dict[str, Any]:
-    """Facts that decide a run's result beside its options.
+def identity(config: TrainConfig, training: str, validation: Scenes) -> dict[str, Any]:
+    """Facts that decide a run's result.
 
-    Digests of its data, versions, and on a CPU the number of threads, among which torch shares out
-    sums. (Kernels of our own round alike with any number.)
+    Its options, digests of its data, versions, and on a CPU the number of threads, among which
+    torch shares out sums. (Kernels of our own round alike with any number.)
     """
     import torch
 
@@ -228,6 +228,7 @@ def identity(training: str, validation: Scenes) -> dict[str, Any]:
 
     on_cpu = validation.images.device.type == "cpu"
     return {
+        "options": _deciding(config),
         "training data": training,
         "validation data": validation.content_digest(),
         **({_THREADS: torch.get_num_threads()} if on_cpu else {}),
@@ -235,12 +236,19 @@ def identity(training: str, validation: Scenes) -> dict[str, Any]:
     }
 
 
+def _deciding(config: TrainConfig) -> dict[str, Any]:
+    """The options that decide a run's result, by their full names."""
+    options = _flat(dataclasses.asdict(config))
+    return {name: value for name, value in options.items() if name not in _FREE}
+
+
 def refuse_changes(config: TrainConfig, then: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse to go on with other options, data or versions, unless that is allowed.
 
     Args:
         config: The options now.
-        then: The identity of the run when its state was saved.
+        then: The identity of the run when its state was saved. Earlier versions kept no options in
+            it: those of the folder stand for them.
         now: Its identity now.
 
     Raises:
@@ -248,21 +256,28 @@ def refuse_changes(config: TrainConfig, then: Mapping[str, Any], now: Mapping[st
     """
     if config.allow_changes:
         return
-    stored = _flat(dataclasses.asdict(read_config(config.out)))
-    current = _flat(dataclasses.asdict(config))
+    of_folder, current = _deciding(read_config(config.out)), _deciding(config)
+    of_state: dict[str, Any] = then.get("options", {})
+    stored = of_folder | of_state
     then = {_THREADS: now.get(_THREADS), **then}  # once they were not noted
     changes = [
         f"{name} was {stored[name]}, is {current[name]}"
-        for name in stored
-        if name not in _FREE and stored[name] != current[name]
+        for name in current
+        if stored[name] != current[name]
     ]
     changes += [
         f"{name} has changed" if "data" in name else f"{name} was {then.get(name)}, is {now[name]}"
         for name in now
-        if then.get(name) != now[name]
+        if name != "options" and then.get(name) != now[name]
     ]
     if changes:
+        foreign = ""
+        if any(of_state.get(name, value) != value for name, value in of_folder.items()):
+            foreign = (
+                f"Its training state was saved with other options than {CONFIG_NAME} has: one of "
+                "them is of another run. "
+            )
         raise InputError(
-            f"{config.out} would not go on as it was: {'; '.join(changes)}. "
+            f"{config.out} would not go on as it was: {'; '.join(changes)}. {foreign}"
             "With --allow-changes it goes on nevertheless"
         )

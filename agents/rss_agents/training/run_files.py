@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -26,6 +27,23 @@ _WRITTEN = (
     *(*FILM_NAMES, FILE_NAME, BEST_NAME, SB3_FILE, REPRODUCTION, BOARD_FOLDER, STATES_FOLDER),
 )
 LONGEST_CONFIG = 2**20  # bytes of a config.json
+
+
+class ForeignWriteError(RuntimeError):
+    """Something else has written to the folder of a run while the run did."""
+
+    def __init__(self, path: Path):
+        """Name the file that is not as the run has written it."""
+        super().__init__(f"something else has changed or removed {path} while this run wrote it")
+
+
+def is_still(path: Path, digest: bytes) -> bool:
+    """Tell whether a file, and no link, has the content of a SHA-256."""
+    try:
+        with open_regular(path) as file:
+            return hashlib.sha256(file.read()).digest() == digest
+    except OSError:
+        return False
 
 
 def check_run_folder(folder: Path, *, overwrite: bool) -> None:
@@ -60,6 +78,12 @@ def check_run_folder(folder: Path, *, overwrite: bool) -> None:
                 f"{path} is there already and of no run ({folder} has no {CONFIG_NAME}): it is "
                 "never replaced; choose another --out"
             )
+
+
+def run_above(path: Path) -> Path | None:
+    """The folder of the run that a path lies in; None if it lies in none."""
+    places = path.resolve().parents
+    return next((place for place in places if is_of_a_run(place / CONFIG_NAME)), None)
 
 
 def refuse_links_in_run(folder: Path) -> None:

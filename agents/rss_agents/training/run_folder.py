@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 import sys
 import time
@@ -20,6 +19,7 @@ from rss_agents.networks.evaluation import SplitMetrics, evaluate
 from rss_agents.networks.names import BEST_NAME, FILE_NAME
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.training.config import TrainConfig
+from rss_agents.training.config_file import ConfigFile
 from rss_agents.training.logging import (
     MetricsLog,
     ValidationPictures,
@@ -29,7 +29,6 @@ from rss_agents.training.logging import (
 )
 from rss_agents.training.run_files import (
     BOARD_FOLDER,
-    CONFIG_NAME,
     CURVE_NAME,
     FILM_NAMES,
     METRICS_NAME,
@@ -54,19 +53,22 @@ class RunFolder:
         run: Run,
         validation: Scenes,
         saved: Mapping[str, Any] | None = None,
+        update: int = 0,
     ):
         """Make the folder and write the configuration into it, or go on with one.
 
         The network of `run` is measured on the validation images if they have labels, and saved if
-        there is a description of it. `saved` is a state of `get_state` to go on from.
+        there is a description of it. `saved` is a state of `get_state` to go on from, which was
+        saved after so many updates; training states of later ones are removed.
 
         Raises:
             InputError: If the metrics so far cannot be continued, or Weights & Biases cannot start.
         """
         self._config, self._validation = config, validation
+        self._config_file = ConfigFile(config)
         self._network, self._description = run.answering, run.description
         self._queries_before, self._objective = run.queries_before, run.objective
-        folder, position = config.out, None
+        folder = config.out
         self._validated: dict[str, Any] = {}
         self._answer_scores = run.answer_scores
         self._by = "miou" if validation.labels is not None else "score"
@@ -82,13 +84,14 @@ class RunFolder:
         self._pictures = ValidationPictures(validation)
         self._end_wandb: Callable[[], None] | None = None
         if config.wandb is not None:  # before TensorBoard's writer, which it listens to
-            self._end_wandb = start_wandb(config.wandb, folder.resolve().name, _plain(config))
+            self._end_wandb = start_wandb(
+                config.wandb, folder.resolve().name, self._config_file.options
+            )
         if saved is None:
             _clear(folder)
             # The first file: one that a kill leaves alone would be of no run.
-            write_json(folder / CONFIG_NAME, _plain(config))
+            self._config_file.write()
         else:
-            position = saved["position"]
             self._validated, self._before = saved["validated"], saved["seconds"]
             best = saved["best"]  # before, of labels alone and without the update
             best = best if isinstance(best, dict) else {"value": best, "update": None}
@@ -99,10 +102,12 @@ class RunFolder:
             self._scorer_time.go_on(saved.get("scorer_time", (0, 0.0)))
             self._scores = list(saved.get("scores", ()))
             self._pictures.film.set_state(saved["pictures"])
-        self._log = MetricsLog(folder, position)
+            RunStates(folder).forget_after(update)  # whose metrics are forgotten as well
+        self._log = MetricsLog(folder, saved)
         if saved is not None:  # behind what may refuse to go on
-            write_json(folder / CONFIG_NAME, _plain(config))
-        done = self._log.rows[-1]["update"] if self._log.rows else 0
+            self._config_file.write()
+        rows = self._log.file.rows
+        done = rows[-1]["update"] if rows else 0
         self._bar: tqdm[Any] = tqdm(
             total=config.updates, initial=int(done), desc=config.algo, unit="update"
         )
@@ -111,9 +116,14 @@ class RunFolder:
         self._tell("running", int(done))
 
     def get_state(self) -> dict[str, Any]:
-        """The state of the folder, with all metrics so far on the disk."""
+        """The state of the folder, with all metrics so far on the disk.
+
+        Raises:
+            ForeignWriteError: If something else has written to the folder.
+        """
+        self._config_file.check()
         return {
-            "position": self._log.position(),
+            **self._log.file.get_state(),
             "validated": self._validated,
             "best": self._best,
             "worse": self._worse,
@@ -235,15 +245,21 @@ class RunFolder:
         )
 
     def close(self) -> None:
-        """End the log and draw the curve and the pictures."""
+        """End the log and draw the curve and the pictures.
+
+        Raises:
+            ForeignWriteError: If something else has written to the folder.
+        """
         config = self._config
+        self._config_file.check()
+        self._log.file.check()
         self._bar.close()
         self._log.close()
         if self._end_wandb is not None:
             self._end_wandb()
         self._pictures.save(self._network, config.out)
         title = f"{config.algo} on {config.data.env}"
-        draw_curve(self._log.rows, config.out / CURVE_NAME, title)
+        draw_curve(self._log.file.rows, config.out / CURVE_NAME, title)
 
     def write_result(self, updates: int) -> dict[str, Any]:
         """Write `result.json` and return its content."""
@@ -279,9 +295,3 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / BOARD_FOLDER, ignore_errors=True)
     RunStates(folder).remove()
-
-
-def _plain(config: TrainConfig) -> dict[str, Any]:
-    """The options as JSON has them, without those that say how the run is started."""
-    started = {"out": str(config.out), "config": None, "resume": None}
-    return dataclasses.asdict(config) | started | {"allow_changes": False, "overwrite": False}

@@ -61,6 +61,13 @@ class RunStates:
         for older in [u for u in self.updates() if u < update][: 1 - self._keep]:
             self.path(older).unlink(missing_ok=True)
 
+    def forget_after(self, update: int) -> None:
+        """Remove the states of later updates, of all processes: the run goes on without them."""
+        for path in self.folder.glob("*.safetensors"):
+            match = _NAME.fullmatch(path.name)
+            if match is not None and int(match[1]) > update:
+                path.unlink(missing_ok=True)
+
     def read(self, update: int) -> tuple[dict[str, Any], dict[str, Any]]:
         """The first process's part of a state, and this process's own.
 
@@ -70,10 +77,11 @@ class RunStates:
         try:
             parts = [read_state(self.path(update, number)) for number in {0: 0, rank(): 0}]
         except InputError as error:
-            raise InputError(f"{error}; {self._advice(update)}") from None
+            raise InputError(f"{error}; {self.advice(update)}") from None
         return parts[0], parts[-1]
 
-    def _advice(self, update: int) -> str:
+    def advice(self, update: int) -> str:
+        """What can be done where a state cannot be used."""
         before = [u for u in self.updates() if u < update]
         if not before:
             return "there is no state before it: start again with --overwrite"

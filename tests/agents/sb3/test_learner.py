@@ -28,9 +28,9 @@ def test_a_run_of_sb3_writes_the_same(tmp_path, algo):
     assert result["score_queries"] == 4 * 2 * 2 * 2
     assert result["objective"] is None
     assert {path.name for path in out.iterdir()} == {
-        "best.safetensors", "config.json", "curve.png", "film.gif", "film.png", "metrics.jsonl",
-        "model.safetensors", "overlay.png", "progress.json", "result.json", "sb3.zip",
-        "tensorboard", "validation.json",
+        ".writer.lock", "best.safetensors", "config.json", "curve.png", "film.gif", "film.png",
+        "metrics.jsonl", "model.safetensors", "overlay.png", "progress.json", "result.json",
+        "sb3.zip", "tensorboard", "validation.json",
     }  # fmt: skip
     rows = [json.loads(line) for line in (out / "metrics.jsonl").open()]
     assert [row["update"] for row in rows] == [0, 1, 2, 3, 4]

@@ -143,5 +143,5 @@ def test_what_the_first_process_has_is_had_by_all(pair):
 def test_a_device_is_not_shared(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     message = "cannot share device 'cuda:1'; valid: cpu, or cuda"
-    with pytest.raises(InputError, match=message), joined_processes("cuda:1"):
+    with pytest.raises(InputError, match=message), joined_processes("cuda:1", 60.0):
         pass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rss_agents.training.states import read_state, write_state
+from rss_agents.training.states import RunStates, read_state, write_state
 
 
 def test_states_hold_what_was_put_in(tmp_path):
@@ -21,3 +21,16 @@ def test_states_hold_what_was_put_in(tmp_path):
     with pytest.raises(TypeError, match="not object"):
         write_state(tmp_path / "other", {"x": object()})
     assert [path.name for path in tmp_path.iterdir()] == ["state"]
+
+
+def test_states_of_later_updates_are_forgotten(tmp_path):
+    states = RunStates(tmp_path, keep=9)
+    for update in (2, 4, 10):
+        states.write(update, {})
+    other = states.path(10, of_rank=1)
+    other.touch()
+    (states.folder / "notes.safetensors").touch()
+    states.forget_after(4)
+    assert states.updates() == [2, 4]
+    assert not other.exists()
+    assert (states.folder / "notes.safetensors").exists()

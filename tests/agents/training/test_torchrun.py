@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -23,14 +24,17 @@ COMMAND = [
 ]  # fmt: skip
 
 
-def start(out: Path, *arguments: str) -> subprocess.Popen[str]:
+def launch(*command: str, **environment: str) -> subprocess.Popen[str]:
     root = Path(__file__).parents[3]
-    paths = [str(root), str(root / "agents"), str(Path(__file__).parent)]
+    paths = os.pathsep.join(map(str, (root, root / "agents", Path(__file__).parent)))
     return subprocess.Popen(
-        [*COMMAND, "--out", str(out), *arguments],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(paths)},
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": paths, **environment},
     )  # fmt: skip
+
+
+def start(out: Path, *arguments: str) -> subprocess.Popen[str]:
+    return launch(*COMMAND, "--out", str(out), *arguments)
 
 
 _calls = 0
@@ -93,6 +97,43 @@ def test_two_processes_go_on_bit_for_bit(tmp_path):
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=0)
     rows = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "killed")]
     assert rows[0] == rows[1]
+
+
+def scorer_that_hangs_in_the_second_process(images, action_maps):
+    """The share of class 1, until the second process has met two updates of two scales."""
+    global _calls
+    _calls += 1
+    if os.environ["RANK"] == "1" and _calls == 5:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    return scorer(images, action_maps)
+
+
+def test_a_process_that_hangs_ends_the_run(tmp_path):
+    """Without torchrun, which would give the one that hangs half a minute to end by itself."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    module = sys.executable, *COMMAND[COMMAND.index("-m", 3) :]
+    scorer = ("--scorer", "test_torchrun:scorer_that_hangs_in_the_second_process")
+    processes = [
+        launch(
+            *(*module, "--out", str(tmp_path / "run"), "--updates", "100000", *scorer),
+            *("--process-timeout", "8"),
+            RANK=number, WORLD_SIZE="2", LOCAL_RANK=number, MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=port,
+        )
+        for number in "01"
+    ]  # fmt: skip
+    try:
+        _, error = processes[0].communicate(timeout=300)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert processes[0].returncode == 1, error
+    silent = "another process of this run has not answered for 8 seconds (--process-timeout), so"
+    assert f"{silent} process 0 of 2 stops too" in error
+    assert "Traceback" not in error
 
 
 def test_a_signal_to_torchrun_stops_all_after_the_same_update(tmp_path):
