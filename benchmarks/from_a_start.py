@@ -100,7 +100,7 @@ def _line_of(dataset: str, path: Path) -> str:
     raise InputError(f"suites of {dataset} have no lists here; valid: of Cityscapes, VOC")
 
 
-@dataclass(frozen=True)
+@dataclass
 class StartConfig:
     """Measure what scores add to a network that was trained on a few labels."""
 
