@@ -57,6 +57,11 @@ def load_function(what: str, name: str) -> Callable[..., Any]:
         raise
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InputError(f"{what} {name!r} is not 'module:function': {error}") from None
+    except Exception as error:  # of whatever a module does when it is imported
+        said = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"{what} {name!r} cannot be imported: {type(error).__name__}: {said}"
+        ) from error
     if not callable(function):
         raise InputError(f"{what} {name!r} is not callable")
     return function

@@ -25,6 +25,7 @@ from rss_env.errors import InputError, check_choice
 
 KINDS = ("exact", "rating", "noisy", "ranking")
 _DEFAULT_AMOUNT = {"rating": 5.0, "noisy": 0.05}
+_MOST = 1e6  # stars, or noise: of scores in [0, 1], in float32
 
 
 class Scorer(Protocol):
@@ -129,8 +130,9 @@ def call_scorer(
     expected = tuple(action_maps.shape[:2])
     try:
         given = torch.as_tensor(answer, dtype=torch.float32, device=images.device)
-    except (TypeError, ValueError, RuntimeError):
-        raise InputError(f"scorer must return {expected} numbers, got {answer!r:.60}") from None
+    except (TypeError, ValueError, RuntimeError, OverflowError):
+        got = " ".join(repr(answer).split())[:60]
+        raise InputError(f"scorer must return {expected} numbers, got {got}") from None
     scores = given.detach().clone()  # a scorer may fill the same array at every call
     if tuple(scores.shape) != expected:
         raise InputError(f"scorer must return shape {expected}, got {tuple(scores.shape)}")
@@ -188,11 +190,11 @@ class Feedback:
             amount = float(amount_text)
         except ValueError:
             amount = -1.0
-        whole = kind == "rating" and amount >= 1 and amount.is_integer()
-        if not (whole or (kind == "noisy" and 0 <= amount < float("inf"))):
+        whole = kind == "rating" and 1 <= amount <= _MOST and amount.is_integer()
+        if not (whole or (kind == "noisy" and 0 <= amount <= _MOST)):
             raise InputError(
-                f"feedback {text!r} is invalid; valid: exact, ranking, rating:<whole number of "
-                f"stars>, noisy:<standard deviation>"
+                f"feedback {text!r:.100} is invalid; valid: exact, ranking, "
+                f"rating:<whole number of stars>, noisy:<standard deviation>, each to {_MOST:g}"
             )
         return cls(kind, amount)
 

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
+
+LONGEST_NAME = 255  # bytes, on most file systems
+
+
+def _temporary_name(name: str) -> str:
+    """A hidden name for what is not whole yet, no longer than systems take."""
+    room = LONGEST_NAME - len("..tmp")
+    if len(os.fsencode(name)) <= room:
+        return f".{name}.tmp"
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return f".{digest}.tmp"
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -19,7 +31,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         OSError: If it cannot be written; what was written of it is gone.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = path.with_name(_temporary_name(path.name))
     temporary.unlink(missing_ok=True)  # a link there would be followed
     try:
         temporary.touch(exist_ok=False)

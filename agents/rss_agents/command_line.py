@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeVar, cast
 
 import tyro
 
+from rss_agents.faults import told
 from rss_agents.option_types import expand_paths
 from rss_env.datasets import SegmentationDataset, open_dataset
 from rss_env.datasets.base import FileDataset
@@ -176,7 +177,10 @@ def only_printable_output(*, coloured: bool = False) -> Iterator[None]:
 
 @contextmanager
 def errors_in_a_line(program: str) -> Iterator[None]:
-    """End the process for bad input (code 2) or an interrupt (130), with a line on stderr.
+    """End the process with a line on stderr: for bad input (code 2), or an interrupt (130).
+
+    So it ends where the disk is full, memory is short or a file cannot be reached (1): this is the
+    one place for whatever commands do not tell themselves.
 
     Notes on data sets are lines as well. Where nobody reads the output to its end, as with
     `| head`, the process ends without a word, as other programs do (code 141).
@@ -188,6 +192,12 @@ def errors_in_a_line(program: str) -> Iterator[None]:
         except InputError as error:
             sys.stderr.write(f"{program}: error: {error}\n")
             sys.exit(2)
+        except (OSError, MemoryError, RuntimeError, ValueError) as error:
+            reason = None if isinstance(error, BrokenPipeError) else told(error)
+            if reason is None:
+                raise
+            sys.stderr.write(f"{program}: error: {reason}\n")
+            sys.exit(1)
         except KeyboardInterrupt:
             sys.stderr.write(f"{program}: interrupted\n")
             sys.exit(130)

@@ -25,7 +25,7 @@ from rss_agents.extras import installed_version
 from rss_agents.files import write_bytes, write_tensors
 from rss_agents.folder_lock import locked_folder
 from rss_agents.option_types import check_types
-from rss_agents.outputs import check_folder, writing
+from rss_agents.outputs import check_folder, check_names, writing
 from rss_agents.training.run_files import run_above
 from rss_env.digests import file_digest
 from rss_env.errors import InputError
@@ -132,6 +132,7 @@ def _asked(config: ExportConfig) -> dict[str, Path]:
         raise InputError(f"nothing to export; give one or more of {valid}")
     meant: dict[Path, str] = {}
     for name, path in asked.items():
+        check_names(_digest_file(path))
         check_folder(path.parent)
         for place in (path, _digest_file(path)):
             if os.path.lexists(place):

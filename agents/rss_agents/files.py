@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -81,7 +82,9 @@ def write_picture(path: Path, picture: Image.Image, text: Mapping[str, str] | No
     info = PngInfo()
     for keyword, value in (text or {}).items():
         info.add_text(keyword, value)
-    replace_file(path, lambda temporary: picture.save(temporary, "PNG", pnginfo=info))
+    content = io.BytesIO()  # Pillow does not say why a disk takes no more
+    picture.save(content, "PNG", pnginfo=info)
+    write_bytes(path, content.getvalue())
 
 
 def digest_of(tensors: Mapping[str, torch.Tensor], text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 
 from rss_env.datasets.paths import expanded
 from rss_env.errors import InputError
+
+_LONE = re.compile("[\ud800-\udfff]")  # halves of characters, for bytes that are none
 
 
 def check_types(options: Any, prefix: str = "") -> None:
@@ -50,6 +53,29 @@ def check_types(options: Any, prefix: str = "") -> None:
             told = [found["msg"].removeprefix("Input should be ") for found in error.errors()]
             valid = " or ".join(dict.fromkeys(told))
             raise InputError(f"{name} must be {valid}, got {value!r:.200}") from None
+
+
+def check_can_be_kept(options: Any, prefix: str = "") -> None:
+    """Refuse text that is no UTF-8, as names of files may be: `config.json` could not be read.
+
+    Args:
+        options: A dataclass of options.
+        prefix: What stands before their names in messages.
+
+    Raises:
+        InputError: Naming the first option, and its value.
+    """
+    for field in dataclasses.fields(options):
+        name, value = prefix + field.name, getattr(options, field.name)
+        if dataclasses.is_dataclass(value):
+            check_can_be_kept(value, f"{name}.")
+            continue
+        for part in value if isinstance(value, tuple) else (value,):
+            if isinstance(part, (str, Path)) and _LONE.search(str(part)):
+                raise InputError(
+                    f"{name} must be UTF-8, which a run's config.json can hold, got "
+                    f"{str(part)!r:.300}; give the file or folder another name"
+                )
 
 
 def expand_paths(options: Any) -> None:

@@ -14,7 +14,9 @@ from pathlib import Path
 from PIL import Image
 
 from rss_agents.files import write_picture
+from rss_env.datasets.paths import is_folder
 from rss_env.errors import InputError
+from rss_env.whole_files import LONGEST_NAME
 
 _MARK = "Software"  # the keyword of a PNG's text that names what wrote it
 
@@ -53,6 +55,7 @@ def refuse_to_replace(program: str, files: Iterable[Path], *, overwrite: bool) -
     """
     own: list[Path] = []
     for path in files:
+        check_names(path)
         if is_written_by(program, path):
             own.append(path)
         elif os.path.lexists(path):
@@ -110,14 +113,31 @@ def refuse_inside(option: str, path: Path, folders: Iterable[Path]) -> None:
             )
 
 
+def check_names(path: Path) -> None:
+    """Check that the parts of a path are no longer than file systems take.
+
+    Raises:
+        InputError: If one is.
+    """
+    for name in path.parts:
+        if len(os.fsencode(name)) > LONGEST_NAME:
+            raise InputError(
+                f"{name!r:.100} is too long for a name: {len(os.fsencode(name))} bytes, at most "
+                f"{LONGEST_NAME} can be written"
+            )
+
+
 def check_folder(folder: Path) -> None:
-    """Check that there is a folder, or that one can be made.
+    """Check that there is a folder that can be written to, or that one can be made.
 
     Raises:
         InputError: If there is something else, or a part of the way there is a file.
     """
+    check_names(folder)
     for place in (folder, *folder.parents):
-        if place.is_dir():
+        if is_folder(place):
+            if not os.access(place, os.W_OK | os.X_OK):
+                raise InputError(f"{folder} cannot be written: there is no right to, in {place}")
             return
         if os.path.lexists(place):
             raise InputError(f"{place} is not a folder")

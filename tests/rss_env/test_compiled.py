@@ -79,3 +79,41 @@ def test_what_killed_processes_were_writing_is_removed(tmp_path):
         os.utime(path, (1, 1))
     assert compiled()(names["add"]).stats.cache_path == str(folder)
     assert sorted(folder.iterdir()) == [kept, new]
+
+
+def files_of(folder: Path, ending: str) -> list[Path]:
+    return sorted((folder / "cache").rglob(f"kernel.add*.{ending}"))
+
+
+def cut(content: bytes) -> bytes:
+    return content[: len(content) // 2]
+
+
+def flip(content: bytes) -> bytes:
+    return content[:-60] + bytes([content[-60] ^ 1]) + content[-59:]
+
+
+@pytest.mark.parametrize(
+    ("ending", "damage"), [("nbi", cut), ("nbi", lambda _: b""), ("nbc", cut), ("nbc", flip)]
+)
+def test_damaged_code_is_compiled_again(run, tmp_path, ending, damage):
+    (tmp_path / "helper.py").write_text(HELPER.format(2))
+    assert run() == (3, 0)
+    (file,) = files_of(tmp_path, ending)
+    file.write_bytes(damage(file.read_bytes()))
+    assert run() == (3, 0)
+    assert run() == (3, 1)  # and kept
+
+
+def test_code_that_cannot_be_kept_is_used_nevertheless(tmp_path):
+    (tmp_path / "helper.py").write_text(HELPER.format(2))
+    (tmp_path / "kernel.py").write_text(KERNEL)
+    full = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10)); import kernel"
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}:{tmp_path}", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment["NUMBA_CACHE_DIR"] = str(tmp_path / "cache")
+    command = [sys.executable, "-c", full]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.stdout.split() == ["3", "0"], done.stderr
+    assert done.stderr.count("cannot be kept") == 1
+    assert "File too large" in done.stderr
+    assert not [file for file in (tmp_path / "cache").rglob("*") if file.is_file()]

@@ -163,7 +163,7 @@ def test_hidden_scores_are_paid_at_the_end():
     seen, hidden = make(), make(show_scores=False)
     seen.reset(seed=0)
     hidden.reset(seed=0)
-    total = np.zeros(4)
+    total, rewards, infos = np.zeros(4), np.zeros(4), {}
     for step, action in enumerate(grids(seen)):
         total += seen.step(action)[1]
         _, rewards, _, _, infos = hidden.step(action)
@@ -225,7 +225,7 @@ def test_scales_need_not_divide_one_another():
 )
 def test_what_is_of_one_step_is_refused(name):
     with pytest.raises(InputError, match=f"unexpected keyword argument '{name}'; "):
-        make(**{name: True})
+        make(ID, 4, **{name: True})
 
 
 def test_other_bad_arguments_are_refused():

@@ -48,7 +48,7 @@ def test_windows_are_edited_and_gains_are_paid():
     start = judge.step(np.full((2, 96), majority))[1]
     judge.reset(seed=0)
     final = judge.step(best.reshape(2, 96))[1]
-    total, cells = np.zeros(2), np.full((2, 8, 12), majority)
+    total, cells, infos = np.zeros(2), np.full((2, 8, 12), majority), {}
     for place in range(6):
         y, x = 4 * (place // 3), 4 * (place % 3)
         window = best[:, y : y + 4, x : x + 4]
@@ -136,7 +136,7 @@ def test_hidden_gains_are_paid_at_the_end():
     seen, hidden = make(max_steps=3), make(max_steps=3, show_scores=False)
     for env in (seen, hidden):
         env.reset(seed=0)
-    total = np.zeros(2)
+    total, rewards, infos = np.zeros(2), np.zeros(2), {}
     for step, place in enumerate((0, 3, STOP)):
         total += seen.step(edit(2, place, step))[1]
         _, rewards, _, _, infos = hidden.step(edit(2, place, step))

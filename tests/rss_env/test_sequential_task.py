@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -26,7 +28,7 @@ def test_ids_are_of_one_step_or_of_several():
 
 @pytest.mark.parametrize("name", SEQUENCE_NAMES)
 def test_the_map_so_far_is_drawn_over_the_image(name):
-    env = gym.make_vec(f"RSS/Shapes-{name}-v0", 2, render_mode="rgb_array", **OPTIONS)
+    env: Any = gym.make_vec(f"RSS/Shapes-{name}-v0", 2, render_mode="rgb_array", **OPTIONS)
     observations, _ = env.reset(seed=0)
     frames = np.stack(env.render())
     shown = observations["image"]
@@ -94,8 +96,8 @@ def test_images_are_numbered_and_can_be_chosen(name, mode):
 
 
 def test_a_budget_of_scores_is_kept():
-    drawn = gym.make_vec("RSS/Shapes-Progressive-v0", 2, query_budget=5, **OPTIONS).unwrapped
-    edited = gym.make_vec("RSS/Shapes-Refine-v0", 2, query_budget=5, **OPTIONS).unwrapped
+    drawn: Any = gym.make_vec("RSS/Shapes-Progressive-v0", 2, query_budget=5, **OPTIONS).unwrapped
+    edited: Any = gym.make_vec("RSS/Shapes-Refine-v0", 2, query_budget=5, **OPTIONS).unwrapped
     for env, steps in ((drawn, 2), (edited, 1)):  # the first map of an edited one is scored as well
         env.reset(seed=0)
         for _ in range(steps):

@@ -27,10 +27,10 @@ def small_options(environment_id: str, data_options: dict[str, Any]) -> dict[str
 
 def actions_for(env, seed: int):
     """Random actions; the batched space cannot be sampled in torch mode."""
-    base = env.unwrapped
+    base: Any = env.unwrapped
     if isinstance(base, SequentialTask):
         high: Any = base._spaces[1]
-        return np.random.default_rng(seed).integers(0, high.nvec, (base.num_envs, len(high.nvec)))
+        return np.random.default_rng(seed).integers(0, high.nvec, (base._num_envs, len(high.nvec)))
     shape = (base.num_envs, base.geometry.num_cells)
     return np.random.default_rng(seed).integers(0, base.geometry.num_classes, shape)
 

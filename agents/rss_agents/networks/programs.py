@@ -7,6 +7,7 @@ a known metric, what each class is worth there.
 
 from __future__ import annotations
 
+import io
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -17,10 +18,10 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 
 from rss_agents.extras import require
+from rss_agents.files import write_bytes
 from rss_agents.networks.checkpoint import NetworkDescription
 from rss_agents.networks.segmentation_network import SegmentationNetwork, upsample
 from rss_env.errors import InputError
-from rss_env.whole_files import replace_file
 
 _INPUT, _OUTPUT = "images", "values"
 _DESCRIPTION = "description"
@@ -82,13 +83,9 @@ def write_program(path: Path, program: ExportedProgram, about: dict[str, Any]) -
     Raises:
         OSError: If it cannot be written.
     """
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            extra = {f"{_DESCRIPTION}.json": json.dumps(about)}
-            torch.export.save(program, file, extra_files=extra)
-
-    replace_file(path, write)
+    content = io.BytesIO()  # torch's own writer ends the process where the disk is full
+    torch.export.save(program, content, extra_files={f"{_DESCRIPTION}.json": json.dumps(about)})
+    write_bytes(path, content.getvalue())
 
 
 def require_onnx() -> None:

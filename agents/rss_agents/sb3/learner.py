@@ -190,7 +190,7 @@ def open_sb3_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> SB3Ru
         policy = MapActorCriticPolicy
         policy_kwargs = {
             "network": config.network,
-            "pretrained": config.pretrained,
+            "pretrained": config.loads_pretrained,
             "scales": geometry.scales,
         }
         description = NetworkDescription.of(

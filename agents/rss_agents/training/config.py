@@ -17,7 +17,7 @@ from rss_agents.command_line import DataConfig
 from rss_agents.extras import require
 from rss_agents.folder_lock import check_unlocked
 from rss_agents.networks.names import DEFAULT_NETWORK, Precision
-from rss_agents.option_types import check_types
+from rss_agents.option_types import check_can_be_kept, check_types
 from rss_agents.outputs import refuse_inside
 from rss_agents.ratings.names import FOLDER_NAME as RATINGS_FOLDER
 from rss_agents.training.run_files import check_run_folder, refuse_links_in_run
@@ -156,6 +156,11 @@ class TrainConfig(TaskConfig, RunConfig):
         return _ANSWERS_TO_SCORE if judges else 0
 
     @property
+    def loads_pretrained(self) -> bool:
+        """Tell whether pretrained weights are needed: a run that goes on has those of its state."""
+        return self.pretrained and self.resume is None
+
+    @property
     def asks_a_person(self) -> bool:
         """Tell whether somebody is asked for ratings."""
         return self.scorer == _PERSON
@@ -179,6 +184,7 @@ class TrainConfig(TaskConfig, RunConfig):
     def check(self) -> None:
         """Refuse numbers that make no training and folders it cannot use, with an `InputError`."""
         check_types(self)
+        check_can_be_kept(self)
         _, level = parse_environment_id(self.data.env)
         if level not in LEVEL_NAMES:
             raise InputError(

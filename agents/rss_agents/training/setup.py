@@ -428,7 +428,7 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
         config.network,
         geometry.num_classes,
         env.image_size,
-        pretrained=config.pretrained,
+        pretrained=config.loads_pretrained,
         device=device,
         body=objects.network,
     )

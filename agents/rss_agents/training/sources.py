@@ -12,6 +12,7 @@ from rss_agents.distributed import rank
 from rss_agents.outputs import refuse_inside
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.objects import NO_OBJECTS, RunObjects
+from rss_env.datasets import SegmentationDataset
 from rss_env.errors import InputError
 from rss_env.scenes import Scenes, load_scenes
 
@@ -56,6 +57,28 @@ def check_same_classes(class_names: Sequence[str], validation: Scenes | None) ->
         )
 
 
+def _loaded(
+    config: TrainConfig,
+    data: SegmentationDataset,
+    image_size: tuple[int, int],
+    device: torch.device,
+) -> Scenes | None:
+    """The images of a split, in the first process.
+
+    Raises:
+        InputError: If they cannot be used, or their labels say nothing.
+    """
+    if rank() > 0:
+        return None
+    scenes = load_scenes(data, image_size, device, config.resize)
+    if scenes.class_pixels is not None and not scenes.class_pixels.any():
+        raise InputError(
+            "every pixel of the validation labels is void: nothing can be measured; name other "
+            "images with --val-split, or say with --void-values which values are void"
+        )
+    return scenes
+
+
 def open_validation(
     config: TrainConfig,
     image_size: tuple[int, int],
@@ -75,9 +98,9 @@ def open_validation(
             raise InputError("images with labels need others to validate on: give validation=...")
         data = objects.data
     if data is not None:
-        return load_scenes(data, image_size, device, config.resize) if rank() == 0 else None
+        return _loaded(config, data, image_size, device)
     files, split = validation_files(config)
     data = files.open(split)
     if config.resume is None:
         refuse_inside("--out", config.out, files.folders(data))
-    return load_scenes(data, image_size, device, config.resize) if rank() == 0 else None
+    return _loaded(config, data, image_size, device)
