@@ -94,13 +94,13 @@ def test_metrics_go_on_in_a_file_of_their_own(tmp_path):
     run.mkdir()
     log = MetricsLog(run)
     log.add(1, 8, {"score": 0.5})
-    position = log.position()
+    saved = log.file.get_state()
     log.add(2, 16, {"score": 0.5})
     log.close()
     backup = tmp_path / "backup.jsonl"
     os.link(run / "metrics.jsonl", backup)
     before = backup.read_bytes()
-    again = MetricsLog(run, position)
+    again = MetricsLog(run, saved)
     again.add(2, 16, {"score": 0.75})
     again.close()
     assert backup.read_bytes() == before
