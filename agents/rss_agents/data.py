@@ -33,7 +33,6 @@ from rss_env.datasets.scanning import check_dataset
 from rss_env.errors import InputError, check_choice
 from rss_env.inspection import contact_sheet, summarise
 from rss_env.printable import printable
-from rss_env.scene_cache import rebuild_cache
 
 _INFO = "rss-data info"
 
@@ -137,6 +136,8 @@ def run_check(config: CheckConfig) -> None:
         sys.exit(1)
     print(f"{name}: no defect")
     if config.rebuild:
+        from rss_env.scene_cache import rebuild_cache  # slow to import, and seldom needed
+
         for report in reports:
             dataset = open_dataset(name, split=report.split, **config.options)
             assert isinstance(dataset, FileDataset)
