@@ -107,6 +107,11 @@ def write_data(root: Path, case: Case, count: int) -> dict[str, Any]:
     }
 
 
+def _groups_of(number: int) -> int:
+    """The size of groups to measure beside single maps."""
+    return 8 if number % 8 == 0 else 1
+
+
 def native(number: int, options: dict[str, Any], name: str = "ImageReward") -> Any:
     """Our vector environment, after its first reset."""
     env: Any = gym.make_vec(f"RSS/Folder-{name}-v0", num_envs=number, **options)
@@ -155,7 +160,7 @@ def compare(case: Case, config: ThroughputConfig, options: dict[str, Any]) -> li
     geometry = env.unwrapped.geometry
     data = RivalData.of(scenes.images.numpy(), scenes.labels.numpy(), geometry)
     single = partial(gym.make, "RSS/Folder-ImageReward-v0", **options)
-    groups = 8 if number % 8 == 0 else 1
+    groups = _groups_of(number)
     rivals: dict[str, tuple[Any, int, np.ndarray]] = {
         "native": (env, number, actions),
         "native, uint8 actions": (env, number, actions.astype(np.uint8)),
@@ -258,6 +263,7 @@ def growth(case: Case, config: ThroughputConfig, options: dict[str, Any]) -> lis
 def sequences(case: Case, config: ThroughputConfig, options: dict[str, Any]) -> list[str]:
     """Whole episodes of several steps beside those of one step, by the cells scored in them."""
     number, steps = config.compare_at, len(case.scales)
+    groups = _groups_of(number)
     one = native(number, options)
     of_map = one.unwrapped.geometry.cells[-1]
     whole = one.unwrapped.geometry.num_cells
@@ -269,8 +275,8 @@ def sequences(case: Case, config: ThroughputConfig, options: dict[str, Any]) -> 
             (steps + 1) * of_map,  # the first map is scored as well
             steps,
         ),
-        "Progressive, group_size=8": (
-            native(number, {**options, "group_size": 8}, "Progressive"),
+        f"Progressive, group_size={groups}": (
+            native(number, {**options, "group_size": groups}, "Progressive"),
             whole,
             steps,
         ),

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_env.errors import InputError
 from rss_env.host_inputs import HostInputs
 
 Progress: TypeAlias = float | torch.Tensor
@@ -70,13 +71,16 @@ class Learner(ABC):
         """Learn through another module of the same parameters, one that averages gradients."""
         self.network = network
 
-    @abstractmethod
     def replace_inputs(self, inputs: HostInputs) -> None:
         """Be told by other means what the host has to say in each update: images, random numbers.
 
         With inputs that keep their tensors, updates may be replayed: they then read nothing else
         that changes, but tensors that they change in place.
+
+        Raises:
+            InputError: If its updates cannot be replayed, as by default.
         """
+        raise InputError(f"updates of {type(self).__name__} cannot be replayed: --no-capture")
 
     def queries_before(self, update: int) -> int:
         """Scores that this process asks for in the first `update` updates."""

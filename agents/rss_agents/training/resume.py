@@ -20,7 +20,7 @@ from rss_agents.training.objects import NO_OBJECTS
 from rss_agents.training.run_files import CONFIG_NAME, LONGEST_CONFIG
 from rss_env.datasets.own import OBJECT, names_code
 from rss_env.datasets.paths import expanded
-from rss_env.errors import InputError
+from rss_env.errors import InputError, warn_of
 from rss_env.registration import parse_environment_id
 from rss_env.regular_files import open_regular
 
@@ -214,6 +214,7 @@ def _flat(options: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 _THREADS = "threads of torch (OMP_NUM_THREADS)"
+_DATA = ("training data", "validation data")
 
 
 def identity(config: TrainConfig, training: str, validation: Scenes) -> dict[str, Any]:
@@ -229,8 +230,7 @@ def identity(config: TrainConfig, training: str, validation: Scenes) -> dict[str
     on_cpu = validation.images.device.type == "cpu"
     return {
         "options": _deciding(config),
-        "training data": training,
-        "validation data": validation.content_digest(),
+        **dict(zip(_DATA, (training, validation.content_digest()), strict=True)),
         **({_THREADS: torch.get_num_threads()} if on_cpu else {}),
         **{f"version of {package}": number for package, number in versions().items()},
     }
@@ -260,6 +260,12 @@ def refuse_changes(config: TrainConfig, then: Mapping[str, Any], now: Mapping[st
     of_state: dict[str, Any] = then.get("options", {})
     stored = of_folder | of_state
     then = {_THREADS: now.get(_THREADS), **then}  # once they were not noted
+    if "options" not in then:
+        warn_of(
+            f"the state in {config.out} is of an earlier version, which digested data otherwise: "
+            "whether the data is as it was, nobody knows"
+        )
+        then = {**then, **{name: now[name] for name in _DATA}}
     changes = [
         f"{name} was {stored[name]}, is {current[name]}"
         for name in current
