@@ -80,8 +80,7 @@ def _parts(batch: SceneBatch[torch.Tensor]) -> list[torch.Tensor]:
     """The tensors of a batch of scenes."""
     varied = batch.variation
     changes = () if varied is None else (varied.window, varied.colours, varied.cut)
-    parts = (batch.index, batch.mirrored, *changes, batch.pixels, batch.truth)
-    return [part for part in parts if part is not None]
+    return [part for part in (batch.index, batch.mirrored, *changes) if part is not None]
 
 
 def _clone(batch: SceneBatch[torch.Tensor]) -> SceneBatch[torch.Tensor]:
@@ -91,8 +90,7 @@ def _clone(batch: SceneBatch[torch.Tensor]) -> SceneBatch[torch.Tensor]:
         changes = (varied.window, varied.colours, varied.cut)
         cloned = [None if change is None else change.clone() for change in changes]
         varied = type(varied)(*cloned, varied.cut_size)
-    samples = [None if part is None else part.clone() for part in (batch.pixels, batch.truth)]
-    return SceneBatch(batch.index.clone(), batch.mirrored.clone(), varied, *samples)
+    return SceneBatch(batch.index.clone(), batch.mirrored.clone(), varied)
 
 
 def _copy(source: SceneBatch[torch.Tensor], target: SceneBatch[torch.Tensor]) -> None:

@@ -45,7 +45,6 @@ from rss_env.feedback import AnyScorer, Feedback, load_scorer
 from rss_env.host_inputs import HostInputs
 from rss_env.registration import environment_ids, parse_environment_id
 from rss_env.scenes import Scenes, load_scenes
-from rss_env.streamed_images import StreamedImages
 from rss_env.vector_env import RSSVectorEnv
 
 Metrics = dict[str, torch.Tensor | float]
@@ -131,7 +130,6 @@ class GradientRun(Run):
     answer_scores: AnswerScores | None = None
     captures: bool = False  # whether updates are replayed, as on CUDA
     objective: str | None = None
-    streamed: StreamedImages | None = None  # where images come from, if they stay on the host
 
     def __post_init__(self) -> None:
         self.queries_per_update = self.batches * self.learner.queries_per_update
@@ -161,10 +159,7 @@ class GradientRun(Run):
         metrics = self._update() if self._replayed is None else self._replayed()
         if "loss" in metrics:  # otherwise nothing was learned
             self.schedule.step()
-        told: Metrics = {**metrics, "learning_rate": float(self.schedule.get_last_lr()[0])}
-        if self.streamed is not None:
-            told["streamed_megabytes_per_second"] = self.streamed.megabytes_per_second
-        return told
+        return {**metrics, "learning_rate": float(self.schedule.get_last_lr()[0])}
 
     def _update(self) -> dict[str, torch.Tensor]:
         """An update without what only the host has to do, and with no number of its own."""
@@ -394,7 +389,7 @@ def _with_labels(
     data = config.data.open(config.labelled)
     if not data.has_labels:
         raise InputError(f"labelled {config.labelled}: the data is given without labels")
-    scenes = load_scenes(data, env.image_size, env.device, config.resize, config.data_on)
+    scenes = load_scenes(data, env.image_size, env.device, config.resize)
     labelled = CrossEntropyLearner(
         network,
         scenes,
@@ -457,7 +452,6 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
             env.image_size,
             device,
             config.resize,
-            config.data_on,
         ),
         agent=config.agent,
         baseline=config.baseline,
@@ -485,7 +479,6 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
         batches=config.accumulate,
         scorer=scorer,
         answer_scores=answer_scores_of(config, scorer, validation),
-        streamed=env.streamed,
         captures=captures_updates(config, device.type, compares_answers=incumbent is not None),
         objective=config.agent.objective if config.algo == "rss" else None,
     )
