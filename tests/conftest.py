@@ -15,11 +15,7 @@ from PIL import Image
 import rss_env  # noqa: F401  (registers the ids)
 
 # Workers of pytest-xdist share the cores: threads would only wait for each other.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"  # of what tests start
-else:
-    torch.set_num_threads(2)
+torch.set_num_threads(1 if "PYTEST_XDIST_WORKER" in os.environ else 2)
 os.environ["SDL_VIDEODRIVER"] = "dummy"  # windows of render_mode="human" draw into nothing
 
 REAL_DATA = Path(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -184,7 +185,11 @@ def test_a_run_that_waits_can_be_stopped_and_goes_on(tmp_path, rater, one_thread
     out = tmp_path / "run"
     command = [sys.executable, "-m", "rss_agents.train", *ARGUMENTS, "--scorer", "person"]
     process = subprocess.Popen(
-        [*command, "--out", str(out)], cwd=ROOT, stderr=subprocess.PIPE, text=True
+        [*command, "--out", str(out)],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while not (out / "ratings/open.json").exists():
         assert process.poll() is None, process.stderr and process.stderr.read()
