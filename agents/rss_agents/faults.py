@@ -10,7 +10,7 @@ _SIGNS_OF_NO_MEMORY = (
 
 def is_of_memory(error: BaseException) -> bool:
     """Tell whether an error says that there is not so much memory; torch has no type for it."""
-    said = isinstance(error, (RuntimeError, ValueError))
+    said = isinstance(error, (RuntimeError, ValueError, OSError))
     return isinstance(error, MemoryError) or (
         said and any(sign in str(error) for sign in _SIGNS_OF_NO_MEMORY)
     )

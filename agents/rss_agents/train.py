@@ -24,7 +24,7 @@ from rss_agents.training.resume import given_config
 from rss_agents.training.run_files import check_run_folder
 
 if TYPE_CHECKING:  # slow to import: a command that shows its options need not wait
-    from rss_agents.training.setup import Run
+    from rss_agents.training.run import Run
 
 
 def train(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class ExpertIteration(Objective):
         """
         super().__init__(*arguments, **options)
         self._compares_all = self.env.feedback.kind != "ranking"  # scores of several groups
-        self._search: BiasSearch | None = None
+        self._search: BiasSearch | None = None  # until it is over
 
     def _make_memory(self, *, with_uncounted: bool) -> BestMaps:
         """Of the best map of each image."""
@@ -65,16 +65,18 @@ class ExpertIteration(Objective):
         config, env = self.config.bias_search, self.env
         wanted = -(-config.scores // (env.num_envs * world_size()))
         wanted = wanted if batches is None else min(wanted, batches)
-        bias = head_bias(network, env.geometry.num_classes)
-        if wanted and bias is None:
+        if not wanted:
+            return
+        bias = head_bias(network, env.geometry.num_classes, env.geometry.image_size)
+        if bias is None:
             warn_of("the network's last layer has no bias: the classes' biases are not searched")
-        elif wanted and bias is not None:
+        else:
             self._search = BiasSearch(bias, wanted, config)
 
     @property
     def learns(self) -> bool:
         """See `Objective.learns`; not before the search is over."""
-        return self._search is None or self._search.is_over
+        return self._search is None
 
     @property
     def compared_every(self) -> int:
@@ -86,7 +88,7 @@ class ExpertIteration(Objective):
     ) -> torch.Tensor:
         """Variations of the answers; where only orders are told, the best map is one of them."""
         config, count = self.config, self.env.group_size
-        if self._search is not None and not self._search.is_over:
+        if self._search is not None:
             return self._search.draw(policy, count, self.draws)
         grid = self.geometry.grids[0]
         certain = policy.clamp(min=1e-8)
@@ -110,8 +112,10 @@ class ExpertIteration(Objective):
         assert keys is not None
         scores = scores[..., 0]
         drawn = maps.shape[1] - (uncounted or 0)
-        if self._search is not None and not self._search.is_over and drawn >= 2:
+        if self._search is not None and drawn >= 2:
             self._search.step(scores[:, : drawn - drawn % 2])
+            if self._search.is_over:
+                self._search = None
         if not self._compares_all and not drawn:  # answers alone, and not the best map so far
             maps, scores = maps[:, :0], scores[:, :0]
         return self._best.add(keys.keys, maps, scores, anew=not self._compares_all)
@@ -134,5 +138,7 @@ class ExpertIteration(Objective):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """See `Objective.set_state`."""
         super().set_state(state)
-        if self._search is not None and state["search"] is not None:
+        if state["search"] is None:
+            self._search = None
+        elif self._search is not None:
             self._search.set_state(state["search"])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from rss_agents.algorithms.expert_iteration import ExpertIteration
 from rss_agents.algorithms.objectives import (
     CellCrossEntropy,
@@ -13,6 +15,26 @@ from rss_agents.algorithms.objectives import (
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
+
+
+def settle_objective(config: RSSConfig, env: RSSVectorEnv, *, starts_trained: bool) -> RSSConfig:
+    """The configuration with an objective that is not left open.
+
+    A trained network that gets scores of a formula that nobody has said learns its own best maps:
+    beliefs that are far too sure of themselves are no ground to work out formulas on.
+
+    Args:
+        config: The hyper-parameters.
+        env: Scores the maps.
+        starts_trained: Whether the network begins as one that was trained on the same classes.
+    """
+    if config.objective != "auto":
+        return config
+    formula_said = env.metric is not None or config.score_model != "auto" or bool(config.varied)
+    remembers = not env.pixel_level and not env.augmentation.makes_new_images
+    tunes = starts_trained and remembers and not formula_said
+    objective = "expert_iteration" if tunes else "relative_regression"
+    return dataclasses.replace(config, objective=objective)
 
 
 def choose_objective(env: RSSVectorEnv, config: RSSConfig) -> type[Objective]:

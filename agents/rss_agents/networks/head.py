@@ -8,11 +8,13 @@ from torch import nn
 from rss_agents.networks.segmentation_network import SegmentationNetwork, evaluating
 
 
-def head_bias(network: SegmentationNetwork, num_classes: int) -> nn.Parameter | None:
+def head_bias(
+    network: SegmentationNetwork, num_classes: int, image_size: tuple[int, int]
+) -> nn.Parameter | None:
     """The parameter (C,) that is added to the logits of all pixels; None if there is none.
 
     It is the bias of the last layer that has one of C numbers, if a change of it is found in the
-    logits.
+    logits of an image of size (H, W).
     """
     layers = [
         module
@@ -25,7 +27,7 @@ def head_bias(network: SegmentationNetwork, num_classes: int) -> nn.Parameter | 
         return None
     bias = layers[-1].bias
     assert isinstance(bias, nn.Parameter)
-    image = torch.zeros(1, 64, 64, 3, dtype=torch.uint8, device=bias.device)
+    image = torch.zeros(1, *image_size, 3, dtype=torch.uint8, device=bias.device)
     with torch.no_grad(), evaluating(network):
         before, kept = network(image), bias.clone()
         change = torch.arange(num_classes, device=bias.device, dtype=bias.dtype)

@@ -29,16 +29,15 @@ from rss_agents.training.answers import answer_scores_of
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.objects import NO_OBJECTS, RunObjects
 from rss_agents.training.optimisation import Check
-from rss_agents.training.setup import (
+from rss_agents.training.run import (
     Metrics,
     Run,
     random_state,
     restore_values,
-    scorer_of,
     set_random_state,
-    start,
     values_of,
 )
+from rss_agents.training.setup import scorer_of, start
 from rss_agents.training.sources import open_validation, scored_files
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.arguments import check_device

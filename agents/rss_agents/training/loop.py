@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from rss_agents.distributed import mean_over_ranks, rank, world_size
+from rss_agents.faults import is_of_memory
 from rss_agents.ratings.person import StoppedWaitingError
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.guarded_scorer import ScorerFailedError
@@ -23,13 +24,12 @@ from rss_agents.training.objects import (
 )
 from rss_agents.training.processes import from_first_rank, stop_signal, succeed_together
 from rss_agents.training.resume import identity, refuse_changes, update_to_resume
+from rss_agents.training.run import Run
 from rss_agents.training.run_files import ForeignWriteError
 from rss_agents.training.run_folder import RunFolder
-from rss_agents.training.setup import Run
 from rss_agents.training.states import RunStates
 from rss_env.errors import InputError
 
-_SIGNS_OF_NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 # Errors whose messages say what is the matter.
 _TOLD = (NotFiniteError, ScorerFailedError, CallbackFailedError, ForeignWriteError)
 
@@ -57,7 +57,7 @@ def _training_errors(config: TrainConfig, last_saved: Callable[[], int | None]) 
         yield
     except (OSError, MemoryError, RuntimeError) as error:
         reason = str(error).split("\n")[0] or type(error).__name__
-        if isinstance(error, MemoryError) or any(s in str(error) for s in _SIGNS_OF_NO_MEMORY):
+        if is_of_memory(error):
             reason = (
                 f"no memory is left ({reason[:200]}); smaller --num-images, --group-size or "
                 "--image-size take less"

@@ -9,8 +9,8 @@ import torch
 
 from rss_agents.distributed import rank
 from rss_agents.files import write_tensors
+from rss_agents.training.run import Run, values_of
 from rss_agents.training.run_files import REPRODUCTION
-from rss_agents.training.setup import Run, values_of
 
 
 class NotFiniteError(RuntimeError):

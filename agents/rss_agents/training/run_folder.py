@@ -27,6 +27,7 @@ from rss_agents.training.logging import (
     start_wandb,
     versions,
 )
+from rss_agents.training.run import Run
 from rss_agents.training.run_files import (
     BOARD_FOLDER,
     CURVE_NAME,
@@ -39,7 +40,6 @@ from rss_agents.training.run_files import (
     VALIDATION_NAME,
 )
 from rss_agents.training.scorer_time import ScorerTime
-from rss_agents.training.setup import Run
 from rss_agents.training.states import RunStates
 from rss_env.scenes import Scenes
 

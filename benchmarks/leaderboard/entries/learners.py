@@ -18,7 +18,7 @@ from rss_agents.networks.checkpoint import NetworkDescription
 from rss_agents.networks.segmentation_network import SegmentationNetwork, evaluating
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.optimisation import build_optimizer
-from rss_agents.training.setup import GradientRun
+from rss_agents.training.run import GradientRun
 from rss_env.errors import InputError
 from rss_env.scenes import load_scenes
 from rss_env.vector_env import RSSVectorEnv

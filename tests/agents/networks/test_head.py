@@ -16,7 +16,7 @@ CLASSES = 5
 @pytest.mark.parametrize("name", ["tiny-unet-silu", "unet/resnet18", "fpn/resnet18@4"])
 def test_the_bias_shifts_the_logits_of_all_pixels(name):
     network = build_network(name, CLASSES, (64, 64)).eval()
-    bias = head_bias(network, CLASSES)
+    bias = head_bias(network, CLASSES, (64, 64))
     assert bias is not None
     image = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
     with torch.no_grad():
@@ -39,7 +39,7 @@ def test_the_bias_shifts_the_logits_of_all_pixels(name):
 def test_a_bias_that_does_something_else_is_none(body):
     network = SegmentationNetwork(body, CLASSES)
     before = {name: value.clone() for name, value in network.state_dict().items()}
-    assert head_bias(network, CLASSES) is None
+    assert head_bias(network, CLASSES, (64, 64)) is None
     after = network.state_dict()
     assert all(value.equal(after[name]) for name, value in before.items())
     assert network.training

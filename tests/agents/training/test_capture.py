@@ -21,7 +21,8 @@ from rss_agents.command_line import DataConfig
 from rss_agents.training.capture import captures_updates, obstacle
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.device_adamw import DeviceAdamW
-from rss_agents.training.setup import GradientRun, open_run
+from rss_agents.training.run import GradientRun
+from rss_agents.training.setup import open_run
 from rss_env import arrays
 from rss_env.captured_rounds import NotCapturedWarning
 from rss_env.host_inputs import HostInputs
