@@ -22,7 +22,7 @@ from benchmarks.learning.evidence import settled_seeds
 from benchmarks.learning.report import heading, write_settings
 from benchmarks.learning.runs import Run, run_missing
 from benchmarks.learning.suites import SUITES
-from rss_agents.command_line import run_command
+from rss_agents.command_line import DataConfig, run_command
 from rss_env.errors import InputError, check_choice
 
 SCORERS = ("miou", "dice_squared", "boundary_f", "accuracy_boundary", "person", "preference")
@@ -55,7 +55,7 @@ class StartRun(Run):
         return StartRun(self.suite, "start", *shared, labelled=self.labelled)
 
     @property
-    def data(self):
+    def data(self) -> DataConfig:
         """See `Run.data`."""
         return SUITES[self.suite].data(self.data_root)
 
@@ -76,11 +76,9 @@ class StartRun(Run):
     @property
     def arguments(self) -> list[str]:
         """See `Run.arguments`."""
-        suite, data = SUITES[self.suite], self.data
-        files = [part for name, value in data.options.items() for part in (f"--{name}", value)]
-        shared = ["--env", data.env, *files, "--image-size", *map(str, suite.size)]
-        shared += [*suite.arguments, "--seed", str(self.seed), "--updates", str(self.updates)]
-        shared += self.extra
+        suite = SUITES[self.suite]
+        shared = [*self.data_arguments, "--image-size", *map(str, suite.size), *suite.arguments]
+        shared += ["--seed", str(self.seed), "--updates", str(self.updates), *self.extra]
         if self.variant == "start":
             return [*shared, "--algo", "psl", "--split", self.labels()]
         scorer = f"benchmarks.scorers:{self.suite.replace('-', '_')}_{self.variant}"

@@ -68,19 +68,6 @@ class KeptArray:
         return digest
 
 
-def cached_array(
-    name: str,
-    place: Hashable,
-    content: Hashable,
-    compute: Callable[[], Array],
-    *,
-    shape: tuple[int, ...] | None = None,
-    dtype: npt.DTypeLike | None = None,
-) -> Array:
-    """Return what `compute` returns, or what it returned last time; see `keep_array`."""
-    return keep_array(name, place, content, compute, shape=shape, dtype=dtype).values
-
-
 def keep_array(
     name: str,
     place: Hashable,

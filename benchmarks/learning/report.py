@@ -129,7 +129,9 @@ def heading(
         settings: Name of the file that `write_settings` wrote.
         tuning: Whether it is a try, and no result.
     """
-    command = shlex.join([Path(sys.executable).name, "-m", module, *sys.argv[1:]])
+    # Where this machine has its folders is nothing to others.
+    arguments = [Path(a).name if Path(a).is_absolute() else a for a in sys.argv[1:]]
+    command = shlex.join([Path(sys.executable).name, "-m", module, *arguments])
     seeds = sorted({run.seed for run in runs})
     commits = ", ".join(dict.fromkeys(run.commit for run in runs))
     threads = ", ".join(dict.fromkeys(str(run.threads or "unknown") for run in runs))

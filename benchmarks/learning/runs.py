@@ -18,7 +18,8 @@ from benchmarks.learning.evidence import commit
 from benchmarks.learning.suites import SUITES, VARIANTS
 from rss_agents.command_line import DataConfig
 
-_FILES, _SPLITS = ("root", "images", "labels", "classes"), ("split", "val_split")
+_FILES = ("root", "images", "labels", "classes")
+_PLACES = ("split", "val_split", "exclude", "start_from")
 _RECORD = "run.json"  # the arguments and the commit of a run that has ended
 
 
@@ -54,15 +55,19 @@ class Run:
         return SUITES[self.suite].data(self.data_root, VARIANTS[self.variant].level)
 
     @property
+    def data_arguments(self) -> list[str]:
+        """The arguments of `rss-train` that say which data, but for its splits."""
+        options = self.data.options.items()
+        return ["--env", self.data.env, *(part for n, v in options for part in (f"--{n}", v))]
+
+    @property
     def arguments(self) -> list[str]:
         """The arguments of `rss-train`, without the output folder."""
-        suite, data = SUITES[self.suite], self.data
-        files = [part for name, value in data.options.items() for part in (f"--{name}", value)]
+        suite = SUITES[self.suite]
         training, validation = suite.splits(self.data_root)
-        if training is not None:
-            files += ["--split", training, "--val-split", validation]
+        splits = [] if training is None else ["--split", training, "--val-split", validation]
         return [
-            *("--env", data.env, *files, "--image-size", *map(str, suite.size)),
+            *(*self.data_arguments, *splits, "--image-size", *map(str, suite.size)),
             *suite.arguments,
             *VARIANTS[self.variant].arguments,
             *VARIANTS[self.variant].scorer_arguments(self.suite),
@@ -115,7 +120,7 @@ class Run:
     def settings(self) -> dict[str, Any]:
         """All options of `rss-train`, but the seed and the folders of this machine."""
         options = json.loads((self.folder / "config.json").read_text())
-        for part, names in ((options, _SPLITS), (options.get("data") or {}, _FILES)):
+        for part, names in ((options, _PLACES), (options.get("data") or {}, _FILES)):
             for name in names:
                 if part.get(name) is not None:
                     part[name] = Path(part[name]).name

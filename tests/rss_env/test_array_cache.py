@@ -9,6 +9,7 @@ import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ import torch
 from conftest import random_labels, write_sample
 
 from rss_env import array_cache, cache_files, digests
-from rss_env.array_cache import cached_array, keep_array
+from rss_env.array_cache import keep_array
 from rss_env.cache_files import cache_folder
 from rss_env.datasets import open_dataset
 from rss_env.digests import array_digest
@@ -41,6 +42,11 @@ class Counted:
         return np.full((3, 4), self.value, np.int16)
 
 
+def cached(*arguments: Any) -> np.ndarray:
+    """The values of an array that is kept."""
+    return keep_array(*arguments).values
+
+
 def arrays(folder: Path) -> list[Path]:
     """The arrays in a cache; digests of files are kept once these are not new any more."""
     return sorted(p for p in folder.glob("*.npy") if not p.name.startswith("file-digests"))
@@ -49,7 +55,7 @@ def arrays(folder: Path) -> list[Path]:
 def test_what_was_computed_is_found_again(cache):
     compute = Counted()
     for _ in range(3):
-        found = cached_array("numbers", "here", "now", compute)
+        found = cached("numbers", "here", "now", compute)
         assert found.dtype == np.int16
         assert (found == 7).all()
         found[:] = 0  # reaches neither the file nor whoever asks next
@@ -58,16 +64,16 @@ def test_what_was_computed_is_found_again(cache):
 
 
 def test_new_content_takes_the_place_of_the_old(cache):
-    before = cached_array("numbers", "here", "then", Counted(1))
-    assert (cached_array("numbers", "elsewhere", "then", Counted(2)) == 2).all()
-    assert (cached_array("numbers", "here", "now", Counted(3)) == 3).all()
+    before = cached("numbers", "here", "then", Counted(1))
+    assert (cached("numbers", "elsewhere", "then", Counted(2)) == 2).all()
+    assert (cached("numbers", "here", "now", Counted(3)) == 3).all()
     assert len(arrays(cache)) == 2
     assert (before == 1).all()  # whoever holds the old array keeps it
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "no array", "pickle"])
 def test_a_damaged_file_is_computed_again(cache, damage):
-    cached_array("numbers", "here", "now", Counted())
+    cached("numbers", "here", "now", Counted())
     (path,) = arrays(cache)
     content = path.read_bytes()
     if damage == "pickle":
@@ -76,10 +82,10 @@ def test_a_damaged_file_is_computed_again(cache, damage):
         path.write_bytes({"truncated": content[:-5], "empty": b"", "no array": b"x" * 500}[damage])
     compute = Counted(8)
     with pytest.warns(UserWarning, match="is damaged and computed again"):
-        assert (cached_array("numbers", "here", "now", compute) == 8).all()
+        assert (cached("numbers", "here", "now", compute) == 8).all()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert (cached_array("numbers", "here", "now", compute) == 8).all()
+        assert (cached("numbers", "here", "now", compute) == 8).all()
     assert compute.calls == 1
 
 
@@ -95,12 +101,12 @@ def flip_a_bit(path: Path) -> None:
 
 
 def test_a_flipped_bit_is_found(cache):
-    cached_array("numbers", "here", "now", Counted())
+    cached("numbers", "here", "now", Counted())
     flip_a_bit(arrays(cache)[0])
     compute = Counted()
     with pytest.warns(DatasetWarning, match="damaged and computed again: .*not have its digest"):
-        assert (cached_array("numbers", "here", "now", compute) == 7).all()
-    assert (cached_array("numbers", "here", "now", compute) == 7).all()
+        assert (cached("numbers", "here", "now", compute) == 7).all()
+    assert (cached("numbers", "here", "now", compute) == 7).all()
     assert compute.calls == 1
 
 
@@ -108,16 +114,16 @@ def test_a_flipped_bit_is_found(cache):
 def test_what_was_found_sound_is_not_read_again(cache, monkeypatch, is_settled):
     """But for a file that was written a moment ago, which may be written to in the same tick."""
     monkeypatch.setattr(digests, "_COARSEST_CLOCK", -(10**15) if is_settled else 10**15)
-    cached_array("numbers", "here", "now", Counted())
+    cached("numbers", "here", "now", Counted())
     read = []
     monkeypatch.setattr(cache_files, "array_digest", lambda a: read.append(a) or array_digest(a))
     for _ in range(2):
-        cached_array("numbers", "here", "now", Counted())
+        cached("numbers", "here", "now", Counted())
     assert len(read) == (0 if is_settled else 2)
     (path,) = arrays(cache)
     os.utime(path)  # as if it were restored from elsewhere
     for _ in range(3):
-        cached_array("numbers", "here", "now", Counted())
+        cached("numbers", "here", "now", Counted())
     assert len(read) == (1 if is_settled else 5)
 
 
@@ -130,8 +136,8 @@ def test_what_was_damaged_since_it_was_mapped_is_named(cache):
 
 
 def test_what_a_killed_process_has_left_is_cleaned(cache):
-    cached_array("numbers", "here", "now", Counted())
-    cached_array("numbers", "there", "now", Counted())
+    cached("numbers", "here", "now", Counted())
+    cached("numbers", "there", "now", Counted())
     first, _ = arrays(cache)
     left = [
         cache / f".{first.name}.tmp",
@@ -144,9 +150,9 @@ def test_what_a_killed_process_has_left_is_cleaned(cache):
     for path in (*left, *theirs):
         path.touch()
     with cache_files.lock_of(left[2]):
-        cached_array("numbers", "elsewhere", "now", Counted())
+        cached("numbers", "elsewhere", "now", Counted())
         assert left[2].exists()  # somebody may be about to note it
-    cached_array("numbers", "everywhere", "now", Counted())
+    cached("numbers", "everywhere", "now", Counted())
     assert not [path for path in left if path.exists()]
     assert all(path.exists() for path in theirs)
     assert len(arrays(cache)) == 4 + 1
@@ -157,33 +163,33 @@ def test_what_a_killed_process_has_left_is_cleaned(cache):
 
 
 def test_a_file_without_a_note_is_computed_again(cache):
-    cached_array("numbers", "here", "now", Counted())
+    cached("numbers", "here", "now", Counted())
     arrays(cache)[0].with_suffix(".json").unlink()
     compute = Counted()
-    cached_array("numbers", "here", "now", compute)
+    cached("numbers", "here", "now", compute)
     assert compute.calls == 1
 
 
 def test_what_was_not_used_for_longest_makes_room(cache, monkeypatch):
     monkeypatch.setenv("RSS_CACHE_GIB", str(320 / 2**30))  # room for two files of 152 bytes
     for place in ("a", "b"):
-        cached_array("numbers", place, "now", Counted())
+        cached("numbers", place, "now", Counted())
     for note in cache.glob("*.json"):
         os.utime(note, (0, 0))
-    cached_array("numbers", "a", "now", Counted())  # it was used last
-    cached_array("numbers", "c", "now", Counted())
+    cached("numbers", "a", "now", Counted())  # it was used last
+    cached("numbers", "c", "now", Counted())
     calls = []
     for place in ("a", "c", "b"):
         compute = Counted()
-        cached_array("numbers", place, "now", compute)
+        cached("numbers", place, "now", compute)
         calls.append(compute.calls)
     assert calls == [0, 0, 1]
     monkeypatch.setenv("RSS_CACHE_GIB", "0")
     with pytest.warns(DatasetWarning, match="numbers is not kept .* RSS_CACHE_GIB allows 0"):
-        assert (cached_array("numbers", "d", "now", Counted()) == 7).all()
+        assert (cached("numbers", "d", "now", Counted()) == 7).all()
     monkeypatch.setenv("RSS_CACHE_GIB", "much")
     with pytest.raises(InputError, match="RSS_CACHE_GIB must be a number of 0 or more, got 'much'"):
-        cached_array("numbers", "e", "now", Counted())
+        cached("numbers", "e", "now", Counted())
 
 
 def test_everything_is_on_the_disk_before_it_has_its_name(cache, monkeypatch):
@@ -202,7 +208,7 @@ def test_everything_is_on_the_disk_before_it_has_its_name(cache, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", sync)
     monkeypatch.setattr(os, "replace", move)
-    cached_array("numbers", "here", "now", Counted())
+    cached("numbers", "here", "now", Counted())
     assert moved == [".npy", ".json"]
     assert cache.stat().st_ino in synced
 
@@ -212,7 +218,7 @@ def test_a_cache_that_cannot_be_written_to_costs_a_warning(tmp_path, monkeypatch
     monkeypatch.setenv("RSS_CACHE_DIR", str(tmp_path / "file" / "cache"))
     compute = Counted()
     with pytest.warns(UserWarning, match="nothing is kept in the cache .*set RSS_CACHE_DIR"):
-        assert (cached_array("numbers", "here", "now", compute) == 7).all()
+        assert (cached("numbers", "here", "now", compute) == 7).all()
     assert compute.calls == 1
 
 
@@ -223,7 +229,7 @@ def test_a_full_disk_loses_nothing(cache, monkeypatch):
     monkeypatch.setattr(np, "save", fail)
     compute = Counted()
     with pytest.warns(UserWarning, match="No space left"):
-        assert (cached_array("numbers", "here", "now", compute) == 7).all()
+        assert (cached("numbers", "here", "now", compute) == 7).all()
     assert compute.calls == 1
     assert not [p for p in cache.iterdir() if p.suffix != ".lock"]  # no half-written file
 
@@ -235,7 +241,7 @@ def test_a_folder_that_cannot_lock_files_costs_a_warning(cache, monkeypatch):
     monkeypatch.setattr(array_cache.FileLock, "acquire", fail)
     compute = Counted()
     with pytest.warns(UserWarning, match="nothing is kept in the cache .*support flock"):
-        assert (cached_array("numbers", "here", "now", compute) == 7).all()
+        assert (cached("numbers", "here", "now", compute) == 7).all()
     assert compute.calls == 1
 
 
@@ -249,11 +255,11 @@ def test_who_waits_long_for_another_process_says_for_what(cache, monkeypatch):
         return np.zeros(3)
 
     with ThreadPoolExecutor(1) as other:
-        first = other.submit(cached_array, "numbers", "here", "now", slowly)
+        first = other.submit(cached, "numbers", "here", "now", slowly)
         begun.wait()
         threading.Timer(0.5, ended.set).start()
         with pytest.warns(DatasetWarning, match="another process, which is making numbers for"):
-            found = cached_array("numbers", "here", "now", Counted())
+            found = cached("numbers", "here", "now", Counted())
         assert (found == first.result()).all()
 
 
@@ -262,9 +268,9 @@ def test_what_cannot_be_computed_leaves_nothing(cache):
         raise ValueError("a broken image")
 
     with pytest.raises(ValueError, match="a broken image"):
-        cached_array("numbers", "here", "now", fail)
+        cached("numbers", "here", "now", fail)
     assert not arrays(cache)
-    assert (cached_array("numbers", "here", "now", Counted()) == 7).all()
+    assert (cached("numbers", "here", "now", Counted()) == 7).all()
 
 
 def test_the_cache_can_be_switched_off(monkeypatch, tmp_path):
@@ -272,7 +278,7 @@ def test_the_cache_can_be_switched_off(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     compute = Counted()
     for _ in range(2):
-        cached_array("numbers", "here", "now", compute)
+        cached("numbers", "here", "now", compute)
     assert compute.calls == 2
     assert cache_folder() is None
     assert not list(tmp_path.iterdir())
@@ -286,7 +292,7 @@ def _build_slowly(log: str) -> int:
             file.write(f"{os.getpid()}\n")
         return np.arange(2_000_000)
 
-    return int(cached_array("numbers", "here", "now", compute).sum())
+    return int(cached("numbers", "here", "now", compute).sum())
 
 
 def test_processes_that_build_at_once_build_once(cache, tmp_path):

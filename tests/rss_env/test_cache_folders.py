@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rss_env import cache_folders, compiled
-from rss_env.array_cache import cached_array
+from rss_env.array_cache import keep_array
 from rss_env.cache_files import cache_folder
 from rss_env.cache_folders import cache_place, redirect_caches
 from rss_env.errors import InputError
@@ -69,7 +69,7 @@ def test_without_a_home_there_is_a_folder_of_ones_own(no_home, monkeypatch):
     assert folder.stat().st_mode & 0o777 == 0o700
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert (cached_array("ones", "here", "now", lambda: np.ones(3)) == 1).all()
+        assert (keep_array("ones", "here", "now", lambda: np.ones(3)).values == 1).all()
     assert len(list(folder.glob("ones-*.npy"))) == 1
     assert not list(Path.cwd().iterdir())
 
@@ -100,7 +100,7 @@ def test_without_a_temporary_folder_there_is_no_cache_and_nothing_in_the_working
 
     monkeypatch.setattr(tempfile, "gettempdir", none_found)
     assert cache_place() is None
-    assert (cached_array("ones", "here", "now", lambda: np.ones(3)) == 1).all()
+    assert (keep_array("ones", "here", "now", lambda: np.ones(3)).values == 1).all()
     assert not list(Path.cwd().iterdir())
 
 

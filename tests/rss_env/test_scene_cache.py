@@ -12,7 +12,7 @@ from conftest import write_sample
 from PIL import Image
 
 from rss_env import array_cache, digests
-from rss_env.array_cache import cached_array
+from rss_env.array_cache import keep_array
 from rss_env.cache_files import list_cache, note_array
 from rss_env.datasets import file_digests, open_dataset
 from rss_env.datasets.base import FileDataset
@@ -208,7 +208,7 @@ def test_there_is_nothing_to_rebuild_without_a_cache(folder, monkeypatch):
 
 
 def test_what_is_computed_of_other_data_stays(cache, folder):
-    cached_array("numbers", "here", "now", lambda: np.ones(3))
+    keep_array("numbers", "here", "now", lambda: np.ones(3))
     load(folder)
     before = {file.path: file.path.stat().st_ino for file in list_cache(cache)}
     (folder / "few.txt").write_text("0\n1\n")

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 
 from rss_agents.files import write_json, write_picture, write_tensors
-from rss_env.array_cache import cached_array
+from rss_env.array_cache import keep_array
 from rss_env.whole_files import replace_file
 from training_runs import run
 
@@ -46,7 +46,7 @@ def test_files_have_the_rights_of_new_files(rights, tmp_path, monkeypatch):
         write_tensors(tmp_path / "weights.safetensors", {"x": torch.ones(2)}, {})
         write_json(tmp_path / "facts.json", {"a": 1})
         write_picture(tmp_path / "picture.png", Image.new("L", (2, 2)))
-        cached_array("numbers", "here", "now", lambda: np.ones(3))
+        keep_array("numbers", "here", "now", lambda: np.ones(3))
     (cached,) = (tmp_path / "cache").glob("*.npy")
     files = [path for path in tmp_path.iterdir() if path.is_file()]
     assert len(files) == 4

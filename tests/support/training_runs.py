@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from safetensors.torch import load_file
 
 from rss_agents import train
 from rss_agents.networks.evaluation import SplitMetrics
+from rss_agents.training.loop import TrainingLoop
 from rss_agents.training.states import RunStates
 
 TINY = ["--image-size", "16", "--scales", "4", "1", "--num-images", "2", "--group-size", "2"]
@@ -35,6 +39,23 @@ def prefer_houses(images, action_maps):
 def start(out: Path, *arguments: str, updates: int = 6) -> None:
     fixed = ["--updates", str(updates), "--eval-every", "2", "--out", str(out)]
     train.main([*TINY, *fixed, *arguments])
+
+
+@contextmanager
+def interrupted_at(monkeypatch: pytest.MonkeyPatch, update: int) -> Iterator[None]:
+    """A run inside is ended by SIGTERM in an update, with the code of an interrupt."""
+    learn = TrainingLoop._learn
+
+    def learn_and_interrupt(self: TrainingLoop) -> None:
+        learn(self)
+        if self.update == update:
+            signal.raise_signal(signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingLoop, "_learn", learn_and_interrupt)
+        with pytest.raises(SystemExit) as stop:
+            yield
+    assert stop.value.code == 130
 
 
 class StoppedError(Exception):

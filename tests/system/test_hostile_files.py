@@ -21,7 +21,7 @@ from PIL import Image
 from scipy.io import savemat
 
 from fuzzing import GIBIBYTE, Planted, fuzz, harmless, memory_limit, mutated, refused
-from rss_env.array_cache import cached_array
+from rss_env.array_cache import keep_array
 from rss_env.cache_files import list_cache
 from rss_env.datasets import open_dataset
 from rss_env.datasets.decoding import LabelRule, read_image
@@ -213,7 +213,8 @@ def cache(tmp_path, monkeypatch) -> Path:
 
 
 def ask(value: np.ndarray = NUMBERS, name: str = "numbers") -> np.ndarray:
-    return cached_array(name, "here", "now", value.copy, shape=value.shape, dtype=value.dtype)
+    kept = keep_array(name, "here", "now", value.copy, shape=value.shape, dtype=value.dtype)
+    return kept.values
 
 
 def test_hostile_cache_files(cache, tally):

@@ -23,7 +23,7 @@ from rss_agents.command_line import DataConfig
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.optimisation import update_once
 from rss_agents.training.setup import open_run
-from rss_env.array_cache import cached_array
+from rss_env.array_cache import keep_array
 from small_environments import actions_for, make
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.timeout(effort(150, 900))]
@@ -189,7 +189,7 @@ def ask_often(seed: int, times: int) -> int:
     for _ in range(times):
         place, version = (int(n) for n in random.integers(0, 3, 2))
         value = 10 * place + version
-        found = cached_array("numbers", place, version, lambda v=value: np.full(20_000, v))
+        found = keep_array("numbers", place, version, lambda v=value: np.full(20_000, v)).values
         right += int(found.shape == (20_000,) and (found == value).all())
     return right
 

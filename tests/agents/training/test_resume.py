@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import signal
 import weakref
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from rss_env import scenes
 from rss_env.cache_files import note_array
 from rss_env.digests import array_digest
 from rss_env.errors import InputError
-from training_runs import assert_alike, start, start_and_stop
+from training_runs import assert_alike, interrupted_at, start, start_and_stop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -89,18 +88,8 @@ def test_what_a_network_draws_goes_on_as_well(tmp_path, monkeypatch):
 
 def test_an_interrupt_goes_on_from_the_update_it_came_in(tmp_path, monkeypatch, capsys):
     start(tmp_path / "whole")
-    learn = TrainingLoop._learn
-
-    def learn_and_interrupt(self: TrainingLoop) -> None:
-        learn(self)
-        if self.update == 3:
-            signal.raise_signal(signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingLoop, "_learn", learn_and_interrupt)
-        with pytest.raises(SystemExit) as stop:
-            start(tmp_path / "stopped")
-    assert stop.value.code == 130
+    with interrupted_at(monkeypatch, 3):
+        start(tmp_path / "stopped")
     assert f"go on with --resume {tmp_path / 'stopped'}" in capsys.readouterr().err
     assert RunStates(tmp_path / "stopped").updates() == [2, 3]
     train.main(["--resume", str(tmp_path / "stopped")])

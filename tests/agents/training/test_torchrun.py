@@ -40,12 +40,17 @@ def start(out: Path, *arguments: str) -> subprocess.Popen[str]:
 _calls = 0
 
 
-def scorer_that_kills_the_second_process(images, action_maps):
-    """The share of class 1, until the second process has met ten updates of two scales."""
+def _signal_the_second_process(call: int, number: signal.Signals) -> None:
+    """Send a signal to the second process in the call of that number."""
     global _calls
     _calls += 1
-    if os.environ["RANK"] == "1" and _calls == 20:
-        os.kill(os.getpid(), signal.SIGKILL)
+    if os.environ["RANK"] == "1" and _calls == call:
+        os.kill(os.getpid(), number)
+
+
+def scorer_that_kills_the_second_process(images, action_maps):
+    """The share of class 1, until the second process has met ten updates of two scales."""
+    _signal_the_second_process(20, signal.SIGKILL)
     return scorer(images, action_maps)
 
 
@@ -101,10 +106,7 @@ def test_two_processes_go_on_bit_for_bit(tmp_path):
 
 def scorer_that_hangs_in_the_second_process(images, action_maps):
     """The share of class 1, until the second process has met two updates of two scales."""
-    global _calls
-    _calls += 1
-    if os.environ["RANK"] == "1" and _calls == 5:
-        os.kill(os.getpid(), signal.SIGSTOP)
+    _signal_the_second_process(5, signal.SIGSTOP)
     return scorer(images, action_maps)
 
 

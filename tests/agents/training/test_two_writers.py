@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -18,11 +17,11 @@ import pytest
 from rss_agents import export, train
 from rss_agents.folder_lock import locked_folder
 from rss_agents.training.config import TrainConfig
-from rss_agents.training.loop import TrainingError, TrainingLoop
+from rss_agents.training.loop import TrainingError
 from rss_agents.training.objects import RunObjects, TrainingEvent
 from rss_agents.training.resume import read_config
 from rss_agents.training.states import RunStates
-from training_runs import TINY, assert_alike, start, start_and_stop
+from training_runs import TINY, assert_alike, interrupted_at, start, start_and_stop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -165,18 +164,8 @@ def test_states_that_were_left_behind_are_gone(runs, kept, monkeypatch):
     """Going on from an older state, and stopped before that has caught up with the newer one."""
     run = runs / "a"
     assert RunStates(run).updates() == [2, 4]
-    learn = TrainingLoop._learn
-
-    def learn_and_interrupt(self: TrainingLoop) -> None:
-        learn(self)
-        if self.update == 3:
-            signal.raise_signal(signal.SIGTERM)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingLoop, "_learn", learn_and_interrupt)
-        with pytest.raises(SystemExit) as stop:
-            train.main(["--resume", str(RunStates(run).path(2))])
-    assert stop.value.code == 130
+    with interrupted_at(monkeypatch, 3):
+        train.main(["--resume", str(RunStates(run).path(2))])
     assert RunStates(run).updates() == [2, 3]
     train.main(["--resume", str(run)])
     shutil.copytree(kept / "a", runs / "undisturbed")
