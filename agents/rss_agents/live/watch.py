@@ -35,7 +35,7 @@ def watch(config: WatchConfig) -> None:
         if not is_folder(folder):
             raise InputError(f"there is no folder {folder}")
     if folders_of_ratings(folders):
-        pass  # slow: the first visitor need not wait
+        import rss_agents.ratings.store  # noqa: F401 (PyTorch: the first visitor need not wait)
     serve(config.page, "rss-watch", lambda: build_page(folders, folders_of_ratings(folders)))
 
 
