@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from rss_env import counter_random
-from rss_env.arrays import steady_mean, to_device
+from rss_env.arrays import steady_mean
 from rss_env.errors import InputError
 from rss_env.labels import VOID
 
@@ -163,37 +163,26 @@ class Augmentation:
         """Tell whether images are changed at all."""
         return self.horizontal_flip or self.makes_new_images
 
-    def draw(
-        self,
-        seeds: npt.NDArray[np.int64],
-        episodes: npt.NDArray[np.int64],
-        device: torch.device | str,
-    ) -> tuple[npt.NDArray[np.bool_], Variation | None]:
-        """Draw the changes to the image of each of G groups.
-
-        Args:
-            seeds: (G,).
-            episodes: (G,).
-            device: Where the variation is to be.
-
-        Returns:
-            (G,) bool, which are mirrored (before all else), and how they are varied, if they are.
-        """
-        mirrored, *changes = self.draw_arrays(seeds, episodes)
-        moved = [None if change is None else to_device(change, device) for change in changes]
-        return mirrored, self.variation_of(moved)
-
     def variation_of(self, changes: Sequence[torch.Tensor | None]) -> Variation | None:
-        """The variation of window, colours and cut, as `draw_arrays` gives them, on a device."""
+        """The variation of window, colours and cut, as `draw` gives them, on a device."""
         window, colours, cut = changes
         if not self.makes_new_images:
             return None
         return Variation(window, colours, cut, self.cut_size)
 
-    def draw_arrays(
+    def draw(
         self, seeds: npt.NDArray[np.int64], episodes: npt.NDArray[np.int64]
     ) -> tuple[Any, ...]:
-        """Draw as `draw`: which are mirrored, and a variation's window, colours and cut."""
+        """Draw the changes to the image of each of G groups.
+
+        Args:
+            seeds: (G,).
+            episodes: (G,).
+
+        Returns:
+            (G,) bool, which are mirrored (before all else); and a variation's window, colours and
+            cut, arrays of G rows, or None.
+        """
         mirrored = np.zeros(len(seeds), np.bool_)
         if self.horizontal_flip:
             mirrored = counter_random.uniform(seeds, episodes, counter_random.MIRROR_STREAM) < 0.5

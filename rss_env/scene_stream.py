@@ -140,7 +140,7 @@ class SceneStream:
         if not self._augmentation.changes_images:
             return index, self._none_mirrored[which], None, None, None
         keys = self.seeds[which], np.maximum(self.episodes[which], 0)
-        return index, *self._augmentation.draw_arrays(*keys)
+        return index, *self._augmentation.draw(*keys)
 
     def get_state(self) -> dict[str, list[int]]:
         """The whole state, as lists of integers."""

@@ -100,7 +100,11 @@ def test_colours_change_as_in_torchvision():
 
 def test_windows_stay_on_the_image():
     seeds, episodes = np.arange(500), np.arange(500) % 7
-    _, variation = Augmentation(zoom=(0.5, 4.0)).draw(seeds, episodes, "cpu")
+    augmentation = Augmentation(zoom=(0.5, 4.0))
+    _, *changes = augmentation.draw(seeds, episodes)
+    variation = augmentation.variation_of(
+        [None if c is None else torch.as_tensor(c) for c in changes]
+    )
     assert variation is not None
     assert variation.colours is None
     assert variation.window is not None
