@@ -204,6 +204,15 @@ class TrainingLoop:
             ends = self._objects.tell(event) or (is_validation and folder.is_out_of_patience)
         return from_first_rank(ends)
 
+    @contextmanager
+    def _progress_shown(self) -> Iterator[None]:
+        """End the line of the progress bar, so that what is said of an error has one of its own."""
+        try:
+            yield
+        finally:
+            if self._folder is not None:
+                self._folder.end_bar()
+
     def run(self) -> dict[str, Any] | str:
         """Train to the end; the result, or the name of the signal that ended the run before.
 
@@ -211,7 +220,7 @@ class TrainingLoop:
             TrainingError: If it could not go on.
         """
         config, folder, stopped, is_between_updates = self.config, self._folder, None, True
-        with _training_errors(config, self._states.last):
+        with _training_errors(config, self._states.last), self._progress_shown():
             with stop_signal() as stop_asked_for:
                 if self._is_resumed and config.allow_changes:
                     self.save()  # or the next resumption would meet the same changes

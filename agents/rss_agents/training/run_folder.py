@@ -149,6 +149,10 @@ class RunFolder:
         """Move the progress bar by an update."""
         self._bar.update()
 
+    def end_bar(self) -> None:
+        """Leave the progress bar as it is, and end its line; more often changes nothing."""
+        self._bar.close()
+
     def begin(self) -> dict[str, float]:
         """Before the first update: measure what the network answers; no random number is drawn.
 
@@ -253,7 +257,7 @@ class RunFolder:
         config = self._config
         self._config_file.check()
         self._log.file.check()
-        self._bar.close()
+        self.end_bar()
         self._log.close()
         if self._end_wandb is not None:
             self._end_wandb()

@@ -314,7 +314,12 @@ def test_a_config_that_is_none_is_refused(stopped, capsys):
     assert "is no run to resume" in refused(capsys, "--resume", str(stopped))
 
 
-def test_another_number_of_threads_is_named(tmp_path, monkeypatch):
+def test_what_is_said_of_an_error_has_a_line_of_its_own(tmp_path, monkeypatch, capsys):
+    start_and_stop(monkeypatch, tmp_path / "run")
+    assert capsys.readouterr().err.endswith("\n")  # behind the progress bar
+
+
+def test_another_number_of_threads_is_named(tmp_path, monkeypatch, one_thread):
     """Torch shares out sums among its threads; states of before did not note their number."""
     start_and_stop(monkeypatch, tmp_path / "run")
     config = dataclasses.replace(
