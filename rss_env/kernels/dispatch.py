@@ -10,6 +10,7 @@ import typing
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar, cast
 
+import numba
 import numpy as np
 import torch
 
@@ -118,6 +119,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
 
 
+@functools.cache
+def start_threads() -> None:
+    """Start numba's threads, once in a process, and leave torch's number of threads as it is.
+
+    Where both share a library of OpenMP, numba would set the number of both.
+    """
+    threads = torch.get_num_threads()
+    numba.get_num_threads()
+    torch.set_num_threads(threads)
+
+
 class BatchLoop:
     """A `numba.prange` loop over a batch, compiled twice: serial and parallel.
 
@@ -153,4 +165,8 @@ class BatchLoop:
 
     def on_arrays(self, batch: int, *arguments: Any) -> None:
         """Run over a batch of what needs no conversion: C-contiguous arrays and numbers."""
-        (self.serial if batch == 1 or _forked else self.parallel)(*arguments)
+        if batch == 1 or _forked:
+            self.serial(*arguments)
+        else:
+            start_threads()
+            self.parallel(*arguments)

@@ -26,6 +26,7 @@ from rss_agents.distributed import max_over_ranks, rank, world_size
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_env.arguments import check_device
 from rss_env.errors import InputError, check_value
+from rss_env.kernels.dispatch import start_threads
 
 Value = TypeVar("Value")
 
@@ -69,6 +70,7 @@ def joined_processes(device: str, timeout: float) -> Iterator[None]:
         dist.init_process_group(backend, timeout=timedelta(seconds=timeout))
         # Processes beside one another: torchrun allows each of them one thread unless told
         # otherwise.
+        start_threads()
         numba.set_num_threads(min(numba.get_num_threads(), torch.get_num_threads()))
         yield
     except RuntimeError as error:  # the group cannot be left in order any more

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch._library.custom_ops import CustomOpDef
@@ -208,6 +211,20 @@ def test_what_kernels_say_has_no_gradient():
 def test_operators_refuse_backends_that_cannot_run():
     with pytest.raises(InputError, match="unknown backend 'fast'"):
         torch.ops.rss_env.gather_images(LABELS, INDEX, MIRRORED, backend="fast")
+
+
+def test_the_first_kernel_leaves_the_number_of_threads_of_torch():
+    """Numba's threads start with it; this process has started them long before."""
+    program = (
+        "import torch\n"
+        "from rss_env.kernels.hash_images import hash_images\n"
+        "torch.set_num_threads(torch.get_num_threads() + 1)\n"  # what OpenMP does not think of
+        "before = torch.get_num_threads()\n"
+        "images, weights = torch.zeros(2, 3, dtype=torch.uint8), torch.zeros(1, 3).long()\n"
+        "hash_images(images, weights)\n"
+        "assert torch.get_num_threads() == before\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=100)
 
 
 def test_serial_and_parallel_loops_do_not_share_a_cache_entry():
