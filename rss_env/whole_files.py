@@ -29,7 +29,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         write: Writes it at the path it is given.
 
     Raises:
-        OSError: If it cannot be written; what was written of it is gone.
+        OSError: If it cannot be written; what was written of it is gone. It names the file.
     """
     temporary = path.with_name(_temporary_name(path.name))
     temporary.unlink(missing_ok=True)  # a link there would be followed
@@ -42,8 +42,10 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # as where a disk is full
+            error.filename = str(path)
         raise
     if os.name == "posix":  # elsewhere folders cannot be opened
         folder = os.open(path.parent, os.O_RDONLY)

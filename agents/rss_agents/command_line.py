@@ -192,7 +192,7 @@ def errors_in_a_line(program: str) -> Iterator[None]:
         except InputError as error:
             sys.stderr.write(f"{program}: error: {error}\n")
             sys.exit(2)
-        except (OSError, MemoryError, RuntimeError, ValueError) as error:
+        except (OSError, MemoryError, RuntimeError, ValueError, OverflowError) as error:
             reason = None if isinstance(error, BrokenPipeError) else told(error)
             if reason is None:
                 raise

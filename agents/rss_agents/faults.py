@@ -4,13 +4,14 @@ from __future__ import annotations
 
 _SIGNS_OF_NO_MEMORY = (
     *("can't allocate memory", "not enough memory", "out of memory", "Unable to allocate"),
-    *("array is too big", "Storage size calculation overflowed", "numel: integer multiplication"),
+    *("array is too big", "Maximum allowed dimension exceeded", "too large to convert to C"),
+    *("Storage size calculation overflowed", "numel: integer multiplication"),
 )
 
 
 def is_of_memory(error: BaseException) -> bool:
     """Tell whether an error says that there is not so much memory; torch has no type for it."""
-    said = isinstance(error, (RuntimeError, ValueError, OSError))
+    said = isinstance(error, (RuntimeError, ValueError, OSError, OverflowError))
     return isinstance(error, MemoryError) or (
         said and any(sign in str(error) for sign in _SIGNS_OF_NO_MEMORY)
     )

@@ -6,6 +6,7 @@ Each ends with one line, and nothing half-made is left.
 from __future__ import annotations
 
 import errno
+import json
 import os
 import resource
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from rss_agents.export import main as export
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, save_checkpoint
 from rss_agents.predict import main as predict
+from rss_agents.training.run_files import CONFIG_NAME
 from training_runs import TINY, assert_alike, start, start_and_stop
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -68,6 +70,80 @@ def photo(folder: Path, name: str = "photo") -> Path:
     folder.mkdir(exist_ok=True)
     Image.new("RGB", (20, 20), (90, 10, 200)).save(folder / f"{name}.png")
     return folder
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        start_and_stop(patch, out)
+    return out
+
+
+def files_in(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("there", [False, True])
+@pytest.mark.parametrize(
+    ("most", "code", "named"),
+    [(10, 2, "cannot write {}/.writer.json"), (500, 1, "{} cannot be written: ")],
+)
+def test_a_disk_that_is_full_when_a_run_begins(most, code, named, there, tmp_path, capsys):
+    """It is met by what names the writer, or by the first file of the run."""
+    out = tmp_path / "new/run"
+    if there:
+        out.mkdir(parents=True)
+    with full_disk(most):
+        told = line_of(capsys, code, train.main, *TINY, "--out", str(out))
+    assert named.format(out) in told
+    assert "File too large" in told
+    if code == 1:
+        assert f"{out / CONFIG_NAME}'; no training state has been saved yet" in told
+    assert [path.name for path in tmp_path.rglob("*")] == (
+        ["new", "run", ".writer.lock"] if there else []
+    )
+
+
+def test_a_disk_that_is_full_when_a_run_goes_on(stopped, capsys):
+    before = files_in(stopped)
+    with full_disk(500):
+        told = line_of(capsys, 1, train.main, "--resume", str(stopped))
+    assert f"{stopped} cannot be written: " in told
+    assert f"go on from update 4 with --resume {stopped}" in told
+    assert files_in(stopped) == before
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="there is no /proc")
+@pytest.mark.parametrize("place", ["/proc/run", "/proc/self/run", "/dev/null/run"])
+def test_a_place_where_nothing_can_be_made(place, capsys):
+    """(Even by root, to whom a folder of /proc seems to be one that can be written to.)"""
+    told = line_of(capsys, 2, train.main, *TINY, "--out", place)
+    assert place.removesuffix("/run") in told
+
+
+@pytest.mark.parametrize(
+    ("changed", "code", "said"),
+    [
+        ({"algo": "psl"}, 2, "algo was rss, is psl"),
+        ({"algo": "sb3-ppo"}, 2, "algo was rss, is sb3-ppo"),
+        ({"num_images": 10**12}, 1, "no memory is left"),
+        ({"group_size": 2**70}, 1, "no memory is left"),
+        ({"image_size": [2**40, 2**40], "scales": None}, 1, "no memory is left"),
+        ({"learning_rate": 1e300}, 2, "learning_rate must be in 0..1e6"),
+        ({"network": "nonsense"}, 2, "unknown network 'nonsense'"),
+    ],
+)
+def test_options_of_a_run_that_were_changed(changed, code, said, stopped, capsys):
+    path = stopped / CONFIG_NAME
+    options = path.read_text()
+    path.write_text(json.dumps(json.loads(options) | changed))
+    before = files_in(stopped)
+    try:
+        assert said in line_of(capsys, code, train.main, "--resume", str(stopped))
+        assert files_in(stopped) == before
+    finally:
+        path.write_text(options)
 
 
 def test_a_home_that_is_not_there(capsys):
@@ -167,6 +243,7 @@ FAULTS = {
     "/data/a.png: No space left": OSError(errno.ENOSPC, "No space left", "/data/a.png"),
     "no memory is left (Unable to allocate 9 TiB)": MemoryError("Unable to allocate 9 TiB"),
     "no memory is left (CUDA out of memory)": RuntimeError("CUDA out of memory\nmore"),
+    "no memory is left (int too large": OverflowError("int too large to convert to C long"),
     "[Errno 111] Connection refused": ConnectionRefusedError(111, "Connection refused"),
     "a name or a text cannot be written": UnicodeEncodeError("utf-8", "\udcff", 0, 1, "no"),
 }  # fmt: skip

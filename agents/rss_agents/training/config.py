@@ -208,7 +208,7 @@ class TrainConfig(TaskConfig, RunConfig):
         check_value(0 <= self.seed < 2**62, "seed", "in 0..2**62 - 1", self.seed)
         for name in ("learning_rate", "encoder_rate", "weight_decay"):
             value = getattr(self, name)
-            check_value(0 <= value < float("inf"), name, "finite and at least 0", value)
+            check_value(0 <= value <= 1e6, name, "in 0..1e6", value)
         for name in ("queries", "labelled"):
             if getattr(self, name) is not None and self.algo != "rss":
                 raise InputError(f"{name} is of --algo rss; got --algo {self.algo}")

@@ -92,6 +92,7 @@ class TrainingLoop:
         Raises:
             InputError: If anything in the configuration is invalid, or cannot be resumed; nothing
                 has been written.
+            TrainingError: If the folder cannot be written.
         """
         self.config, self.update, self._is_resumed = config, 0, config.resume is not None
         self._objects = objects
@@ -106,7 +107,10 @@ class TrainingLoop:
         self._folder: RunFolder | None = None
         if self._run.validation is not None:
             saved = None if shared is None else shared["folder"]
-            self._folder = RunFolder(config, self._run, self._run.validation, saved, self.update)
+            with _training_errors(config, self._states.last):
+                self._folder = RunFolder(
+                    config, self._run, self._run.validation, saved, self.update
+                )
 
     def _resume(self) -> dict[str, Any]:
         """Go on from a state; the first process's part of it."""

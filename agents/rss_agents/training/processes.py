@@ -74,8 +74,12 @@ def joined_processes(device: str, timeout: float) -> Iterator[None]:
         numba.set_num_threads(min(numba.get_num_threads(), torch.get_num_threads()))
         yield
     except RuntimeError as error:  # the group cannot be left in order any more
-        silent = any(sign in str(error) for sign in _SIGNS_OF_SILENCE)
-        lost = any(sign in str(error) for sign in _SIGNS_OF_LOSS)
+        # Errors of a type of their own, such as a scorer's, may say the same of something else.
+        said = (
+            str(error) if type(error) is RuntimeError or isinstance(error, dist.DistError) else ""
+        )
+        silent = any(sign in said for sign in _SIGNS_OF_SILENCE)
+        lost = any(sign in said for sign in _SIGNS_OF_LOSS)
         if not (silent or lost or isinstance(error, dist.DistError)):
             raise
         happened = "ended"

@@ -119,7 +119,8 @@ def test_every_batch_s_scores_are_counted(tmp_path):
     ("options", "words"),
     [
         ("--accumulate 0", "accumulate must be at least 1, got 0"),
-        ("--encoder-rate -1", "encoder_rate must be finite and at least 0, got -1"),
+        ("--encoder-rate -1", "encoder_rate must be in 0..1e6, got -1"),
+        ("--learning-rate 1e300", "learning_rate must be in 0..1e6, got 1e+300"),
         ("--warm-up-updates 600", "warm_up_updates must be in 0..599, fewer than the updates"),
         ("--algo sb3-ppo --accumulate 2", "sb3-ppo is trained by Stable-Baselines3, without accum"),
     ],

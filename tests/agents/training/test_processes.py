@@ -19,8 +19,10 @@ from rss_agents.algorithms.reference_config import BaselineConfig
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.training.config import TrainConfig
+from rss_agents.training.guarded_scorer import ScorerFailedError
 from rss_agents.training.optimisation import update_once
 from rss_agents.training.processes import (
+    ProcessLostError,
     distribute,
     from_first_rank,
     joined_processes,
@@ -145,3 +147,21 @@ def test_a_device_is_not_shared(monkeypatch):
     message = "cannot share device 'cuda:1'; valid: cpu, or cuda"
     with pytest.raises(InputError, match=message), joined_processes("cuda:1", 60.0):
         pass
+
+
+@pytest.mark.parametrize(
+    ("raised", "met"),
+    [
+        (RuntimeError("[pair.cc:5] Connection reset by peer"), ProcessLostError),
+        (ScorerFailedError("scorer raised ConnectionResetError: Connection reset by peer"), None),
+        (RuntimeError("a mistake"), None),
+    ],
+)
+def test_what_another_process_has_to_do_with_an_error(raised, met, monkeypatch):
+    """The connection of a scorer to its server is none between processes."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(dist, "init_process_group", lambda *_, **__: None)
+    monkeypatch.setattr(numba, "set_num_threads", lambda _: None)  # of this process
+    with pytest.raises(met or type(raised)) as error, joined_processes("cpu", 60.0):
+        raise raised
+    assert (error.value is raised) == (met is None)
