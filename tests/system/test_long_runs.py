@@ -19,12 +19,14 @@ import pytest
 import torch
 from conftest import Tally, effort
 
+from rss_agents import train
 from rss_agents.command_line import DataConfig
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.optimisation import update_once
 from rss_agents.training.setup import open_run
 from rss_env.array_cache import keep_array
 from small_environments import actions_for, make
+from training_runs import TINY
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.timeout(effort(150, 900))]
 CONTEXTS = ["spawn", *({"fork"} & set(multiprocessing.get_all_start_methods()))]
@@ -110,6 +112,15 @@ def test_updates_lose_nothing(tally, tmp_path, algo):
     )
     tally("updates", updates)
     assert_flat(tally, f"{algo} updates", lost, files, effort(20_000, 1000))
+
+
+def test_trainings_lose_nothing(tally, tmp_path):
+    """Whole runs of `rss-train`, one after the other in one process."""
+    out = ["--overwrite", "--out", str(tmp_path / "run")]
+    times = effort(20, 200)
+    lost, files = growth(lambda _: train.main([*TINY, "--updates", "2", *out]), times, times // 4)
+    tally("trainings in one process", times)
+    assert_flat(tally, "trainings", lost, files, effort(250_000, 60_000))
 
 
 @pytest.mark.parametrize("dataset", ["Shapes", "VOC"])

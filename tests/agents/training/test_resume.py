@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -317,6 +318,20 @@ def test_a_config_that_is_none_is_refused(stopped, capsys):
 def test_what_is_said_of_an_error_has_a_line_of_its_own(tmp_path, monkeypatch, capsys):
     start_and_stop(monkeypatch, tmp_path / "run")
     assert capsys.readouterr().err.endswith("\n")  # behind the progress bar
+
+
+@pytest.mark.parametrize("years", [-30, 30])
+def test_the_clock_may_jump(tmp_path, monkeypatch, years):
+    """Back or forth, between a run's beginning and its end: durations are of another clock."""
+    start(tmp_path / "whole")
+    start_and_stop(monkeypatch, tmp_path / "run")
+    now = time.time
+    monkeypatch.setattr(time, "time", lambda: now() + years * 365.25 * 86400)
+    for path in (tmp_path / "run").rglob("*"):
+        os.utime(path, (now(), now() - years * 365.25 * 86400))
+    train.main(["--resume", str(tmp_path / "run")])
+    assert_alike(tmp_path / "whole", tmp_path / "run")
+    assert 0 < json.loads((tmp_path / "run/result.json").read_text())["seconds"] < 600
 
 
 def test_another_number_of_threads_is_named(tmp_path, monkeypatch, one_thread):
