@@ -19,10 +19,15 @@ def to_device(values: npt.NDArray[Any] | torch.Tensor, device: torch.device | st
 
     To CUDA it goes through pinned memory: from other memory the driver may wait for the device.
     """
+    return on_host(values, device).to(device, non_blocking=True)
+
+
+def on_host(values: npt.NDArray[Any] | torch.Tensor, device: torch.device | str) -> torch.Tensor:
+    """An array, or a tensor on the CPU, in memory from which a device takes it unwaited for."""
     tensor = as_tensor(values)
     if torch.device(device).type == "cuda" and torch.cuda.is_available():
         tensor = tensor.pin_memory()
-    return tensor.to(device, non_blocking=True)
+    return tensor
 
 
 def assert_on_device(condition: torch.Tensor, message: str) -> None:

@@ -80,7 +80,8 @@ def _parts(batch: SceneBatch[torch.Tensor]) -> list[torch.Tensor]:
     """The tensors of a batch of scenes."""
     varied = batch.variation
     changes = () if varied is None else (varied.window, varied.colours, varied.cut)
-    return [part for part in (batch.index, batch.mirrored, *changes) if part is not None]
+    parts = (batch.index, batch.mirrored, *changes, batch.pixels, batch.truth)
+    return [part for part in parts if part is not None]
 
 
 def _clone(batch: SceneBatch[torch.Tensor]) -> SceneBatch[torch.Tensor]:
@@ -90,7 +91,8 @@ def _clone(batch: SceneBatch[torch.Tensor]) -> SceneBatch[torch.Tensor]:
         changes = (varied.window, varied.colours, varied.cut)
         cloned = [None if change is None else change.clone() for change in changes]
         varied = type(varied)(*cloned, varied.cut_size)
-    return SceneBatch(batch.index.clone(), batch.mirrored.clone(), varied)
+    samples = [None if part is None else part.clone() for part in (batch.pixels, batch.truth)]
+    return SceneBatch(batch.index.clone(), batch.mirrored.clone(), varied, *samples)
 
 
 def _copy(source: SceneBatch[torch.Tensor], target: SceneBatch[torch.Tensor]) -> None:

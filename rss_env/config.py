@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 from rss_env.arguments import check_autoreset_mode, check_device, check_flag, check_whole_number
 from rss_env.datasets import SegmentationDataset, arguments_of
@@ -21,6 +21,7 @@ if TYPE_CHECKING:  # slow to import, and only for types
     from gymnasium.vector import AutoresetMode
 
 ARRAYS = ("numpy", "torch")
+DataOn = Literal["auto", "device", "host"]
 RENDER_MODES = ("rgb_array", "human")
 EVALUATIONS = ("images", "dataset", "normalised")
 _FLAGS = (
@@ -44,6 +45,10 @@ class TaskConfig:
     """stretch: to that size; pad: into it, in the shape that images have, with void around them."""
     crop_size: tuple[int, ...] | None = None
     """Show a random window of this size, one side or height and width; None: whole images."""
+    data_on: DataOn = "auto"
+    """Where images and labels lie. device: all of them, beside the network; host: batches are
+    streamed from there ahead of their use; auto: on the host if they would take more than a quarter
+    of the free memory of a GPU."""
     scales: tuple[int, ...] | None = None
     """Cell sizes in pixels, coarse to fine; None: (8, 4, 2, 1) up to 64 pixels and (32, 16, 8, 4)
     above."""
@@ -143,6 +148,7 @@ class EnvironmentConfig(TaskConfig):
         check_choice("array", self.array, ARRAYS)
         check_choice("metric", self.metric, METRICS)
         check_choice("resize", self.resize, RESIZES)
+        check_choice("data_on", self.data_on, get_args(DataOn))
         if self.render_mode is not None:
             check_choice("render_mode", self.render_mode, RENDER_MODES)
         check_autoreset_mode(self.autoreset_mode)

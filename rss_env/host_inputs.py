@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from rss_env.arrays import to_device
+from rss_env.arrays import on_host, to_device
 
 Parts = Sequence[Any]  # arrays, or None for what there is not
 
@@ -64,7 +64,7 @@ class HostInputs:
             parts = action()
             for tensor, part in zip(tensors or (), parts if tensors else (), strict=True):
                 if tensor is not None:
-                    tensor.copy_(to_device(part, self.device), non_blocking=True)
+                    tensor.copy_(on_host(part, self.device), non_blocking=True)
         self.rewind()
 
     def rewind(self) -> None:

@@ -96,7 +96,7 @@ class Judge:
         self._gives_context = scorer is not None and takes_context(scorer)
         self._shows_scales, self._shows_classes = config.scale_scores, config.class_scores
         weights = check_weights(config.scale_weights, len(geometry.scales))
-        device = scenes.images.device
+        device = scenes.device
         self._scale_weights: Any = weights if device.type == "cpu" else to_device(weights, device)
         self._columns = [columns for _, columns in geometry.grids]
         self._num_classes = scenes.num_classes

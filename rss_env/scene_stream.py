@@ -18,6 +18,7 @@ from rss_env.arrays import Array, as_tensor
 from rss_env.augmentation import Augmentation, Variation
 from rss_env.errors import InputError
 from rss_env.host_inputs import HostInputs
+from rss_env.streamed_images import StreamedImages
 
 
 @dataclass(slots=True)
@@ -28,11 +29,16 @@ class SceneBatch(Generic[Array]):
         index: (G,) int64, which samples; a tensor, or an array on the CPU.
         mirrored: (G,) bool, which of them are flipped horizontally; likewise.
         variation: What else is done to them, if anything.
+        pixels: (G, H, W, 3) uint8, the samples' images as they are, where these stay on the host;
+            None where all images are on the device.
+        truth: (G, H, W) uint8, likewise the label maps.
     """
 
     index: Array
     mirrored: Array
     variation: Variation | None = None
+    pixels: torch.Tensor | None = None
+    truth: torch.Tensor | None = None
 
     @staticmethod
     def unvaried(index: torch.Tensor) -> SceneBatch[torch.Tensor]:
@@ -56,6 +62,7 @@ class SceneStream:
         augmentation: Augmentation | None = None,
         *,
         in_order: bool = False,
+        source: StreamedImages | None = None,
     ):
         """Start with seeds from the operating system's entropy.
 
@@ -65,12 +72,14 @@ class SceneStream:
             augmentation: How they are varied; not at all if None.
             in_order: Whether each group goes round a share of the scenes of its own, from one to
                 the next, instead: `shares_of_groups`.
+            source: Of images that stay on the host, and are told with their numbers.
         """
         entropy = np.random.SeedSequence().generate_state(num_groups, np.uint64)
         self.seeds = (entropy >> np.uint64(1)).astype(np.int64)
         self.episodes = np.full(num_groups, -1, np.int64)
         self.has_begun = False
         self._num_scenes, self._augmentation = num_scenes, augmentation or Augmentation()
+        self._source = source
         self._none_mirrored = np.zeros(num_groups, np.bool_)  # read by all batches, written by none
         self._shares = shares_of_groups(num_groups, num_scenes) if in_order else None
         self._chosen = np.full(num_groups, -1, np.int64)  # -1: not chosen
@@ -106,13 +115,29 @@ class SceneStream:
         self, inputs: HostInputs, groups: npt.NDArray[np.int64] | None = None
     ) -> SceneBatch[torch.Tensor]:
         """The same, as what a host tells its device."""
-        index, mirrored, *changes = inputs.send(lambda: self._draw(groups))
-        return SceneBatch(index, mirrored, self._augmentation.variation_of(changes))
+        told = inputs.send(lambda: self._draw_with_samples(groups))
+        index, mirrored, *changes, pixels, truth = told
+        variation = self._augmentation.variation_of(changes)
+        return SceneBatch(index, mirrored, variation, pixels, truth)
 
-    def numbers(self, groups: npt.NDArray[np.int64] | None = None) -> npt.NDArray[np.int64]:
-        """Numbers of the samples of the current episodes, (G,), or of some groups, (g,)."""
+    def _draw_with_samples(self, groups: npt.NDArray[np.int64] | None) -> tuple[Any, ...]:
+        """What `_draw` gives, and the samples themselves where they stay on the host."""
+        drawn = self._draw(groups)
+        if self._source is None:
+            return *drawn, None, None
+        samples = self._source.take(drawn[0])
+        self._source.expect(self.numbers(groups, ahead=1))
+        return *drawn, *samples
+
+    def numbers(
+        self, groups: npt.NDArray[np.int64] | None = None, ahead: int = 0
+    ) -> npt.NDArray[np.int64]:
+        """Numbers of the samples of the current episodes, or some `ahead`.
+
+        Of all groups, (G,), or of some, (g,).
+        """
         which: Any = slice(None) if groups is None else groups
-        seeds, episodes = self.seeds[which], self.episodes[which]
+        seeds, episodes = self.seeds[which], self.episodes[which] + ahead
         if self._shares is not None:
             first, count = self._shares
             index = first[which] + np.maximum(episodes, 0) % count[which]
@@ -120,7 +145,7 @@ class SceneStream:
             index = counter_random.integers_of_episodes(
                 self._num_scenes, seeds, episodes, counter_random.SCENE_STREAM
             )
-        if not self._some_chosen:
+        if ahead or not self._some_chosen:
             return index
         chosen = self._chosen[which]
         return np.where(chosen >= 0, chosen, index)

@@ -28,6 +28,7 @@ from rss_env.kernels.label_table import label_table
 from rss_env.labels import VOID
 from rss_env.scene_cache import SceneCache, split_samples
 from rss_env.scene_stream import SceneBatch
+from rss_env.streamed_images import StreamedImages, streams
 
 
 @dataclass(slots=True)
@@ -51,6 +52,8 @@ class Scenes:
     """Every sample of a data set, decoded and resized.
 
     Attributes:
+        device: Where batches are used.
+        streamed: Gives batches of samples that stay on the host; None if all are on the device.
         images: (M, H, W, 3) uint8.
         labels: (M, H, W) uint8, classes 0..C-1 and 255 for void; None without labels.
         class_pixels: (M, C) int64, labelled pixels of each class; None without labels.
@@ -62,8 +65,17 @@ class Scenes:
         image_size: tuple[int, int],
         device: torch.device,
         resize: Resize = "stretch",
+        *,
+        streams: bool = False,
     ):
         """Decode the whole data set, on all cores, or map what was decoded before.
+
+        Args:
+            dataset: What is decoded.
+            image_size: (H, W).
+            device: Where samples are used.
+            resize: See `load_scenes`.
+            streams: Whether they stay on the host, to be told batch by batch.
 
         Raises:
             DatasetError: If a file cannot be used.
@@ -77,13 +89,15 @@ class Scenes:
         self._cache = SceneCache(dataset, image_size, resize)
         self._samples = self._cache.samples()
         images, labels = split_samples(self._samples.values, len(dataset), image_size)
-        self.images = torch.from_numpy(images).to(device)
-        self._pixels: Any = images if device.type == "cpu" else self.images
+        self.device, kept_on = device, torch.device("cpu") if streams else device
+        self.images = torch.from_numpy(images).to(kept_on)
+        self._pixels: Any = images if kept_on.type == "cpu" else self.images
         self.labels = self.class_pixels = None
         if labels is not None:
-            self.labels = torch.from_numpy(labels).to(device)
+            self.labels = torch.from_numpy(labels).to(kept_on)
             self.class_pixels = count_classes(self.labels, self.num_classes)
-        if device.type != "cpu":  # what is there need not be here as well
+        self.streamed = StreamedImages(images, labels, device) if streams else None
+        if kept_on.type != "cpu":  # what is there need not be here as well
             self._samples = replace(self._samples, values=np.empty(0, np.uint8))
 
     def __len__(self) -> int:
@@ -148,6 +162,11 @@ class Scenes:
             repeats: How often each image stands in the batch, beside itself.
             pool: Where memory is taken from on the CPU; None for the system.
         """
+        if batch.pixels is not None or self._is_elsewhere(batch):
+            images = self._gathered(self.images, batch.pixels, batch)
+            if batch.variation is not None:
+                images = batch.variation.of_images(images)
+            return alike(batch.index, images.repeat_interleave(repeats, 0))
         pixels = alike(batch.index, self._pixels)
         if batch.variation is None:
             into = None if pool is None else pool.take()
@@ -166,9 +185,30 @@ class Scenes:
 
     def labels_of(self, batch: SceneBatch[Any]) -> torch.Tensor:
         """The batch's label maps, for supervised learning and evaluation: uint8 (G, H, W)."""
-        index, mirrored = as_tensor(batch.index), as_tensor(batch.mirrored)
-        labels = gather_images(self._need_labels(), index, mirrored)
+        labels = self._gathered(self._need_labels(), batch.truth, batch)
         return labels if batch.variation is None else batch.variation.of_labels(labels)
+
+    def _is_elsewhere(self, batch: SceneBatch[Any]) -> bool:
+        """Tell whether a batch lies on the device and the samples on the host."""
+        index = batch.index
+        return isinstance(index, torch.Tensor) and index.device.type != self.images.device.type
+
+    def _gathered(
+        self, source: torch.Tensor, told: torch.Tensor | None, batch: SceneBatch[Any]
+    ) -> torch.Tensor:
+        """A batch's rows of images or labels on its device, flipped where wanted.
+
+        Args:
+            source: Of all samples.
+            told: Those of the batch, if the host has told them.
+            batch: Says which, and which are flipped.
+        """
+        index, mirrored = as_tensor(batch.index), as_tensor(batch.mirrored)
+        if told is not None:
+            return gather_images(told, torch.arange(len(told), device=told.device), mirrored)
+        if self._is_elsewhere(batch):  # as in a validation, which waits for them
+            return gather_images(source, index.cpu(), mirrored.cpu()).to(index.device)
+        return gather_images(source, index, mirrored)
 
     def look_up(self, batch: SceneBatch[Array], scales: tuple[int, ...]) -> LabelLookup[Array]:
         """Look up the labels that the batch's maps of these scales are judged by.
@@ -176,7 +216,8 @@ class Scenes:
         Raises:
             InputError: If the data set has no labels.
         """
-        if batch.variation is None or not batch.variation.moves_labels:
+        moves_labels = batch.variation is not None and batch.variation.moves_labels
+        if batch.truth is None and not moves_labels:
             known = (type(batch.index), scales)
             if known not in self._known:  # a single environment asks in every step
                 self._need_labels()
@@ -252,6 +293,7 @@ def load_scenes(
     image_size: tuple[int, int],
     device: torch.device | str = "cpu",
     resize: Resize = "stretch",
+    data_on: str = "device",
 ) -> Scenes:
     """Decode a data set, or share the copy that something in this process still holds.
 
@@ -262,15 +304,18 @@ def load_scenes(
         image_size: (H, W) of the images.
         device: Where they are to be.
         resize: Whether they are stretched to the size, or keep their shape and are padded.
+        data_on: `device`; `host`, from where batches are told; or `auto`, by the room there is.
 
     Raises:
         DatasetError: If a file cannot be used, or the labels cannot be meant as they are read.
     """
     device = torch.device(device)
-    key = (dataset.identity, tuple(image_size), str(device), resize)
+    size = (4 if dataset.has_labels else 3) * len(dataset) * image_size[0] * image_size[1]
+    streamed = streams(data_on, size, device)
+    key = (dataset.identity, tuple(image_size), str(device), resize, streamed)
     scenes = _loaded.get(key)
     if scenes is None:
-        scenes = _loaded[key] = Scenes(dataset, image_size, device, resize)
+        scenes = _loaded[key] = Scenes(dataset, image_size, device, resize, streams=streamed)
     # Of the data set at hand, which may say what void is. Most doubt nothing, and need no counts.
     doubts = type(dataset).doubts is not SegmentationDataset.doubts
     if doubts and scenes.class_pixels is not None:

@@ -39,6 +39,7 @@ from rss_env.rendering import overlay
 from rss_env.scene_stream import SceneBatch, SceneStream
 from rss_env.scenes import load_scenes
 from rss_env.split_pass import SplitPass
+from rss_env.streamed_images import StreamedImages
 from rss_env.window import Window
 
 METADATA: dict[str, Any] = {"render_modes": list(RENDER_MODES), "render_fps": 2}
@@ -133,12 +134,14 @@ class SegmentationTask:
             config.horizontal_flip, config.zoom, config.colour_jitter, cut_size
         )
         self.dataset = data
-        self._scenes = load_scenes(data, self.image_size, self.device, config.resize)
+        self._scenes = load_scenes(
+            data, self.image_size, self.device, config.resize, config.data_on
+        )
         self.class_names, self.palette = data.class_names, data.palette
         # Windows are judged by tables of their own.
         has_tables = scorer is None and config.zoom is None and cut_size is None
         self._table_scales = self.geometry.scales if has_tables else ()
-        for scale in self._table_scales:
+        for scale in self._table_scales if self._scenes.streamed is None else ():
             self._scenes.label_table(scale)  # now, rather than in the first step
         self._lay_out(config, scorer)
         batch = (num_envs, *size, 3)
@@ -147,7 +150,11 @@ class SegmentationTask:
         num_groups = num_envs // self.group_size
         evaluates = config.evaluation is not None
         self._stream = SceneStream(
-            num_groups, len(self._scenes), self.augmentation, in_order=evaluates
+            num_groups,
+            len(self._scenes),
+            self.augmentation,
+            in_order=evaluates,
+            source=self._scenes.streamed,
         )
         self._query_budget, self._tells_index = config.query_budget, config.image_index
         self._split_pass: SplitPass | None = None
@@ -193,7 +200,13 @@ class SegmentationTask:
 
     def images_of(self, index: torch.Tensor) -> torch.Tensor:
         """The images of the data set with numbers (B,) int64, unvaried: (B, H, W, 3) uint8."""
-        return self._scenes.images[index]
+        images = self._scenes.images
+        return images[index.to(images.device)].to(self.device)
+
+    @property
+    def streamed(self) -> StreamedImages | None:
+        """What streams images and labels from the host; None if all are on the device."""
+        return self._scenes.streamed
 
     @property
     def info_shapes(self) -> dict[str, tuple[int, ...]]:

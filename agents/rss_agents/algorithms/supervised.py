@@ -56,8 +56,8 @@ class LabelledLearner(Learner):
             augmentation: How images are varied at random.
         """
         self.network, self.scenes = network, scenes
-        self.stream = SceneStream(num_images, len(scenes), augmentation)
-        self.inputs = HostInputs(scenes.images.device)
+        self.stream = SceneStream(num_images, len(scenes), augmentation, source=scenes.streamed)
+        self.inputs = HostInputs(scenes.device)
         for group in range(num_images):
             self.stream.seed(group, own_seed(seed, num_images) + group)
 
@@ -75,7 +75,7 @@ class LabelledLearner(Learner):
 
     def last_batch(self) -> dict[str, torch.Tensor]:
         """The images, their numbers and their labels."""
-        batch = self.stream.batch(self.scenes.images.device)
+        batch = self.stream.batch(self.scenes.device)
         images, labels = self.scenes.observe(batch), self.scenes.labels_of(batch)
         return {"images": images, "index": batch.index, "labels": labels}
 
@@ -123,7 +123,7 @@ class CrossEntropyLearner(LabelledLearner):
         weights = np.ones(classes) if given is None else np.array(given)
         if isinstance(given, str):
             weights = self.scenes.inverse_frequencies() ** (0.5 if given == "root" else 1.0)
-        return torch.from_numpy(weights.astype(np.float32)).to(self.scenes.images.device)
+        return torch.from_numpy(weights.astype(np.float32)).to(self.scenes.device)
 
     def loss_of(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         """The mean over valid pixels, and zero instead of NaN for a batch that has none."""

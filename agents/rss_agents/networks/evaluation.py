@@ -175,7 +175,7 @@ Answers = Iterator[tuple[torch.Tensor, torch.Tensor]]  # class maps and labels, 
 
 def scene_answers(scenes: Scenes, predict: Callable[[torch.Tensor], torch.Tensor]) -> Answers:
     """Class maps from a function of images (B, H, W, 3), and labels, of all scenes in batches."""
-    device = scenes.images.device
+    device = scenes.device
     for indices in torch.arange(len(scenes), device=device).split(_BATCH):
         batch = SceneBatch.unvaried(indices)
         yield predict(scenes.observe(batch)).to(torch.uint8), scenes.labels_of(batch)

@@ -45,7 +45,7 @@ class AnswerScores:
             InputError: If what the scorer returns is no scores.
             ScorerFailedError: Of a guarded scorer, if it fails.
         """
-        places = self._index.to(self._scenes.images.device).split(_BATCH)
+        places = self._index.to(self._scenes.device).split(_BATCH)
         with evaluating(network):
             return float(torch.cat([self._scores(network, index) for index in places]).mean())
 

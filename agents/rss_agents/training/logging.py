@@ -168,7 +168,7 @@ class ValidationPictures:
 
     def __init__(self, scenes: Scenes):
         """Choose the scenes."""
-        count, device = min(_OVERLAY_ROWS, len(scenes)), scenes.images.device
+        count, device = min(_OVERLAY_ROWS, len(scenes)), scenes.device
         index = torch.linspace(0, len(scenes) - 1, count, device=device).long()
         batch = SceneBatch.unvaried(index)
         self._images, self._palette = scenes.observe(batch), scenes.palette

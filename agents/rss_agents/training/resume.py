@@ -39,7 +39,7 @@ _CODE: dict[str, Callable[[str], bool]] = {
 # Options that may be others when a run goes on: none changes what is learned, beyond rounding.
 _FREE = (
     *("out", "config", "resume", "allow_changes", "overwrite", "keep_states", "save_every"),
-    *("patience", "wandb", "device", "capture", "process_timeout"),
+    *("patience", "wandb", "device", "capture", "process_timeout", "data_on"),
 )
 
 

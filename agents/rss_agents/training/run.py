@@ -25,6 +25,7 @@ from rss_env.errors import InputError
 from rss_env.feedback import AnyScorer
 from rss_env.host_inputs import HostInputs
 from rss_env.scenes import Scenes
+from rss_env.streamed_images import StreamedImages
 
 Metrics = dict[str, torch.Tensor | float]
 _TOLD = ("weight_decay", "initial_lr", "max_lr", "min_lr")  # of an optimiser, by the options
@@ -109,6 +110,7 @@ class GradientRun(Run):
     answer_scores: AnswerScores | None = None
     captures: bool = False  # whether updates are replayed, as on CUDA
     objective: str | None = None
+    streamed: StreamedImages | None = None  # where images come from, if they stay on the host
 
     def __post_init__(self) -> None:
         self.queries_per_update = self.batches * self.learner.queries_per_update
@@ -138,7 +140,10 @@ class GradientRun(Run):
         metrics = self._update() if self._replayed is None else self._replayed()
         if "loss" in metrics:  # otherwise nothing was learned
             self.schedule.step()
-        return {**metrics, "learning_rate": float(self.schedule.get_last_lr()[0])}
+        told: Metrics = {**metrics, "learning_rate": float(self.schedule.get_last_lr()[0])}
+        if self.streamed is not None:
+            told["streamed_megabytes_per_second"] = self.streamed.megabytes_per_second
+        return told
 
     def _update(self) -> dict[str, torch.Tensor]:
         """An update without what only the host has to do, and with no number of its own."""

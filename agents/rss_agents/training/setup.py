@@ -159,7 +159,7 @@ def _with_labels(
     data = config.data.open(config.labelled)
     if not data.has_labels:
         raise InputError(f"labelled {config.labelled}: the data is given without labels")
-    scenes = load_scenes(data, env.image_size, env.device, config.resize)
+    scenes = load_scenes(data, env.image_size, env.device, config.resize, config.data_on)
     labelled = CrossEntropyLearner(
         network,
         scenes,
@@ -225,6 +225,7 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
             env.image_size,
             device,
             config.resize,
+            config.data_on,
         ),
         agent=config.agent,
         baseline=config.baseline,
@@ -252,6 +253,7 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
         batches=config.accumulate,
         scorer=scorer,
         answer_scores=answer_scores_of(config, scorer, validation),
+        streamed=env.streamed,
         captures=captures_updates(config, device.type, compares_answers=incumbent is not None),
         objective=config.agent.objective if config.algo == "rss" else None,
     )

@@ -70,7 +70,7 @@ def _loaded(
     """
     if rank() > 0:
         return None
-    scenes = load_scenes(data, image_size, device, config.resize)
+    scenes = load_scenes(data, image_size, device, config.resize, config.data_on)
     if scenes.class_pixels is not None and not scenes.class_pixels.any():
         raise InputError(
             "every pixel of the validation labels is void: nothing can be measured; name other "
