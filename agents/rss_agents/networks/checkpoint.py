@@ -1,6 +1,6 @@
 """Checkpoints: one safetensors file that describes its own network.
 
-A checkpoint is whole or absent, and nothing is ever unpickled.
+A checkpoint is whole or absent, and nothing of it is ever unpickled.
 """
 
 from __future__ import annotations
@@ -20,6 +20,13 @@ from torch import nn
 
 from rss_agents.files import DamagedError, read_tensors, write_tensors
 from rss_agents.networks.build import build_network
+from rss_agents.networks.foreign_weights import (
+    check_is_enough,
+    is_foreign,
+    matching,
+    missing,
+    read_foreign,
+)
 from rss_agents.networks.names import FILE_NAME
 from rss_agents.networks.own_network import check_own_network, is_object
 from rss_agents.networks.segmentation_network import SegmentationNetwork
@@ -178,13 +185,62 @@ def load_checkpoint(
     return network.eval(), description
 
 
-def classes_of(folder: str | os.PathLike[str]) -> tuple[str, ...]:
+def is_whole_start(
+    folder: str | os.PathLike[str],
+    network: str,
+    image_size: tuple[int, int],
+    class_names: Sequence[str],
+    body: nn.Module | None = None,
+) -> bool:
+    """Tell whether a network that starts from a trained one gets all of its weights.
+
+    Args:
+        folder: See `start_from`.
+        network: Name of the network.
+        image_size: (H, W) of its images.
+        class_names: Of its C classes; weights of another program are of as many, by their shapes.
+        body: The module, if it is there already.
+
+    Raises:
+        InputError: If there is no checkpoint.
+    """
+    path = _file_of(folder)
+    if not is_foreign(path):
+        return _classes_of(path) == tuple(class_names)
+    with torch.random.fork_rng():
+        built = build_network(network, len(class_names), image_size, body=body).body
+    return not missing(built, matching(built, read_foreign(path)))
+
+
+def note_of_start(source: Path, class_names: Sequence[str], new: Sequence[str]) -> str | None:
+    """What to say of a start whose weights are not all taken, or whose classes are not known.
+
+    Args:
+        source: Where the weights come from.
+        class_names: Of the network that got them.
+        new: Names of its tensors that start anew.
+    """
+    names = ", ".join(class_names)[:200]
+    told = ", ".join(new[:4]) + (f" and {len(new) - 4} more" if len(new) > 4 else "")
+    foreign = is_foreign(_file_of(source))
+    if foreign and new:
+        return f"{source} has weights of a part of the network; what starts anew: {told}"
+    if foreign:
+        return f"{source} does not name its classes: they are taken to be {names}, in this order"
+    if new:
+        return (
+            f"{source} has other classes: its weights are kept but for those of the head, which "
+            f"starts anew for {names} ({told})"
+        )
+    return None
+
+
+def _classes_of(path: Path) -> tuple[str, ...]:
     """Names of the classes that a trained network tells apart; its weights are not read.
 
     Raises:
-        InputError: If there is no checkpoint or it is not one of ours.
+        InputError: If it is no checkpoint of ours.
     """
-    path = _file_of(folder)
     try:
         with safe_open(path, framework="pt") as file:
             return NetworkDescription.read((file.metadata() or {})["description"]).class_names
@@ -200,12 +256,13 @@ def start_from(
     """Give a network the weights of a trained one; how that decided (`decide`) stays behind.
 
     If the classes are others, the head keeps the weights it has: whatever has another shape for
-    another number of classes.
+    another number of classes. Weights that another program saved may be an encoder's alone.
 
     Args:
         network: The network; written.
         description: Of the network. The image size need not be that of the checkpoint.
-        folder: The training run's folder, or the checkpoint file itself.
+        folder: The training run's folder, or the checkpoint file itself; or a file of weights of
+            another program, see `foreign_weights`.
 
     Returns:
         Names of the tensors that were not taken, of the network's `body`; none for equal classes.
@@ -214,6 +271,11 @@ def start_from(
         InputError: If there is no checkpoint, it is damaged, or it is of another network.
     """
     path = _file_of(folder)
+    if is_foreign(path):
+        taken = matching(network.body, read_foreign(path))
+        check_is_enough(path, description.network, network.body, taken)
+        network.body.load_state_dict(taken, strict=False)
+        return missing(network.body, taken)
     found, weights = read_checkpoint(path)
     if found.network != description.network:
         raise InputError(

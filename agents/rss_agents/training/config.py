@@ -99,7 +99,8 @@ class TrainConfig(TaskConfig, RunConfig):
     with the extra rss-env[pretrained]."""
     start_from: str | None = None
     """Start from the weights of a run's folder, or of a checkpoint, of the same network. If its
-    classes are others, what gives logits starts anew."""
+    classes are others, what gives logits starts anew. Or from a file of weights that another
+    program saved (.safetensors, .pth), of the network or of its encoder."""
     learning_rate: Annotated[float, tyro.conf.arg(aliases=("--lr",))] = 3e-3
     """Peak of the one-cycle schedule."""
     encoder_rate: float = 1.0

@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import gymnasium as gym
 import torch
+from torch import nn
 
 from rss_agents.algorithms.base import Learner
 from rss_agents.algorithms.incumbent import COMPARED_MAPS, Incumbent
@@ -19,7 +20,12 @@ from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.supervised import CrossEntropyLearner
 from rss_agents.distributed import rank, world_size
 from rss_agents.networks.build import build_network
-from rss_agents.networks.checkpoint import NetworkDescription, classes_of, start_from
+from rss_agents.networks.checkpoint import (
+    NetworkDescription,
+    is_whole_start,
+    note_of_start,
+    start_from,
+)
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.networks.trial import check_logits, check_training
 from rss_agents.quality.learned_judge import JudgeScorer, LearnedJudge
@@ -95,29 +101,20 @@ def _plan_of(config: TrainConfig, env: RSSVectorEnv) -> QueryPlan | None:
     return QueryPlan.of_budget(config.queries, per_batch, config.updates)
 
 
-def start(config: TrainConfig, network: SegmentationNetwork, own: NetworkDescription) -> bool:
-    """Give a network the weights that it is to start from, and say so if its classes are others.
+def start(config: TrainConfig, network: SegmentationNetwork, own: NetworkDescription) -> None:
+    """Give a network the weights that it is to start from, and say so if they are not all of them.
 
     A run that is resumed has its weights from its own state.
-
-    Returns:
-        Whether the network has the answers of a trained one: all of its weights.
 
     Raises:
         InputError: If it cannot start from there.
     """
-    if config.start_from is None:
-        return False
+    if config.start_from is None or config.resume is not None:
+        return
     source = Path(config.start_from)
-    if config.resume is not None:
-        return _knows_classes(config, source, own.class_names)
-    head = start_from(network, own, source)
-    if head:
-        warn_of(
-            f"{source} has other classes: its weights are kept but for those of the head, which "
-            f"starts anew for {', '.join(own.class_names)[:200]} ({', '.join(head)})"
-        )
-    return not head
+    note = note_of_start(source, own.class_names, start_from(network, own, source))
+    if note is not None:
+        warn_of(note)
 
 
 def _incumbent_of(
@@ -134,14 +131,17 @@ def _incumbent_of(
     return Incumbent(network)
 
 
-def _knows_classes(config: TrainConfig, source: Path, class_names: tuple[str, ...]) -> bool:
-    """Whether a network to start from was trained on these classes.
+def _starts_trained(config: TrainConfig, env: RSSVectorEnv, body: nn.Module | None) -> bool:
+    """Tell whether the network has the answers of a trained one: all of its weights.
 
-    Of a run that is resumed it need not be there any more: it was, and what is not ours is refused
-    where it is started from.
+    What a run that is resumed started from need not be there any more: it was, and what is not
+    ours is refused where it is started from.
     """
+    if config.start_from is None:
+        return False
+    names, size = env.class_names, env.image_size
     try:
-        return classes_of(source) == class_names
+        return is_whole_start(config.start_from, config.network, size, names, body)
     except InputError:
         return config.resume is not None
 
@@ -186,8 +186,8 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
     device = check_device(config.device)
     scorer = scorer_of(config, objects)
     env = _make_env(config, scorer, objects)
-    geometry, source = env.geometry, config.start_from
-    starts_trained = source is not None and _knows_classes(config, Path(source), env.class_names)
+    geometry = env.geometry
+    starts_trained = _starts_trained(config, env, objects.network)
     agent = settle_objective(config.agent, env, starts_trained=starts_trained)
     config = dataclasses.replace(config, agent=agent)
     if acts_at_one_scale(config.algo, config.agent) and len(geometry.scales) > 1:
@@ -213,9 +213,9 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
     description = NetworkDescription.of(
         config.network, env.image_size, env.class_names, env.palette, config.resize
     )
+    start(config, network, description)
     # What starts with all of a trained network's weights has answers to be kept.
-    has_answers = start(config, network, description)
-    incumbent = _incumbent_of(config, network, env) if has_answers else None
+    incumbent = _incumbent_of(config, network, env) if starts_trained else None
     learner = build_learner(
         config.algo,
         network,

@@ -57,7 +57,7 @@ def test_a_start_and_a_scorer_settle_the_objective(tmp_path, trained, monkeypatc
         "new images": {"zoom": (0.5, 1.0)},
     }.items():
         assert opened(trained, tmp_path, **options).objective == "relative_regression", name
-    monkeypatch.setattr("rss_agents.training.setup.classes_of", lambda folder: ("a", "b"))
+    monkeypatch.setattr("rss_agents.training.setup.is_whole_start", lambda *_: False)
     assert opened(trained, tmp_path).objective == "relative_regression"
 
 
@@ -88,12 +88,12 @@ def test_it_goes_on_bit_for_bit(others, tmp_path, trained, monkeypatch, one_thre
     begin = ("--start-from", trained, *SCORER, *SIX, "--bias-search.scores", "24", *others)
     start(tmp_path / "whole", *begin, updates=10)
     start_and_stop(monkeypatch, tmp_path / "stopped", *begin, "--updates", "10")
-    monkeypatch.setattr("rss_agents.training.setup.classes_of", _gone)
+    monkeypatch.setattr("rss_agents.training.setup.is_whole_start", _gone)
     train.main(["--resume", str(tmp_path / "stopped"), *SCORER])
     assert_alike(tmp_path / "whole", tmp_path / "stopped")
 
 
-def _gone(folder):
+def _gone(folder, *_):
     raise InputError(f"no checkpoint at {folder}")
 
 

@@ -129,7 +129,7 @@ def test_a_run_from_other_classes_goes_on_bit_for_bit(tmp_path, monkeypatch, one
     start(tmp_path / "whole", *begin)
     start_and_stop(monkeypatch, tmp_path / "stopped", *begin)
     with monkeypatch.context() as patch:
-        patch.setattr("rss_agents.training.setup.classes_of", _gone)
+        patch.setattr("rss_agents.training.setup.is_whole_start", _gone)
         with pytest.raises(SystemExit):
             train.main(["--resume", str(tmp_path / "stopped")])
     train.main(["--resume", str(tmp_path / "stopped")])
@@ -138,5 +138,5 @@ def test_a_run_from_other_classes_goes_on_bit_for_bit(tmp_path, monkeypatch, one
     assert whole.predict(images).shape == (2, 16, 16)
 
 
-def _gone(folder):
+def _gone(folder, *_):
     raise InputError(f"no checkpoint at {folder}")
