@@ -25,7 +25,10 @@ from benchmarks.learning.suites import SUITES
 from rss_agents.command_line import DataConfig, run_command
 from rss_env.errors import InputError, check_choice
 
-SCORERS = ("miou", "dice_squared", "boundary_f", "accuracy_boundary", "person", "preference")
+SCORERS = (
+    *("miou", "dice_squared", "boundary_f", "accuracy_boundary"),
+    *("person", "preference", "judge"),
+)
 
 
 @dataclass(frozen=True)

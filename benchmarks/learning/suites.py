@@ -135,7 +135,8 @@ class Variant:
 
 
 SCORERS = (  # kinds of `benchmarks.scorers.zoo` that score by themselves
-    *("miou", "dice_squared", "boundary_f", "accuracy_boundary", "teacher", "person", "rule"),
+    *("miou", "dice_squared", "boundary_f", "accuracy_boundary", "teacher", "person", "judge"),
+    "rule",
 )
 _POLICY_GRADIENT = ("--objective", "policy_gradient")
 _PARTS = ("psr", "psd", "syncan")

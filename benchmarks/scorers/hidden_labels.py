@@ -10,7 +10,12 @@ from rss_env.scenes import Scenes, load_scenes
 
 
 class HiddenLabels:
-    """The labels of a suite's training images, of images as they are and mirrored."""
+    """The labels of a suite's training images, of images as they are and mirrored.
+
+    Attributes:
+        num_classes: C.
+        samples: Images (M, H, W, 3) uint8, and their labels (M, H, W) uint8.
+    """
 
     def __init__(self, suite: Suite):
         """Read the images and labels, and note what each image looks like.
@@ -21,7 +26,7 @@ class HiddenLabels:
         scenes: Scenes = load_scenes(suite.data(None).open(suite.splits(None)[0]), suite.size)
         assert scenes.labels is not None
         self.num_classes = scenes.num_classes
-        self._labels = scenes.labels
+        self.samples = scenes.images, scenes.labels
         self._places: dict[bytes, tuple[int, bool]] = {}
         for mirrored in (True, False):
             images = scenes.images.flip(2) if mirrored else scenes.images
@@ -39,6 +44,6 @@ class HiddenLabels:
             place = self._places.get(image.numpy().tobytes())
             if place is None:
                 raise InputError("an image is shown that the scorer's suite does not have")
-            label = self._labels[place[0]]
+            label = self.samples[1][place[0]]
             found.append(label.flip(1) if place[1] else label)
         return torch.stack(found)

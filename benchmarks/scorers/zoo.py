@@ -9,6 +9,7 @@
 | `teacher` | share of the pixels on which a frozen network, trained on labels, agrees |
 | `person` | 0 to 5 stars of somebody who is strict, unsteady, and rates mIoU |
 | `preference` | which of two maps is better, 10 % of the answers wrong; with `--feedback ranking` |
+| `judge` | what a small network learned of mIoU from maps of a quarter of the images |
 | `rule` | no label: few parts, areas that classes may have, borders where the image has edges |
 """
 
@@ -28,9 +29,14 @@ from benchmarks.learning.suites import Suite
 from benchmarks.scorers.hidden_labels import HiddenLabels
 from benchmarks.scorers.pixel_counts import confusion, count_by_class, outline_f_score, outlines
 from rss_agents.networks.checkpoint import load_checkpoint
+from rss_agents.quality.examples import Examples
+from rss_agents.quality.fitting import fit_judge
+from rss_agents.quality.fitting_config import FittingConfig
+from rss_agents.quality.learned_judge import JudgeScorer
 from rss_env import counter_random
 from rss_env.errors import InputError
 from rss_env.feedback import Scorer
+from rss_env.labels import VOID
 from rss_env.rewards import score_counts
 
 TEACHERS = "RSS_TEACHERS"  # environment variable: folder with a checkpoint folder for each suite
@@ -150,6 +156,49 @@ class Teacher:
         return (maps.cpu() == own).float().mean((2, 3)).to(shown.device)
 
 
+class Judge:
+    """A small network that has learned mIoU from maps of some images: it errs, and can be gamed.
+
+    The maps are labels in which parts are wrong, from none to all of them, in cells of several
+    sizes. What an agent draws looks otherwise, and doubt costs it nothing.
+    """
+
+    every, maps_each, cells = 4, 24, (1, 4, 16)
+    fitting = FittingConfig(members=2, steps=400)
+
+    def __init__(self, suite: Suite):
+        """Fit the network; every fourth image is known to it."""
+        known = HiddenLabels(suite)
+        images, labels = (part[:: self.every] for part in known.samples)
+        maps = self._worsened(labels, known.num_classes)
+        scores = score_counts("miou", *confusion(maps, labels, known.num_classes))
+        index = torch.arange(len(images)).repeat_interleave(self.maps_each)
+        examples = Examples(images, index, maps.flatten(0, 1), scores.flatten().float())
+        judge, _ = fit_judge(examples, known.num_classes, self.fitting)
+        self.scorer = JudgeScorer(judge, caution=0.0)
+
+    def _worsened(self, labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+        """Maps (M, K, H, W) of labels (M, H, W), each with its own share of wrong cells."""
+        generator = torch.Generator().manual_seed(0)
+        maps = labels[:, None].repeat(1, self.maps_each, 1, 1)
+        height, width = labels.shape[1:]
+        for k in range(self.maps_each):
+            side = self.cells[k % len(self.cells)]
+            grid = (len(labels), -(-height // side), -(-width // side))
+            classes = torch.randint(num_classes, grid, generator=generator, dtype=torch.uint8)
+            wrong = torch.rand(grid, generator=generator) < k / (self.maps_each - 1)
+            wide = [
+                cells.repeat_interleave(side, 1).repeat_interleave(side, 2)[:, :height, :width]
+                for cells in (classes, wrong)
+            ]
+            maps[:, k] = torch.where(wide[1] | (maps[:, k] == VOID), wide[0], maps[:, k])
+        return maps
+
+    def __call__(self, images: Any, action_maps: Any) -> torch.Tensor:
+        """See `rss_env.feedback.Scorer`."""
+        return self.scorer(images, action_maps).to(torch.as_tensor(images).device)
+
+
 class Rule:
     """No label at all: neither many parts, nor one class alone, and borders on edges."""
 
@@ -184,5 +233,6 @@ ZOO: dict[str, Callable[[Suite], Scorer]] = {
     "teacher": Teacher,
     "person": Person,
     "preference": Preference,
+    "judge": Judge,
     "rule": Rule,
 }

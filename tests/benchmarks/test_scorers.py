@@ -12,9 +12,10 @@ import torch
 import benchmarks.scorers
 from benchmarks.learning.suites import GROUPS, SUITES, VARIANTS
 from benchmarks.scorers.pixel_counts import outline_f_score
-from benchmarks.scorers.zoo import TEACHERS, ZOO
+from benchmarks.scorers.zoo import TEACHERS, ZOO, Judge
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, save_checkpoint
+from rss_agents.quality.fitting_config import FittingConfig
 from rss_env.errors import InputError
 from rss_env.feedback import load_scorer
 from rss_env.labels import VOID
@@ -74,6 +75,20 @@ def test_label_scorers_prefer_better_maps(kind, shown):
     assert (scores[:, 0] == 1).all()
     assert (scores.diff(dim=1) < 0).all()
     assert (scores >= 0).all()
+
+
+def test_a_judge_has_learned_what_it_scores(monkeypatch, shown):
+    """And errs: a label is not worth 1 to it."""
+    monkeypatch.setattr(Judge, "fitting", FittingConfig(members=2, steps=30))
+    monkeypatch.setattr(Judge, "every", 32)
+    judge = Judge(SHAPES)
+    scores = judge(*shown)
+    assert scores.shape == (6, 4)
+    means = scores.mean(0)
+    assert means[0] > means[2] > means[3]
+    assert not torch.allclose(scores[:, 0], torch.ones(6))
+    assert judge(*shown).equal(scores)
+    assert Judge(SHAPES)(*shown).equal(scores)  # every run is judged alike
 
 
 def test_an_image_of_another_set_is_refused():
