@@ -44,7 +44,7 @@ class Args:
     """Inverse propensity weighting, or doubly robust."""
     updates: int = 600
     """Steps of the optimiser."""
-    batch_size: int = 64
+    batch_size: int = 32
     """Episodes in a step."""
     learning_rate: float = 3e-3
     """Peak of the one-cycle schedule."""
@@ -135,6 +135,8 @@ def main() -> None:
     """Read, learn, evaluate."""
     args = tyro.cli(Args)
     recorded = load_interactions(args.data)
+    if "scale_scores" not in recorded.infos:
+        raise SystemExit(f"{args.data} has rewards of cells: record at image level")
     print(f"{len(recorded)} episodes, mean score {recorded.scores.mean():.3f}")
     network = learn(args, recorded)
     score = evaluate(network, recorded, args.val_split)
