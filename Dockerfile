@@ -29,7 +29,7 @@ RUN if [ "$DEVICE" = cpu ]; then \
 COPY pyproject.toml README.md LICENSE ./
 COPY rss_env rss_env
 COPY agents agents
-RUN pip install --no-cache-dir ".[pretrained,onnx,video,sb3,live]" -c constraints.txt
+RUN pip install --no-cache-dir ".[pretrained,onnx,video,sb3,live,minari]" -c constraints.txt
 
 # A user whom no list of users has.
 USER 10001

@@ -1,4 +1,4 @@
-"""Get, check and look at data sets: `rss-data`.
+"""Get, check and look at data sets, and record those of interaction: `rss-data`.
 
 The work is done in `rss_env`; the command lives here, with the others, because what commands share
 does, and `rss_env` never imports `agents`.
@@ -18,6 +18,7 @@ import tyro
 from rss_agents.command_line import FilesConfig, run_command, table
 from rss_agents.labelling import ConvertConfig, SplitConfig, run_convert, run_split
 from rss_agents.outputs import refuse_inside, refuse_to_replace, write_marked_picture, writing
+from rss_agents.recording import RecordConfig, run_record
 from rss_env.cache_files import cache_folder, cache_limit, clear_cache, list_cache
 from rss_env.datasets import (
     DATASETS,
@@ -91,6 +92,7 @@ Command = (
     | Annotated[CacheConfig, tyro.conf.subcommand("cache")]
     | Annotated[ConvertConfig, tyro.conf.subcommand("convert")]
     | Annotated[SplitConfig, tyro.conf.subcommand("split")]
+    | Annotated[RecordConfig, tyro.conf.subcommand("record")]
 )
 
 
@@ -220,6 +222,7 @@ _ACTIONS: dict[type, Callable[[Any], None]] = {
     CacheConfig: run_cache,
     ConvertConfig: run_convert,
     SplitConfig: run_split,
+    RecordConfig: run_record,
 }
 
 

@@ -61,8 +61,9 @@ def run_python(code: str, name: str, folder: Path) -> None:
 )
 def test_blocks_run(page, code, tmp_path, monkeypatch, one_thread):
     monkeypatch.chdir(tmp_path)
-    if "import tianshou" in code or "from tianshou" in code:
-        pytest.importorskip("tianshou")  # needs Python 3.11
+    for name in ("tianshou", "minari"):  # the first needs Python 3.11
+        if re.search(rf"^(import|from) {name}", code, re.MULTILINE):
+            pytest.importorskip(name)
     run_python(code, page.stem, tmp_path)
 
 
