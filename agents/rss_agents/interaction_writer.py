@@ -143,7 +143,7 @@ def write_dataset(
 def _refuse_to_replace(place: Path, name: str, *, overwrite: bool) -> None:
     from minari.dataset.minari_storage import MinariStorage
 
-    from rss_env.interactions import METADATA_KEY
+    from rss_env.interaction_format import METADATA_KEY
 
     if not os.path.lexists(place):
         return

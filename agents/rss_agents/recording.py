@@ -133,7 +133,7 @@ def record(config: RecordConfig) -> Path:
     """
     from tqdm import tqdm
 
-    from rss_env.interactions import METADATA_KEY, Recording, require_minari
+    from rss_env.interaction_format import METADATA_KEY, Recording, require_minari
 
     require_minari()
     config.check()
@@ -251,7 +251,7 @@ def _episodes(
     """
     import numpy as np
 
-    from rss_env.interactions import INDEX, as_episode
+    from rss_env.interaction_format import INDEX, as_episode
 
     for first in range(0, config.episodes, env.num_envs):
         count = min(env.num_envs, config.episodes - first)
