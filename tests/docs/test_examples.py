@@ -18,7 +18,7 @@ EXAMPLES = ROOT / "examples"
 TINY = ["--image-size", "16", "--num-images", "2", "--group-size", "2", "--updates", "2"]
 ARGUMENTS = {
     "label_free.py": ["--num-images", "4", "--image-size", "16", "--updates", "2"],
-    "off_policy.py": ["--data", "shapes/uniform-v0", "--updates", "2", "--batch-size", "4"],
+    "off_policy.py": ["--data", "blocks-v0", "--val-split", "all", "--updates", "2"],
     "own_objects.py": ["--updates", "2"],
     "ppo_from_scratch.py": [*TINY, "--scales", "8", "4", "--evaluate-every", "1"],
     "rss_from_scratch.py": [*TINY, "--scales", "8", "4", "--evaluate-every", "1"],
@@ -54,13 +54,9 @@ def test_every_example_is_run():
 
 
 @pytest.mark.parametrize("name", ARGUMENTS)
-def test_an_example_runs(name, tmp_path, monkeypatch):
+def test_an_example_runs(name, tmp_path, monkeypatch, request):
     if name == "off_policy.py":
-        pytest.importorskip("minari")
-        monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-        options = ["--image-size", "16", "--scales", "8", "4", "--episodes", "8"]
-        record = ["-m", "rss_agents.data", "record", "shapes/uniform-v0", *options]
-        assert run(record, tmp_path).returncode == 0
+        monkeypatch.setenv("MINARI_DATASETS_PATH", request.getfixturevalue("bright_blocks"))
     done = run([str(EXAMPLES / name), *ARGUMENTS[name]], tmp_path)
     assert done.returncode == 0, done.stderr
     assert SAYS[name] in done.stdout
@@ -85,11 +81,10 @@ def test_what_is_to_be_copied_is_short_and_stands_alone(name):
 
 @pytest.fixture(scope="module")
 def bright_blocks(tmp_path_factory):
-    """Recorded uniform maps of pictures of dark and bright blocks, of which the bright are one."""
+    """Minari's folder with uniform maps of pictures of dark and bright blocks: two classes."""
     pytest.importorskip("minari")
     from rss_agents.command_line import DataConfig
     from rss_agents.recording import RecordConfig, record
-    from rss_env.interactions import load_interactions
 
     folder, random = tmp_path_factory.mktemp("blocks"), np.random.default_rng(0)
     for kind in ("images", "labels"):
@@ -105,22 +100,24 @@ def bright_blocks(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MINARI_DATASETS_PATH", str(folder))
         record(RecordConfig(name="blocks-v0", data=data, episodes=400, **task))
-        return load_interactions("blocks-v0")
+    return str(folder)
 
 
 @pytest.mark.parametrize("estimator", ["ipw", "dr"])
 def test_off_policy_learning_finds_what_scores_best(
     bright_blocks, estimator, monkeypatch, one_thread
 ):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", bright_blocks)
     monkeypatch.syspath_prepend(EXAMPLES)
     off_policy = importlib.import_module("off_policy")
     args = off_policy.Args(
         data="", estimator=estimator, updates=40, batch_size=16, learning_rate=0.01
     )
-    network = off_policy.learn(args, bright_blocks)
-    assert abs(bright_blocks.scores.mean() - 0.5) < 0.05  # as either class everywhere
+    recorded = off_policy.load_interactions("blocks-v0")
+    network = off_policy.learn(args, recorded)
+    assert abs(recorded.scores.mean() - 0.5) < 0.05  # as either class everywhere
     # Cells of 8 x 8 are of both classes: the best maps score 0.84.
-    assert off_policy.evaluate(network, bright_blocks, None) > 0.75
+    assert off_policy.evaluate(network, recorded, None) > 0.75
 
 
 @pytest.mark.parametrize("algo", ["ppo", "a2c"])
