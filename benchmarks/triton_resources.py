@@ -24,20 +24,40 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from rss_agents.kernels.triton import (
+    cell_uncertainty,
     expected_counts,
+    expected_scores,
     label_covariance,
+    map_counts,
     pairwise_difference,
+    pool_cells,
     sample_classes,
+    systematic_sample,
+    whitened_residuals,
 )
-from rss_env.kernels.triton import cell_rewards, gather_images, label_table, score_maps
-from rss_env.kernels.triton.launching import ROW, WARPS
+from rss_env.kernels.triton import (
+    cell_rewards,
+    gather_images,
+    hash_images,
+    label_table,
+    mirror_cells,
+    score_maps,
+)
+from rss_env.kernels.triton.launching import ROW, WARPS, padded
+from rss_env.rewards import METRICS
 
 CAPABILITIES = (80, 90)
 NUM_CLASSES = (21, 60)
 NUM_MAPS = (8, 32)
-OFFSETS = (0, 64, 320, 1344, 5440)  # of scales 8, 4, 2, 1 at 64x64
+SCALES, OFFSETS = (8, 4, 2, 1), (0, 64, 320, 1344, 5440)  # at 64x64
+COLUMNS, SAMPLED = (8, 16, 32, 64), (0, 64, 256, 448, 640)
+SCORES = (16, 64)  # of an image
 _PTXAS = Path(triton.backends.nvidia.__file__).parent / "bin" / "ptxas"
-_TYPES = {"u8": "*u8", "i16": "*i16", "i32": "*i32", "i64": "*i64", "i1": "*i1", "f32": "*fp32"}
+_TYPES = {
+    **{name: f"*{name}" for name in ("u8", "i16", "i32", "i64", "i1")},
+    "f32": "*fp32",
+    "f64": "*fp64",
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +70,7 @@ class Variant:
         pointers: Element types of its first arguments, in words; integers follow.
         constants: Its compile-time constants.
         ones: Whether its integers are all 1, which Triton compiles for separately (a single cell).
+        warps: Of each program.
     """
 
     name: str
@@ -57,6 +78,7 @@ class Variant:
     pointers: str
     constants: dict[str, Any] = field(default_factory=dict)
     ones: bool = False
+    warps: int = WARPS
 
     def of_ones(self) -> Variant:
         """The same kernel for integers that are all 1."""
@@ -110,6 +132,15 @@ def variants_of_classes(num_classes: int) -> Iterator[Variant]:
     yield Variant("expected_counts", expected_counts.expect_counts, "f32 u8 f32", constants)
     spreading = expected_counts.spread_gradient
     yield Variant("expected_counts, gradient", spreading, "f32 u8 f32", constants)
+    for metric in METRICS if num_classes == NUM_CLASSES[0] else ("miou",):
+        constants, scoring = score_maps.constants_of(metric, num_classes), score_maps.score_counts
+        yield Variant(f"metric_scores, {metric}", scoring, "i32 i64 i64 f32 f32 f32", constants)
+    constants = {"OFFSETS": OFFSETS, **map_counts.tile_of(num_classes)}
+    yield Variant("map_counts", map_counts.count_cells, "u8 f32", constants)
+    for metric in METRICS if num_classes == NUM_CLASSES[0] else ("miou",):
+        constants = expected_scores.constants_of(metric, 0.005, num_classes)
+        scoring = expected_scores.score_with_slopes
+        yield Variant(f"expected_scores, {metric}", scoring, "f32 f32 f32 f32", constants)
 
 
 def variants_of_maps(num_maps: int) -> Iterator[Variant]:
@@ -121,6 +152,16 @@ def variants_of_maps(num_maps: int) -> Iterator[Variant]:
     tile, differences = pairwise_difference.tile_of(num_maps), pairwise_difference
     yield Variant("pairwise_difference, counts", differences.count_differences, "u8 i32", tile)
     yield Variant("pairwise_difference", differences.share_differences, "f32 u8 i32 f32", tile)
+
+
+def variants_of_scores(count: int) -> Iterator[Variant]:
+    """The kernel whose tile depends on the number of an image's scores."""
+    side, solving = padded(count), whitened_residuals.eliminate
+    warps = whitened_residuals.warps_of(side)
+    for groups in (0, count // 8, count // 2):
+        name = f"whitened_residuals, {groups} offsets" if groups else "whitened_residuals"
+        constants = {"WITH_OFFSET": groups > 0, "SIDE": side, "SIDES": padded(groups + 1)}
+        yield Variant(name, solving, "f64 f32 f32 i1 f32 f64", constants, warps=warps)
 
 
 def variants_alike() -> Iterator[Variant]:
@@ -135,6 +176,24 @@ def variants_alike() -> Iterator[Variant]:
     constants = {name: getattr(label_covariance, name) for name in ("SIDE", "CHUNK", "AT_ONCE")}
     constants["OFFSETS"] = OFFSETS
     yield Variant("label_covariance, products", adding, "f32 f32 u8 f32", constants)
+    constants = {"OFFSETS": OFFSETS, "BLOCK": cell_uncertainty.BLOCK}
+    yield Variant("cell_uncertainty", cell_uncertainty.weigh_variances, "f32 f32 f32", constants)
+    constants = {"SIDES": SCALES, "OFFSETS": OFFSETS, "BLOCK": pool_cells.BLOCK}
+    yield Variant("pool_cells", pool_cells.average_pixels, "f32 i1 f32", constants)
+    yield Variant("pool_cells, gradient", pool_cells.spread_means, "f32 i1 f32", constants)
+    constants = {"OFFSETS": OFFSETS, "UNIFORM_SHARE": 0.1, "BLOCK": ROW}
+    adding = systematic_sample.add_up_importance
+    yield Variant("systematic_sample, sums", adding, "f32 f64 f64", constants)
+    constants = {"OFFSETS": OFFSETS, "UNIFORM_SHARE": 0.1, "SAMPLED": SAMPLED}
+    constants |= {"MOST": 192, "LANES": systematic_sample.LANES}
+    searching = systematic_sample.search_places
+    yield Variant("systematic_sample", searching, "f32 f64 f64 f32 i64 f32", constants)
+    constants = {"BLOCK": ROW, "CHUNK": hash_images.CHUNK}
+    yield Variant("hash_images", hash_images.hash_bytes, "u8 i64 i64", constants)
+    constants = {"COLUMNS": COLUMNS, "OFFSETS": OFFSETS, "BLOCK": ROW}
+    for bits in ("u8", "f32"):
+        name = f"mirror_cells, {bits}"
+        yield Variant(name, mirror_cells.turn_rows, f"{bits} i1 {bits}", constants)
 
 
 def all_variants() -> list[tuple[str, Variant]]:
@@ -143,6 +202,7 @@ def all_variants() -> list[tuple[str, Variant]]:
     for size, make, values in (
         ("C", variants_of_classes, NUM_CLASSES),
         ("K", variants_of_maps, NUM_MAPS),
+        ("N", variants_of_scores, SCORES),
     ):
         rows += [(f"{size} = {value}", variant) for value in values for variant in make(value)]
     return rows
@@ -158,7 +218,7 @@ def compile_variant(variant: Variant, capability: int) -> tuple[Resources, str]:
         RuntimeError: If `ptxas` reports nothing that can be read.
     """
     target = GPUTarget("cuda", capability, 32)
-    compiled = triton.compile(variant.source(), target=target, options={"num_warps": WARPS})
+    compiled = triton.compile(variant.source(), target=target, options={"num_warps": variant.warps})
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "kernel.ptx"
         source.write_text(compiled.asm["ptx"])
@@ -195,7 +255,8 @@ def main() -> None:
     print("Compiled ahead of time, without a GPU; nothing was run on one, and nothing timed.")
     print(f"`python -m benchmarks.triton_resources`; triton {triton.__version__}, ptxas", end=" ")
     print(f"{release[0] if release else 'unknown'}, {platform.system()} {platform.machine()}.")
-    print(f"Programs of {WARPS} warps. Each cell: registers of a thread / bytes of shared memory")
+    print(f"Programs of {WARPS} warps, but for whitened residuals. Each cell: registers", end=" ")
+    print("of a thread / bytes of shared memory")
     print("of a program / bytes of spills.\n")
     names = [f"sm_{capability}" for capability in CAPABILITIES]
     print(f"| kernel | size | {' | '.join(names)} |\n|---|---|{'---|' * len(names)}")

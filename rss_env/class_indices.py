@@ -66,8 +66,10 @@ def narrow(values: Any, num_classes: int, name: str, *, check_range: bool = True
     """
     if isinstance(values, torch.Tensor):
         if check_range:
-            legal = ((values >= 0) & (values < num_classes)).all()
-            assert_on_device(legal, f"{name} must hold classes 0..{num_classes - 1}")
+            legal = values < num_classes
+            if values.dtype != torch.uint8:  # which is never below 0
+                legal &= values >= 0
+            assert_on_device(legal.all(), f"{name} must hold classes 0..{num_classes - 1}")
         return values.to(torch.uint8)
     classes, legal = narrow_classes(values, num_classes)
     if check_range and not legal:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 
 
 def hash_images_reference(images: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -41,15 +41,20 @@ def hash_images(
     Args:
         images: (B, ...) uint8, P bytes each.
         weights: (M, P) int64, random numbers.
-        backend: `auto`, `reference` or `numba`.
+        backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (B, M) int64: sums of bytes times weights, of which the lowest 64 bits are kept.
 
     Source: multilinear hashing (Carter and Wegman, 1979).
     """
-    if choose(backend, images) == "reference":
+    backend = choose(backend, images, COMPILED)
+    if backend == "reference":
         return hash_images_reference(images, weights)
+    if backend == "triton":
+        from rss_env.kernels.triton.hash_images import hash_images_triton
+
+        return hash_images_triton(images, weights)
     result = _empty_hashes(images, weights)
     _hash(len(images), images.flatten(1), weights, result)
     return result

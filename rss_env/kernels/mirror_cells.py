@@ -8,7 +8,7 @@ import numba
 import torch
 
 from rss_env.arrays import layout
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 
 
 def mirror_cells_reference(
@@ -64,13 +64,18 @@ def mirror_cells(
         mirrored: (B,) bool, which of them to flip.
         columns: Of each scale, cells in a row of the grid.
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
-        backend: `auto`, `reference` or `numba`.
+        backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         Of the same shape and type.
     """
-    if choose(backend, flat) == "reference":
+    backend = choose(backend, flat, COMPILED)
+    if backend == "reference":
         return mirror_cells_reference(flat, mirrored, columns, offsets)
+    if backend == "triton":
+        from rss_env.kernels.triton.mirror_cells import mirror_cells_triton
+
+        return mirror_cells_triton(flat, mirrored, columns, offsets)
     result = _empty_actions(flat)
     shape = (len(flat), -1, flat.shape[-1])
     scales = (layout(columns), layout(offsets))

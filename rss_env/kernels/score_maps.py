@@ -165,11 +165,14 @@ def action_counts(
         (G, K, S, 2, C) int32, pixels: true positives, then predicted; see `class_counts`.
     """
     if isinstance(actions, torch.Tensor) or backend not in ("auto", "numba"):
-        if choose(backend, actions, COMPILED) != "numba":
-            parts = each_scale(
-                class_counts, actions, tables, index, mirrored, columns, num_classes, backend
+        chosen = choose(backend, actions, COMPILED)
+        if chosen != "numba":
+            images, flips = as_tensor(index), as_tensor(mirrored)
+            parts = [as_tensor(table) for table in tables]
+            found = _count_tensors(
+                as_tensor(actions), parts, images, flips, columns, num_classes, backend=chosen
             )
-            return alike(actions, torch.stack(parts, 2))
+            return alike(actions, found)
         maps, images, flips = as_array(actions), as_array(index), as_array(mirrored)
         arrays = [as_array(table) for table in tables]
         return alike(actions, action_counts(maps, arrays, images, flips, columns, num_classes))
@@ -181,6 +184,31 @@ def action_counts(
         loop.on_arrays(batch, actions, offset, table, index, mirrored, columns[s], counts, s)
         offset += table.shape[1]
     return counts  # pyright: ignore[reportReturnType]
+
+
+def _empty_scales(actions, tables, index, mirrored, columns, num_classes, **_) -> torch.Tensor:
+    shape = (*actions.shape[:2], len(tables), 2, num_classes)
+    return actions.new_empty(shape, dtype=torch.int32)
+
+
+@traceable("action_counts", _empty_scales)
+def _count_tensors(
+    actions: torch.Tensor,
+    tables: Sequence[torch.Tensor],
+    index: torch.Tensor,
+    mirrored: torch.Tensor,
+    columns: Sequence[int],
+    num_classes: int,
+    *,
+    backend: str = "reference",
+) -> torch.Tensor:
+    """Count by `reference` or `triton`."""
+    if backend == "triton":
+        from rss_env.kernels.triton.score_maps import action_counts_triton
+
+        return action_counts_triton(actions, tables, index, mirrored, columns, num_classes)
+    given = (actions, tables, index, mirrored, columns, num_classes, backend)
+    return torch.stack(each_scale(class_counts, *given), 2)
 
 
 def _empty_counts(maps, table, index, mirrored, columns, num_classes, **_) -> torch.Tensor:
@@ -207,9 +235,10 @@ def class_counts(
     if chosen == "reference":
         return class_counts_reference(maps, table, index, mirrored, columns, num_classes)
     if chosen == "triton":
-        from rss_env.kernels.triton.score_maps import class_counts_triton
+        from rss_env.kernels.triton.score_maps import action_counts_triton
 
-        return class_counts_triton(maps, table, index, mirrored, columns, num_classes)
+        found = action_counts_triton(maps, [table], index, mirrored, [columns], num_classes)
+        return found[:, :, 0]
     return action_counts(maps, [table], index, mirrored, [columns], num_classes)[:, :, 0]
 
 
@@ -269,6 +298,31 @@ def _score(
         means[g, k] = mean
 
 
+def _empty_scores(
+    metric, counts, class_pixels, index, weights, **_
+) -> tuple[torch.Tensor, torch.Tensor]:
+    scores = torch.empty(counts.shape[:3], dtype=torch.float32, device=counts.device)
+    return scores, torch.empty(counts.shape[:2], dtype=torch.float32, device=counts.device)
+
+
+@traceable("metric_scores", _empty_scores)
+def _score_tensors(
+    metric: str,
+    counts: torch.Tensor,
+    class_pixels: torch.Tensor,
+    index: torch.Tensor,
+    weights: torch.Tensor,
+    *,
+    backend: str = "reference",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Score by `reference` or `triton`."""
+    if backend == "triton":
+        from rss_env.kernels.triton.score_maps import metric_scores_triton
+
+        return metric_scores_triton(metric, counts, class_pixels, index, weights)
+    return metric_scores_reference(metric, counts, class_pixels, index, weights)
+
+
 def metric_scores(
     metric: str,
     counts: Array,
@@ -288,7 +342,7 @@ def metric_scores(
         class_pixels: (M, C) int64, labelled pixels of each class in each image.
         index: (G,) int64, the image each group of K maps belongs to.
         weights: (S,) float32, of sum 1.
-        backend: `auto`, `reference` or `numba`.
+        backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         Scores (G, K, S), and their weighted means (G, K): float32 in [0, 1]; 0 for an image with
@@ -299,10 +353,10 @@ def metric_scores(
     """
     if metric not in METRICS:
         check_choice("metric", metric, METRICS)
-    if choose(backend, counts) != "numba":
-        scores, means = metric_scores_reference(
-            metric, *(as_tensor(part) for part in (counts, class_pixels, index, weights))
-        )
+    chosen = choose(backend, counts, COMPILED)
+    if chosen != "numba":
+        given = [as_tensor(part) for part in (counts, class_pixels, index, weights)]
+        scores, means = _score_tensors(metric, *given, backend=chosen)
         return alike(counts, scores), alike(counts, means)
     scores = np.empty(counts.shape[:3], np.float32)
     means = np.empty(counts.shape[:2], np.float32)

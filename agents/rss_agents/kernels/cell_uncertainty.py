@@ -9,7 +9,7 @@ import numba
 import torch
 
 from rss_env.arrays import layout
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 
 
 def cell_uncertainty_reference(
@@ -58,15 +58,20 @@ def cell_uncertainty(
         probabilities: (B, C, cells) floating point, of each cell's label.
         weights: (B, S, C) floating point, of a class's variance at each scale.
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
-        backend: `auto`, `reference` or `numba`.
+        backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (B, cells) floating point, the sum over classes of weight times p (1 - p); not
         differentiable.
     """
     probabilities, weights = probabilities.detach(), weights.detach()
-    if choose(backend, probabilities) == "reference":
+    backend = choose(backend, probabilities, COMPILED)
+    if backend == "reference":
         return cell_uncertainty_reference(probabilities, weights, offsets)
+    if backend == "triton":
+        from rss_agents.kernels.triton.cell_uncertainty import cell_uncertainty_triton
+
+        return cell_uncertainty_triton(probabilities, weights, offsets)
     result = _empty_uncertainty(probabilities)
     _weigh(len(probabilities), probabilities, weights, layout(offsets), result)
     return result

@@ -12,7 +12,7 @@ import numba
 import numpy as np
 import torch
 
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 from rss_env.rewards import METRICS
 
 _TINY = 1e-6  # what nothing is divided by less than
@@ -156,8 +156,13 @@ def _forward(
     backend: str = "auto",
 ) -> torch.Tensor:
     """Scores, for every class alike, and both slopes: (3, B, N, S, C)."""
-    if choose(backend, right) == "reference":
+    backend = choose(backend, right, COMPILED)
+    if backend == "reference":
         return expected_scores_reference(right, predicted, labelled, metric, presence_share)
+    if backend == "triton":
+        from rss_agents.kernels.triton.expected_scores import expected_scores_triton
+
+        return expected_scores_triton(right, predicted, labelled, metric, presence_share)
     result = _empty_scores(right, predicted, labelled, metric)
     _score_with_slopes(
         right.shape[0] * right.shape[1],
@@ -204,7 +209,7 @@ def expected_scores(
         metric: One of `rewards.METRICS`.
         presence_share: A class that is not in the map counts as far as the label may have it: with
             the probability share / (share + this), where share is its expected share of the cells.
-        backend: `auto`, `reference` or `numba`.
+        backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         Scores (B, N, S), differentiable once in `right` and `labelled`, and their slopes in each,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from rss_env.arrays import layout
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 
 # Up to so many classes, comparing all cells with each class, as vectors, is faster than counting
 # one cell after another.
@@ -69,13 +69,18 @@ def map_counts(
         maps: (B, N, cells) uint8, flat actions with classes below C.
         offsets: Where each scale starts, and the number of cells last; S + 1 in all.
         num_classes: C.
-        backend: `auto`, `reference` or `numba`.
+        backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (B, N, S, C) float32, in cells.
     """
-    if choose(backend, maps) == "reference":
+    backend = choose(backend, maps, COMPILED)
+    if backend == "reference":
         return map_counts_reference(maps, offsets, num_classes)
+    if backend == "triton":
+        from rss_agents.kernels.triton.map_counts import map_counts_triton
+
+        return map_counts_triton(maps, offsets, num_classes)
     counts = _empty_counts(maps, offsets, num_classes)
     _count(counts.shape[0] * counts.shape[1], maps, layout(offsets), counts)
     return counts

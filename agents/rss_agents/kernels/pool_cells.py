@@ -17,7 +17,7 @@ import torch.nn.functional as F
 
 from rss_env.arrays import layout
 from rss_env.compiled import compiled
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 
 
 def pool_cells_reference(
@@ -182,42 +182,67 @@ def _empty_cells(values, sides: Sequence[int], *_, **__) -> torch.Tensor:
 
 
 @traceable("pool_cells", _empty_cells)
-def _forward(values: torch.Tensor, sides: Sequence[int], mirrored: torch.Tensor) -> torch.Tensor:
-    result = _empty_cells(values, sides)
+def _forward(
+    values: torch.Tensor,
+    sides: Sequence[int],
+    mirrored: torch.Tensor,
+    *,
+    backend: str = "auto",
+) -> torch.Tensor:
     height, width = values.shape[2:]
-    offsets = layout(_offsets(height, width, sides))
-    _pool(len(values), values, layout(sides), offsets, mirrored, result)
+    offsets = _offsets(height, width, sides)
+    if choose(backend, values, COMPILED) == "triton":
+        from rss_agents.kernels.triton.pool_cells import pool_cells_triton
+
+        return pool_cells_triton(values, sides, mirrored, offsets)
+    result = _empty_cells(values, sides)
+    _pool(len(values), values, layout(sides), layout(offsets), mirrored, result)
     return result
 
 
-def _empty_values(gradient, sides: Sequence[int], mirrored, height: int, width: int):
+def _empty_values(gradient, sides: Sequence[int], mirrored, height: int, width: int, **_):
     return gradient.new_empty(*gradient.shape[:2], height, width)
 
 
 @traceable("pool_cells_backward", _empty_values)
 def _backward(
-    gradient: torch.Tensor, sides: Sequence[int], mirrored: torch.Tensor, height: int, width: int
+    gradient: torch.Tensor,
+    sides: Sequence[int],
+    mirrored: torch.Tensor,
+    height: int,
+    width: int,
+    *,
+    backend: str = "auto",
 ) -> torch.Tensor:
     """The gradient (B, C, H, W) on the values, of one (B, C, cells) on the means."""
+    offsets = _offsets(height, width, sides)
+    if choose(backend, gradient, COMPILED) == "triton":
+        from rss_agents.kernels.triton.pool_cells import pool_cells_gradient_triton
+
+        return pool_cells_gradient_triton(gradient, sides, mirrored, offsets, height, width)
     result = _empty_values(gradient, sides, mirrored, height, width)
-    offsets = layout(_offsets(height, width, sides))
-    _spread(len(gradient), gradient, layout(sides), offsets, mirrored, result)
+    _spread(len(gradient), gradient, layout(sides), layout(offsets), mirrored, result)
     return result
 
 
 class _PoolCells(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, values: torch.Tensor, sides: tuple[int, ...], mirrored: torch.Tensor
+        ctx: Any,
+        values: torch.Tensor,
+        sides: tuple[int, ...],
+        mirrored: torch.Tensor,
+        backend: str,
     ) -> torch.Tensor:
         ctx.save_for_backward(mirrored)
-        ctx.sides, ctx.size = sides, values.shape[2:]
-        return _forward(values, sides, mirrored)
+        ctx.sides, ctx.size, ctx.backend = sides, values.shape[2:], backend
+        return _forward(values, sides, mirrored, backend=backend)
 
     @staticmethod
-    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None]:
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         (mirrored,) = ctx.saved_tensors
-        return _SpreadCells.apply(gradients[0], ctx.sides, mirrored, *ctx.size), None, None  # pyright: ignore[reportReturnType]
+        found = _SpreadCells.apply(gradients[0], ctx.sides, mirrored, *ctx.size, ctx.backend)
+        return found, None, None, None  # pyright: ignore[reportReturnType]
 
 
 class _SpreadCells(torch.autograd.Function):
@@ -231,15 +256,17 @@ class _SpreadCells(torch.autograd.Function):
         mirrored: torch.Tensor,
         height: int,
         width: int,
+        backend: str,
     ) -> torch.Tensor:
         ctx.save_for_backward(mirrored)
-        ctx.sides = sides
-        return _backward(gradient, sides, mirrored, height, width)
+        ctx.sides, ctx.backend = sides, backend
+        return _backward(gradient, sides, mirrored, height, width, backend=backend)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (mirrored,) = ctx.saved_tensors
-        return _PoolCells.apply(gradients[0], ctx.sides, mirrored), None, None, None, None  # pyright: ignore[reportReturnType]
+        found = _PoolCells.apply(gradients[0], ctx.sides, mirrored, ctx.backend)
+        return found, None, None, None, None, None  # pyright: ignore[reportReturnType]
 
 
 def pool_cells(
@@ -257,14 +284,15 @@ def pool_cells(
         scales: Cell sizes in pixels, coarse to fine, which divide H and W.
         stride: What the values are given at, in pixels; it divides every scale.
         mirrored: (B,) bool, which images are flipped horizontally first; None: none.
-        backend: `auto`, `reference` or `numba`.
+        backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         (B, C, cells), scale after scale as in flat actions; differentiable in the values.
     """
     sides = tuple(scale // stride for scale in scales)
-    if choose(backend, values) == "reference":
+    backend = choose(backend, values, COMPILED)
+    if backend == "reference":
         return pool_cells_reference(values, sides, mirrored)
     if mirrored is None:
-        mirrored = torch.zeros(len(values), dtype=torch.bool)
-    return _PoolCells.apply(values, sides, mirrored)  # pyright: ignore[reportReturnType]
+        mirrored = torch.zeros(len(values), dtype=torch.bool, device=values.device)
+    return _PoolCells.apply(values, sides, mirrored, backend)  # pyright: ignore[reportReturnType]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from rss_env.arrays import layout
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 
 _TINY = 1e-20  # importance that is none
 
@@ -116,7 +116,7 @@ def systematic_sample(
         most: Cells drawn of a scale.
         uniform_share: Share of the draws that goes to all cells alike, so that no cell stands for
             very many.
-        backend: `auto`, `reference` or `numba`.
+        backend: `auto`, `reference`, `numba` or `triton`.
 
     Returns:
         Cells (B, M) int64, increasing, and how many each stands for, (B, M) floating point; at each
@@ -125,10 +125,15 @@ def systematic_sample(
     Source: systematic sampling with unequal probabilities (Madow, 1949).
     """
     importance = importance.detach()
-    if choose(backend, importance) == "reference":
+    backend = choose(backend, importance, COMPILED)
+    if backend == "reference":
         return systematic_sample_reference(importance, starts, offsets, most, uniform_share)
+    sampled = sample_offsets(offsets, most)
+    if backend == "triton":
+        from rss_agents.kernels.triton.systematic_sample import systematic_sample_triton
+
+        return systematic_sample_triton(importance, starts, offsets, sampled, most, uniform_share)
     cells, counts = _empty_sample(importance, starts, offsets, most)
-    sampled = layout(sample_offsets(offsets, most))
-    scales = layout(offsets)
-    _sample(len(cells), importance, starts, scales, sampled, most, uniform_share, cells, counts)
+    scales, places = layout(offsets), layout(sampled)
+    _sample(len(cells), importance, starts, scales, places, most, uniform_share, cells, counts)
     return cells, counts

@@ -11,7 +11,7 @@ import torch
 
 from rss_agents.kernels.lane_sums import PARTS, sum_of_halves, sum_of_parts
 from rss_env.compiled import compiled
-from rss_env.kernels.dispatch import BatchLoop, choose, traceable
+from rss_env.kernels.dispatch import COMPILED, BatchLoop, choose, traceable
 
 _AT_ONCE = 4  # rows eliminated together, so that a row below them is moved once for all
 _VECTOR = 4
@@ -186,7 +186,7 @@ def whitened_residuals(
         group_size: K; N is a multiple of it.
         offset: (B,) floating point, variance of what a group has in common, infinite for anything;
             None for none.
-        backend: `auto`, `reference` or `numba`.
+        backend: `auto`, `reference`, `numba` or `triton` (the reference beyond 64 scores).
 
     Returns:
         (B, N) float64, the inverse of the covariances' sum times the residuals; 0 where there is
@@ -195,11 +195,21 @@ def whitened_residuals(
     Source: generalised least squares (Aitken, 1936), with random or free intercepts of groups.
     """
     residuals, covariance, noise = residuals.detach(), covariance.detach(), noise.detach()
-    if choose(backend, residuals) == "reference":
-        return whitened_residuals_reference(
-            residuals, covariance, noise, present, group_size, offset
+    backend = choose(backend, residuals, COMPILED)
+    offset = None if offset is None else offset.detach()
+    system = (residuals, covariance, noise, present, group_size, offset)
+    if backend == "triton":
+        from rss_agents.kernels.triton.whitened_residuals import (
+            MOST_SCORES,
+            whitened_residuals_triton,
         )
+
+        if residuals.shape[1] <= MOST_SCORES:
+            return whitened_residuals_triton(*system)
+        backend = "reference"
+    if backend == "reference":
+        return whitened_residuals_reference(*system)
     result = _empty_residuals(residuals)
-    offset = residuals.new_empty(0) if offset is None else offset.detach()
+    offset = residuals.new_empty(0) if offset is None else offset
     _whiten(len(residuals), residuals, covariance, noise, present, group_size, offset, result)
     return result

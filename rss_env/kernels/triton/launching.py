@@ -22,15 +22,18 @@ def block_beside(side: int, tile: int = _TILE) -> int:
     return max(tile // side, 1)
 
 
-def launch(kernel: Any, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
+def launch(
+    kernel: Any, grid: tuple[int, ...], *arguments: Any, warps: int = WARPS, **constants: Any
+) -> None:
     """Start a kernel on the device of its first argument, a tensor; the host does not wait.
 
     Args:
         kernel: A `triton.jit` function.
         grid: Number of programs along each axis.
         *arguments: Tensors, which are made contiguous (what is written to must be), and integers.
+        warps: For each program.
         **constants: Those that the kernel is compiled for.
     """
     contiguous = [a.contiguous() if isinstance(a, torch.Tensor) else a for a in arguments]
     with torch.cuda.device_of(contiguous[0]):  # Triton starts on the current device
-        kernel[grid](*contiguous, **constants, num_warps=WARPS)
+        kernel[grid](*contiguous, **constants, num_warps=warps)

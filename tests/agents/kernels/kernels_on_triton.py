@@ -15,14 +15,21 @@ import pytest
 import torch
 
 from belief_problems import SHAPES as BELIEF_SHAPES
-from belief_problems import belief_problem, sampling_problem
-from label_problems import SHAPES, problem
+from belief_problems import belief_problem, sampling_problem, scales_of
+from label_problems import COLUMNS, SHAPES, action_problem, problem, wild_actions
 from rss_agents.algorithms.rss_config import RSSConfig
+from rss_agents.kernels.cell_uncertainty import cell_uncertainty
 from rss_agents.kernels.expected_counts import expected_and_label_counts, expected_counts
+from rss_agents.kernels.expected_scores import expected_scores
 from rss_agents.kernels.label_covariance import label_covariance
+from rss_agents.kernels.map_counts import map_counts
 from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
+from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.kernels.sample_classes import sample_classes
+from rss_agents.kernels.systematic_sample import systematic_sample
 from rss_agents.kernels.triton import label_covariance as triton_covariance
+from rss_agents.kernels.triton import whitened_residuals as triton_residuals
+from rss_agents.kernels.whitened_residuals import whitened_residuals
 from rss_agents.losses.score_model_config import MetricModelConfig
 from rss_agents.training.config import DataConfig, TrainConfig
 from rss_agents.training.optimisation import update_once
@@ -30,9 +37,12 @@ from rss_agents.training.setup import open_run
 from rss_env.kernels import dispatch
 from rss_env.kernels.cell_rewards import cell_rewards
 from rss_env.kernels.gather_images import gather_images
+from rss_env.kernels.hash_images import hash_images
 from rss_env.kernels.label_table import label_table
-from rss_env.kernels.score_maps import class_counts
+from rss_env.kernels.mirror_cells import mirror_cells
+from rss_env.kernels.score_maps import action_counts, class_counts, metric_scores
 from rss_env.kernels.triton.label_table import label_table_triton
+from rss_env.rewards import METRICS
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 
@@ -97,6 +107,32 @@ def test_unchecked_classes_count_for_nothing():
             weights = torch.ones(3, device=DEVICE)
             assert class_counts(*lookup, 3, backend="triton").sum() == 0
             assert cell_rewards(*lookup, weights, backend="triton").sum() == 0
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_scores_of_flat_actions_are_exact(metric):
+    _, tables, actions, index, mirrored = action_problem()
+    wild = wild_actions(actions)
+    class_pixels = torch.randint(0, 40, (4, 7)) * torch.tensor([1, 1, 0, 1, 1, 0, 1])
+    class_pixels[index[0]] = 0  # nothing but void
+    weights = torch.tensor([0.2, 0.3, 0.5])
+    for given in (actions, wild):
+        counts = action_counts(given, tables, index, mirrored, COLUMNS, 7, backend="numba")
+        found = action_counts(
+            strided(given),
+            [strided(table) for table in tables],
+            strided(index),
+            strided(mirrored),
+            COLUMNS,
+            7,
+            backend="triton",
+        )
+        assert found.cpu().equal(counts)
+        expected = metric_scores(metric, counts, class_pixels, index, weights, backend="reference")
+        moved = [strided(part) for part in (class_pixels, index, weights)]
+        scores = metric_scores(metric, found, *moved, backend="triton")
+        for own, reference in zip(scores, expected, strict=True):
+            assert own.cpu().equal(reference)
 
 
 @pytest.mark.parametrize("repeats", [1, 3])
@@ -225,6 +261,150 @@ def test_covariances(shape, offsets, monkeypatch):
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("classes", [2, 5, 60])
+def test_expected_scores_slopes_and_gradients(classes, metric):
+    predicted = torch.randint(0, 9, (2, 5, 3, classes)).double()
+    predicted[..., 0] += 1
+    predicted[:, 0, :, 1:], predicted[:, 0, :, 0] = 0, 20
+    labelled = 9 * torch.rand(2, 3, classes).double()
+    labelled[1, :, -1], predicted[1, :, :, -1] = 0, 0  # a class that is nowhere
+    right = torch.rand(predicted.shape).double() * torch.minimum(predicted, labelled[:, None])
+    for dtype in (torch.float64, torch.float32):
+        results = []
+        for device, backend in (("cpu", "reference"), (DEVICE, "triton")):
+            given = [part.to(device, dtype, copy=True) for part in (right, predicted, labelled)]
+            leaves = given[0].requires_grad_(), given[2].requires_grad_()
+            scores, *slopes = expected_scores(
+                leaves[0], given[1], leaves[1], metric, 0.005, backend=backend
+            )
+            scores.backward(torch.linspace(-1, 1, scores.numel()).view(scores.shape).to(scores))
+            results.append([scores.detach(), *slopes, *(leaf.grad for leaf in leaves)])
+        tolerance = 1e-9 if dtype == torch.float64 else 1e-4
+        for reference, found in zip(*results, strict=True):
+            torch.testing.assert_close(found.cpu(), reference, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("images", "offsets", "most"),
+    [(1, (0, 1), 1), (3, (0, 4, 20, 84), 16), (2, (0, 7, 50), 1), (2, (0, 2600), 300)],
+)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_systematic_samples(images, offsets, most, dtype):
+    starts = torch.rand(images, len(offsets) - 1)
+    for certain in (0.0, 0.8, 1.0):
+        importance = torch.rand(images, offsets[-1], dtype=dtype)
+        importance[torch.rand(importance.shape) < certain] = 0
+        cells, counts = systematic_sample(
+            importance, starts, offsets, most, 0.1, backend="reference"
+        )
+        found = systematic_sample(
+            strided(importance), strided(starts), offsets, most, 0.1, backend="triton"
+        )
+        assert found[0].cpu().equal(cells)
+        assert found[1].dtype == dtype
+        torch.testing.assert_close(found[1].cpu(), counts)
+
+
+@pytest.mark.parametrize("offset", [None, 0.3, torch.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("images", "number", "members"), [(1, 1, 1), (3, 2, 3), (3, 5, 7)])
+def test_whitened_residuals(images, number, members, dtype, offset):
+    count = number * members
+    root = torch.randn(images, count, count, dtype=torch.float64)
+    present = torch.rand(images, number, 1) < 0.7
+    present[-1] = False
+    present = (present & (torch.rand(images, number, members) < 0.9)).flatten(1)
+    system = (
+        torch.randn(images, count, dtype=dtype),
+        (root @ root.mT).to(dtype),
+        torch.linspace(0.1, 1.2, images * count).view(images, -1).to(dtype),
+        present,
+        members,
+        None if offset is None else torch.full((images,), offset, dtype=dtype),
+    )
+    found, expected = both(whitened_residuals, *system)
+    torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_systems_too_large_for_a_program_are_solved_by_the_reference():
+    count = 2 * triton_residuals.MOST_SCORES
+    system = (torch.randn(1, count), torch.eye(count)[None], torch.ones(1, count))
+    found, expected = both(whitened_residuals, *system, torch.ones(1, count).bool(), 2, None)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", BELIEF_SHAPES)
+def test_counts_of_maps_are_exact(name):
+    _, maps = belief_problem(*BELIEF_SHAPES[name])
+    offsets, classes = scales_of(maps.shape[2]), BELIEF_SHAPES[name][3]
+    found, expected = both(map_counts, maps, offsets, classes)
+    assert found.equal(expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("name", BELIEF_SHAPES)
+def test_uncertainties_of_cells(name, dtype):
+    images, _, cells, classes = BELIEF_SHAPES[name]
+    probabilities = belief_problem(*BELIEF_SHAPES[name])[0].to(dtype)
+    offsets = scales_of(cells)
+    weights = torch.rand(images, len(offsets) - 1, classes, dtype=dtype)
+    found, expected = both(cell_uncertainty, probabilities, weights, offsets)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("shape", "scales", "stride"),
+    [
+        ((3, 5, 8, 12), (4, 2, 1), 1),
+        ((2, 3, 12, 24), (6, 4, 1), 1),
+        ((1, 2, 1, 1), (1,), 1),
+        ((2, 4, 8, 16), (16, 8, 4), 4),
+        ((1, 2, 36, 30), (6, 3, 2, 1), 1),
+    ],
+)
+def test_pooled_cells_and_their_gradient(shape, scales, stride):
+    values, mirrored = torch.randn(shape), torch.arange(shape[0]) % 2 == 0
+    for flips in (mirrored, None):
+        results = []
+        for device, backend in (("cpu", "reference"), (DEVICE, "triton")):
+            leaf = values.to(device, memory_format=torch.channels_last, copy=True).requires_grad_()
+            own = None if flips is None else flips.to(device)
+            found = pool_cells(leaf, scales, stride, own, backend=backend)
+            found.backward(torch.linspace(-1, 1, found.numel()).view(found.shape).to(device))
+            results.append((found.detach(), leaf.grad))
+        for reference, own in zip(*results, strict=True):
+            torch.testing.assert_close(own.cpu(), reference)
+
+
+def test_the_curvature_of_pooled_cells():
+    values, results = torch.randn(2, 2, 4, 4), []
+    for device, backend in (("cpu", "reference"), (DEVICE, "triton")):
+        leaf = values.to(device, copy=True).requires_grad_()
+        bent = pool_cells(leaf, (4, 2, 1), backend=backend).exp().sum()
+        (slope,) = torch.autograd.grad(bent, leaf, create_graph=True)
+        results.append(torch.autograd.grad(slope.square().sum(), leaf)[0].cpu())
+    torch.testing.assert_close(results[1], results[0])
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7, 5, 3), (2, 40_000)])
+def test_hashes_are_exact(shape):
+    images = torch.randint(0, 256, shape, dtype=torch.uint8)
+    weights = torch.randint(-(2**62), 2**62, (3, images[0].numel()))
+    found, expected = both(hash_images, images, weights)
+    assert found.equal(expected)
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.int64])
+def test_cells_are_mirrored_exactly(dtype):
+    columns, offsets = (3, 6, 11), (0, 6, 30, 63)
+    flips = torch.tensor([True, False, True])
+    for shape in ((3, 63), (3, 4, 63)):
+        flat = torch.randint(0, 200, shape).to(dtype)
+        found, expected = both(mirror_cells, flat, flips, columns, offsets)
+        assert found.equal(expected)
+
+
 def learned(out: Path, device: str) -> tuple[list[tuple[float, float]], torch.Tensor]:
     """Loss and gradient of some updates, and the maps that the first one drew."""
     run = open_run(
@@ -263,10 +443,11 @@ def test_updates_are_those_of_the_cpu(tmp_path, monkeypatch):
                 return dispatch.choose(backend, tensor, backends)
             return "triton" if "triton" in backends else "reference"
 
+        # (Tables of all scenes would take the interpreter longer than all the rest.)
+        left_out = (dispatch.__name__, label_table.__module__)
         for name, module in list(sys.modules.items()):
-            if (
-                name.startswith(("rss_env.kernels.", "rss_agents.kernels."))
-                and module is not dispatch
+            if name.startswith(("rss_env.kernels.", "rss_agents.kernels.")) and (
+                name not in left_out
             ):
                 monkeypatch.setattr(module, "choose", as_on_cuda, raising=False)
     found, drawn = learned(tmp_path / DEVICE, DEVICE)

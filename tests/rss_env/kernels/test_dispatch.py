@@ -84,7 +84,17 @@ EACH_CALL = pytest.mark.parametrize("name", CALLS)
 VALUES, FLIPS = torch.rand(3, 5, 8, 12), torch.tensor([True, False, True])
 COUNTS, SHARES = 9 * torch.rand(2, 4, 2, 3) + 1, torch.rand(2, 4, 2, 3)
 LABELLED = 9 * torch.rand(2, 2, 3) + 9
+FLAT_COUNTS = torch.randint(0, 9, (5, 3, 2, 2, 4), dtype=torch.int32)
 OPERATORS = {
+    "action_counts": (
+        torch.cat([MAPS, MAPS], 2),
+        [LOOKUPS["pixels"][1], LOOKUPS["narrow"][1]],
+        *(INDEX, MIRRORED, [11, 11], 5),
+    ),
+    "metric_scores": (
+        *("miou", FLAT_COUNTS, torch.randint(0, 99, (3, 4)), INDEX),
+        torch.tensor([0.5, 0.5]),
+    ),
     "expected_counts_backward": (torch.randn(2, 4, 2, 3), torch.randn(2, 2, 3), OWN, (0, 2, 9)),
     "expected_scores": (COUNTS * SHARES, COUNTS, LABELLED, "miou", 0.005),
     "pool_cells": (VALUES, (4, 2, 1), FLIPS),
