@@ -128,10 +128,16 @@ def variants_of_classes(num_classes: int) -> Iterator[Variant]:
         yield Variant(
             f"label_table, {bits}", tabulating, f"u8 {bits}", label_table.tile_of(num_classes)
         )
-    constants = {"OFFSETS": OFFSETS, **expected_counts.tile_of(num_classes)}
-    yield Variant("expected_counts", expected_counts.expect_counts, "f32 u8 f32", constants)
+    table = {"IN_TABLE": True, "OFFSETS": OFFSETS, **expected_counts.tile_of(num_classes)}
+    counting = expected_counts.expect_counts
+    for sampled in (False, True):
+        name, constants = "expected_counts" + ", sampled" * sampled, {"SAMPLED": sampled, **table}
+        yield Variant(name, counting, "f32 u8 i64 i64 f32 f32", constants)
+    constants = {"SAMPLED": True, "OFFSETS": OFFSETS, **expected_counts.tile_of(num_classes)}
+    labelling = expected_counts.expect_labels
+    yield Variant("expected_counts, labels", labelling, "f32 i64 f32 f32", constants)
     spreading = expected_counts.spread_gradient
-    yield Variant("expected_counts, gradient", spreading, "f32 u8 f32", constants)
+    yield Variant("expected_counts, gradient", spreading, "f32 f32 u8 i64 f32", table)
     for metric in METRICS if num_classes == NUM_CLASSES[0] else ("miou",):
         constants, scoring = score_maps.constants_of(metric, num_classes), score_maps.score_counts
         yield Variant(f"metric_scores, {metric}", scoring, "i32 i64 i64 f32 f32 f32", constants)
@@ -171,8 +177,13 @@ def variants_alike() -> Iterator[Variant]:
     yield Variant("cell_rewards, pixels", rewarding, "u8 u8 i64 i1 f32 f32", constants)
     yield Variant("gather_images", gather_images.copy_images, "u8 i64 i1 u8", {"BLOCK": ROW})
     weighing, adding = label_covariance.weigh_cells, label_covariance.add_products
-    constants = {"OFFSETS": OFFSETS, "BLOCK": label_covariance.ROW}
-    yield Variant("label_covariance, cells", weighing, "f32 u8 f32 f32 f32 f32 u8", constants)
+    sampled: dict[str, Any] = {"SAMPLED": True, "OFFSETS": OFFSETS}
+    constants = {"IN_TABLE": True, **sampled, "BLOCK": label_covariance.ROW}
+    pointers = "f32 u8 i64 i64 f32 f32 f32 f32 f32 u8"
+    yield Variant("label_covariance, cells", weighing, pointers, constants)
+    constants = {"SIDE": label_covariance.SIDE}
+    combining = label_covariance.add_parts
+    yield Variant("label_covariance, parts", combining, "f32 f32 f32 f32 f32 f32", constants)
     constants = {name: getattr(label_covariance, name) for name in ("SIDE", "CHUNK", "AT_ONCE")}
     constants["OFFSETS"] = OFFSETS
     yield Variant("label_covariance, products", adding, "f32 f32 u8 f32", constants)

@@ -42,7 +42,7 @@ from rss_env.kernels import dispatch
 
 PACKAGES = (rss_env.kernels, rss_agents.kernels)
 _NEW = ("empty", "new_empty", "empty_like", "empty_strided", "new_empty_strided")
-_IDLE = (*_NEW, "detach", "lift_fresh", "_local_scalar_dense")
+_IDLE = (*_NEW, "detach", "lift_fresh", "_local_scalar_dense", "_unsafe_view")
 _ENVIRONMENT = "RSS/Shapes-ImageReward-v0"
 
 

@@ -172,9 +172,12 @@ def _count_backward(
                         result[b, own[q], start + q] += gradient[b, k, s, own[q]]
 
 
-def _empty_counts(probabilities, maps, offsets: Sequence[int], rows=None, **_) -> torch.Tensor:
-    shape = (*batch_shape(maps, rows), len(offsets) - 1, probabilities.shape[1])
-    return probabilities.new_empty(shape)
+def _empty_counts(
+    probabilities, maps, offsets: Sequence[int], rows=None, **_
+) -> tuple[torch.Tensor, torch.Tensor]:
+    size = (len(offsets) - 1, probabilities.shape[1])
+    counts = probabilities.new_empty(*batch_shape(maps, rows), *size)
+    return counts, probabilities.new_empty(len(counts), *size)
 
 
 @traceable("expected_counts", _empty_counts)
@@ -185,15 +188,16 @@ def _forward(
     rows: torch.Tensor | None = None,
     *,
     backend: str = "auto",
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Counts (B, N, S, C), and those of the label (B, S, C)."""
     if choose(backend, maps, COMPILED) == "triton":
         from rss_agents.kernels.triton.expected_counts import expected_counts_triton
 
-        return expected_counts_triton(probabilities, gather_maps(maps, rows), offsets)
-    counts = torch.zeros_like(_empty_counts(probabilities, maps, offsets, rows))
+        return expected_counts_triton(probabilities, maps, offsets, rows)
+    counts = torch.zeros_like(_empty_counts(probabilities, maps, offsets, rows)[0])
     table, rows = as_table(maps, rows)
     _count(len(counts), probabilities, table, rows, layout(offsets), counts)
-    return counts
+    return counts, label_counts(probabilities, offsets)
 
 
 def _empty_gradient(
@@ -216,10 +220,7 @@ def _backward(
     if choose(backend, maps, COMPILED) == "triton":
         from rss_agents.kernels.triton.expected_counts import expected_counts_gradient_triton
 
-        result = expected_counts_gradient_triton(gradient, gather_maps(maps, rows), offsets)
-        for s, (start, stop) in enumerate(pairwise(offsets)):
-            result[..., start:stop] += label_gradient[:, s, :, None]
-        return result
+        return expected_counts_gradient_triton(gradient, label_gradient, maps, offsets, rows)
     result = _empty_gradient(gradient, label_gradient, maps, offsets)
     table, rows = as_table(maps, rows)
     scales = layout(offsets)
@@ -239,8 +240,7 @@ class _ExpectedCounts(torch.autograd.Function):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         ctx.save_for_backward(maps, rows)
         ctx.offsets, ctx.backend = offsets, backend
-        counts = _forward(probabilities, maps, offsets, rows, backend=backend)
-        return counts, label_counts(probabilities, offsets)
+        return _forward(probabilities, maps, offsets, rows, backend=backend)
 
     @staticmethod
     def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

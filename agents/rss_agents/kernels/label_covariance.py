@@ -184,16 +184,17 @@ def label_covariance(
     probabilities = probabilities.detach()
     hit_weights, class_weights = hit_weights.detach(), class_weights.detach()
     backend = choose(backend, maps, COMPILED)
-    if backend != "numba":
+    if backend == "reference":
         maps = gather_maps(maps, rows)
         if cells is not None and counts is not None:
             probabilities, maps = gather_cells(probabilities, maps, cells, counts)
-    if backend == "reference":
         return label_covariance_reference(probabilities, maps, hit_weights, class_weights, offsets)
     if backend == "triton":
         from rss_agents.kernels.triton.label_covariance import label_covariance_triton
 
-        return label_covariance_triton(probabilities, maps, hit_weights, class_weights, offsets)
+        sample = None if cells is None or counts is None else (cells, counts)
+        weights = (hit_weights, class_weights)
+        return label_covariance_triton(probabilities, maps, *weights, offsets, rows, sample)
     if cells is None or counts is None:
         cells, counts = torch.empty(0, 0, dtype=torch.int64), probabilities.new_empty(0, 0)
     maps, rows = as_table(maps, rows)

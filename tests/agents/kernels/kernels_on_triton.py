@@ -405,6 +405,30 @@ def test_cells_are_mirrored_exactly(dtype):
         assert found.equal(expected)
 
 
+def test_maps_in_a_table_are_taken_where_they_lie():
+    images, cells, classes, offsets = 2, 35, 5, (0, 7, 35)
+    probabilities, maps = belief_problem(images, 6, cells, classes)
+    table, rows = maps.flatten(0, 1), torch.tensor([[3, 9, 0], [11, 3, 3]])
+    leaf = probabilities.double().requires_grad_()
+    expected = expected_and_label_counts(leaf, table, offsets, rows, backend="reference")
+    upstream = [torch.randn_like(part) for part in expected]
+    torch.autograd.backward(expected, upstream)
+    beliefs = leaf.detach().to(DEVICE, copy=True).requires_grad_()
+    moved = (strided(table), offsets, strided(rows))
+    found = expected_and_label_counts(beliefs, *moved, backend="triton")
+    torch.autograd.backward(found, [part.to(DEVICE) for part in upstream])
+    for own, reference in zip((*found, beliefs.grad), (*expected, leaf.grad), strict=True):
+        assert own is not None
+        torch.testing.assert_close(own.detach().cpu(), reference)
+    weights = torch.rand(2, images, 3, 2, classes).double().unbind()
+    cells_of_all = torch.tensor([[0, 3, 6, 9, 20, 34], [1, 1, 5, 8, 9, 10]])
+    counts = torch.rand(images, 6).double() + 1
+    covariance = (leaf.detach(), table, *weights)
+    for given in ((offsets,), ((0, 3, 6), cells_of_all, counts)):
+        found, expected = both(label_covariance, *covariance, *given, rows=rows.to(DEVICE))
+        torch.testing.assert_close(found, expected)
+
+
 def learned(out: Path, device: str) -> tuple[list[tuple[float, float]], torch.Tensor]:
     """Loss and gradient of some updates, and the maps that the first one drew."""
     run = open_run(

@@ -116,7 +116,9 @@ def test_operators_keep_their_promises(name):
     operator = getattr(torch.ops.rss_env, kernel.__name__)
     found = torch.library.opcheck(operator.default, arguments, options)
     assert set(found.values()) == {"SUCCESS"}
-    assert operator(*arguments, **options).equal(kernel(*arguments, **options))
+    told = operator(*arguments, **options)
+    counts = told[0] if name == "expected_counts" else told  # which is told beside the label's
+    assert counts.equal(kernel(*arguments, **options))
 
 
 @pytest.mark.parametrize("backend", ["reference", "numba"])
