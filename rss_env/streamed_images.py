@@ -30,7 +30,7 @@ def streams(data_on: str, size: int, device: torch.device) -> bool:
     """
     if data_on != "auto":
         return data_on == "host"
-    if device.type != "cuda":
+    if device.type != "cuda" or not torch.cuda.is_available():  # or what pretends to be one
         return False
     return size > _SHARE * torch.cuda.mem_get_info(device)[0]
 
