@@ -29,7 +29,7 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         write: Writes it at the path it is given.
 
     Raises:
-        OSError: If it cannot be written; what was written of it is gone. It names the file.
+        OSError: If it cannot be written; what was written of it is gone.
     """
     temporary = path.with_name(_temporary_name(path.name))
     temporary.unlink(missing_ok=True)  # a link there would be followed
@@ -44,7 +44,8 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
         os.replace(temporary, path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # as where a disk is full
+        # Where a disk is full the system does not name the file. (What has no number has a text.)
+        if isinstance(error, OSError) and error.errno is not None and error.filename is None:
             error.filename = str(path)
         raise
     if os.name == "posix":  # elsewhere folders cannot be opened

@@ -147,7 +147,7 @@ BAD_COMMANDS = {
     "device": (["--device", "cuda:77"], "device 'cuda:77' cannot be used"),
     "updates": (["--updates", "0"], "updates must be at least 1"),
     "group": (["--group-size", "1"], "group_size must be at least 2"),
-    "rate": (["--learning-rate", "nan"], "learning_rate must be finite"),
+    "rate": (["--learning-rate", "nan"], "learning_rate must be in 0..1e6"),
     "exploration": (["--exploration", "1.5"], "exploration must be in 0..1"),
     "temperature": (["--temperature", "0"], "temperature must be positive"),
     "entropy": (["--final-entropy", "-1"], "final_entropy must be at least 0, got -1"),

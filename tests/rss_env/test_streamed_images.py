@@ -113,6 +113,7 @@ def test_steps_and_validations_are_those_of_the_device(tmp_path):
 )
 def test_data_stay_on_the_host_where_there_is_no_room(data_on, device, free, expected, monkeypatch):
     monkeypatch.setattr(streamed_images.torch.cuda, "mem_get_info", lambda _: (free, 10**12))
+    monkeypatch.setattr(streamed_images.torch.cuda, "is_available", lambda: True)
     assert streams(data_on, 1000, torch.device(device)) == expected
 
 
