@@ -14,6 +14,8 @@ from rss_agents.distributed import sum_over_ranks
 from rss_agents.losses.score_model_config import MetricModelConfig
 from rss_agents.losses.score_models import class_values
 
+_LEAST_BELIEF = 0.25  # of 1 / C: mean probability of a class, where it is, to be answered with
+
 
 class MetricDecision(nn.Module):
     """Values classes by what they add to a metric, once it has seen what a network believes.
@@ -59,6 +61,11 @@ class MetricDecision(nn.Module):
         self._seen.mul_(decay).add_(sum_over_ranks(sums), alpha=1 - decay)
         right, share = self._seen / self._seen[1].sum()
         gains, costs = class_values(right, share, metric, model.presence_share)
+        # Of a class that is nowhere, tails of the softmax are all there is. Its share is next to
+        # nothing, so that a little of it would seem to be worth most.
+        is_tail = right <= _LEAST_BELIEF / len(share) * share
+        gains, costs = gains.masked_fill(is_tail, 0), costs.masked_fill(is_tail, 0)
+        costs = torch.where(is_tail, 1 + costs.max(), costs)  # below whatever others are worth
         self.gains.copy_(gains)
         self.costs.copy_(costs)
         self.temperature.fill_(temperature)

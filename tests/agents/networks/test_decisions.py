@@ -30,6 +30,21 @@ def test_a_class_that_is_nowhere_is_never_the_answer():
     assert (decide(logits).argmax(1) != 2).all()
 
 
+def test_tails_of_the_softmax_are_no_class():
+    """A class that no label has keeps a probability, here and there a larger one."""
+    torch.manual_seed(0)
+    decide = MetricDecision(4)
+    logits = torch.randn(2, 4, 64, 64)
+    logits[:, 2] = 2 * torch.randn(2, 64, 64) - 10.0
+    probabilities = logits.softmax(1)
+    assert probabilities[:, 2].max() > 0.02
+    decide.observe(probabilities, "miou")
+    answers = decide(logits).argmax(1)
+    assert (answers != 2).all()
+    assert answers.unique().tolist() == [0, 1, 3]
+    assert torch.isfinite(decide(logits)).all()
+
+
 def expected_metric(answer, probabilities, metric):
     """The mean over all label maps of the metric of an answer, by enumeration."""
     pixels, classes = probabilities.shape
