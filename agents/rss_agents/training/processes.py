@@ -75,12 +75,12 @@ def joined_processes(device: str, timeout: float) -> Iterator[None]:
         yield
     except RuntimeError as error:  # the group cannot be left in order any more
         # Errors of a type of their own, such as a scorer's, may say the same of something else.
-        said = (
-            str(error) if type(error) is RuntimeError or isinstance(error, dist.DistError) else ""
-        )
-        silent = any(sign in said for sign in _SIGNS_OF_SILENCE)
-        lost = any(sign in said for sign in _SIGNS_OF_LOSS)
-        if not (silent or lost or isinstance(error, dist.DistError)):
+        is_of_group = isinstance(error, dist.DistError)
+        if type(error) is not RuntimeError and not is_of_group:
+            raise
+        silent = any(sign in str(error) for sign in _SIGNS_OF_SILENCE)
+        lost = any(sign in str(error) for sign in _SIGNS_OF_LOSS)
+        if not (silent or lost or is_of_group):
             raise
         happened = "ended"
         if silent:

@@ -265,7 +265,7 @@ def refuse_changes(config: TrainConfig, then: Mapping[str, Any], now: Mapping[st
             f"the state in {config.out} is of an earlier version, which digested data otherwise: "
             "whether the data is as it was, nobody knows"
         )
-        then = {**then, **{name: now[name] for name in _DATA if name in now}}
+        then = {**then, **{name: now.get(name) for name in _DATA}}
     changes = [
         f"{name} was {stored[name]}, is {current[name]}"
         for name in current

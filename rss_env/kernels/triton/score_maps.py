@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple
 from typing import Any
 
 import torch
@@ -148,7 +147,7 @@ def constants_of(metric: str, num_classes: int) -> dict[str, Any]:
     """The constants that the metric and C decide."""
     side = padded(num_classes)
     return {
-        "METRIC": tuple(float(value) for value in astuple(METRICS[metric])),
+        "METRIC": tuple(METRICS[metric].coefficients.tolist()),
         "CLASSES": side,
         "BLOCK": block_beside(side, _SCORED),
     }

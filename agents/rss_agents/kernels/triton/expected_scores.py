@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from typing import Any
 
 import torch
@@ -80,7 +79,7 @@ def constants_of(metric: str, presence_share: float, num_classes: int) -> dict[s
     """The constants that the metric and C decide."""
     side = padded(num_classes)
     return {
-        "METRIC": tuple(float(value) for value in astuple(METRICS[metric])),
+        "METRIC": tuple(METRICS[metric].coefficients.tolist()),
         "PRESENCE_SHARE": float(presence_share),
         "CLASSES": side,
         "BLOCK": block_beside(side, _TILE),

@@ -11,7 +11,8 @@ import torch
 import triton
 import triton.language as tl
 
-from rss_env.kernels.triton.launching import block_beside, launch, padded
+from rss_agents.kernels.triton.expected_counts import tile_of
+from rss_env.kernels.triton.launching import launch
 from rss_env.kernels.triton.scales import range_of
 
 
@@ -36,12 +37,6 @@ def count_cells(
         found += ((choice[:, None] == classes[None, :]) & (p < stop)[:, None]).to(tl.int32)
     target = counts + (n * (len(OFFSETS) - 1) + scale) * num_classes + classes
     tl.store(target, tl.sum(found, 0).to(tl.float32), mask=classes < num_classes)
-
-
-def tile_of(num_classes: int) -> dict[str, int]:
-    """The constants that C decides."""
-    side = padded(num_classes)
-    return {"CLASSES": side, "BLOCK": min(block_beside(side), 256)}
 
 
 def map_counts_triton(maps: torch.Tensor, offsets: Sequence[int], num_classes: int) -> torch.Tensor:
