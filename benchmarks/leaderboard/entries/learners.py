@@ -12,6 +12,7 @@ from torch import nn
 
 from benchmarks.learning.suites import VARIANTS
 from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.algorithms.registry import build_learner
 from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription
@@ -42,7 +43,8 @@ class OfTraining(nn.Module):
 
     variant: ClassVar[str]
     defaults: ClassVar[Mapping[str, Any]] = {}
-    per_update: ClassVar[int | None] = None  # scores; None: what its learner says
+    asks: ClassVar[bool] = True  # for scores
+    remembers: ClassVar[bool] = False  # scores, and learns from them in updates that ask for none
     needs_scale_scores: ClassVar[bool] = False
 
     def __init__(self, num_classes: int, image_size: tuple[int, int], seed: int, **settings: Any):
@@ -75,8 +77,12 @@ class OfTraining(nn.Module):
             "array": "torch",
         }
 
-    def learner(self, env: RSSVectorEnv) -> Learner:
+    def learner(self, env: RSSVectorEnv, plan: QueryPlan | None = None) -> Learner:
         """What gives losses.
+
+        Args:
+            env: What scores, and shows images.
+            plan: Which updates ask for scores; None: all of them.
 
         Raises:
             InputError: If the track does not tell what it learns from.
@@ -94,20 +100,28 @@ class OfTraining(nn.Module):
             baseline=config.baseline,
             supervised=config.supervised,
             seed=config.seed,
+            plan=plan,
         )
 
     def learn(self, env: Any, budget: int) -> None:
-        """See `Algorithm.learn`: as many updates as the budget allows.
+        """See `Algorithm.learn`: as many updates as `updates` says, or as the budget has scores for.
+
+        What remembers scores makes all of them, and asks in as many as the budget allows.
 
         Raises:
             InputError: If it allows none, or the track does not tell what is learned from.
         """
         task = env.unwrapped
-        learner = self.learner(task)
-        each = self.per_update or self.config.accumulate * learner.queries_per_update
-        if budget < each:
+        each = self.config.accumulate * task.num_envs * len(task.geometry.scales)
+        if self.asks and budget < each:
             raise InputError(f"{self.variant} asks for {each} scores an update, of {budget}")
-        self.config = replace(self.config, updates=budget // each)
+        updates, plan = self.config.updates, None
+        if self.asks and (budget < updates * each) and self.remembers and not task.pixel_level:
+            plan = QueryPlan.of_budget(budget, each, updates)
+        elif self.asks:
+            updates = budget // each
+        self.config = replace(self.config, updates=updates)
+        learner = self.learner(task, plan)
         optimizer, schedule = build_optimizer(self.config, self.network)
         run = GradientRun(
             network=self.network,
@@ -136,6 +150,7 @@ class RSS(OfTraining):
     """Our agent."""
 
     variant = "rss"
+    remembers = True
     needs_scale_scores = True
 
 
@@ -147,7 +162,7 @@ class RSSPolicyGradient(OfTraining):
 
 
 class Labels(OfTraining):
-    """Cross-entropy on labels: what they are worth, for as many updates as `rss` has."""
+    """Cross-entropy on labels: what they are worth, in as many updates as `rss` makes of few scores."""
 
     variant = "psl"
-    per_update = 16 * 8 * 4
+    asks = False

@@ -48,7 +48,7 @@ class A2C(OfTraining):
     variant = "rloo"
     defaults: ClassVar[Mapping[str, Any]] = {"baseline.entropy": 0.1}
 
-    def learner(self, env: RSSVectorEnv) -> Learner:
+    def learner(self, env: RSSVectorEnv, plan: QueryPlan | None = None) -> Learner:
         """See `OfTraining.learner`."""
         return ActorCriticLearner(self.network, env, self.config.baseline, self.config.seed)
 

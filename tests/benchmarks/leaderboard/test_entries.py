@@ -15,14 +15,15 @@ from benchmarks.leaderboard.runs import AlgorithmRun
 from benchmarks.leaderboard.tracks import TOLD, Track, TrackData
 from rss_env.errors import InputError
 
-SMALL = {"num_images": 2, "group_size": 2, "scales": [8, 4]}
+MAPS = {"num_images": 2, "group_size": 2}
+SMALL = {**MAPS, "scales": [8, 4], "updates": 5}
 SETTINGS = {
     "majority": {},
     "random": {},
-    "sb3-ppo-cnn": {"num_images": 2, "group_size": 2},
-    "sb3-a2c-cnn": {"num_images": 2, "group_size": 2},
+    **{f"sb3-{method}": {**MAPS, "scales": [8, 4]} for method in ("ppo", "a2c")},
+    **{f"sb3-{method}-cnn": MAPS for method in ("ppo", "a2c")},
 }
-BUDGET = 20  # two updates of 8 scores
+BUDGET = 20  # scores for two of five updates
 
 
 def data_of(track: Track, size: int = 16) -> TrackData:
@@ -40,8 +41,7 @@ def run_of(entry: str, told: str, folder: Path, queries: int = BUDGET) -> Algori
 
 
 @pytest.mark.parametrize("entry", ENTRIES)
-def test_entries_learn_within_the_budget(entry, tmp_path, one_thread, monkeypatch):
-    monkeypatch.setattr("benchmarks.leaderboard.entries.learners.Labels.per_update", 10)
+def test_entries_learn_within_the_budget(entry, tmp_path, one_thread):
     needs_scales = entry in ("rss", "rss-policy-gradient")
     run = run_of(entry, "scales" if needs_scales else "image", tmp_path)
     run.learn()
@@ -63,6 +63,27 @@ def test_the_default_agent_learns_from_what_tracks_tell(told, tmp_path, one_thre
     run.learn()
     assert run.record()["score_queries"] == 16
     assert run.is_done
+
+
+@pytest.mark.parametrize(
+    ("entry", "told", "queries", "updates"),
+    [
+        ("rss", "scales", BUDGET, 5),  # three of them learn from what is remembered
+        ("rss", "ranking", BUDGET, 5),
+        ("rss", "cells", BUDGET, 2),  # rewards of cells leave nothing to be learned again
+        ("rss", "scales", 60, 7),
+        ("rss-policy-gradient", "scales", BUDGET, 2),
+        ("ppo", "image", BUDGET, 2),
+        ("psl", "image", BUDGET, 5),
+    ],
+)
+def test_few_scores_are_spread_over_the_updates_of_what_remembers(
+    entry, told, queries, updates, one_thread
+):
+    algorithm = make_algorithm(entry, 6, (16, 16), 5, SMALL)
+    track = Track.of("shapes", queries, told)
+    algorithm.learn(data_of(track).environment(track, algorithm.environment), queries)
+    assert algorithm.config.updates == updates
 
 
 def test_weights_answer_as_what_learned_them(tmp_path, one_thread):
