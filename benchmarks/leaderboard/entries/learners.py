@@ -104,9 +104,9 @@ class OfTraining(nn.Module):
         )
 
     def learn(self, env: Any, budget: int) -> None:
-        """See `Algorithm.learn`: as many updates as `updates` says, or as the budget has scores for.
+        """See `Algorithm.learn`: as many updates as the budget has scores for.
 
-        What remembers scores makes all of them, and asks in as many as the budget allows.
+        What remembers scores makes `updates`, if that is more, and asks in some of them.
 
         Raises:
             InputError: If it allows none, or the track does not tell what is learned from.
@@ -162,7 +162,7 @@ class RSSPolicyGradient(OfTraining):
 
 
 class Labels(OfTraining):
-    """Cross-entropy on labels: what they are worth, in as many updates as `rss` makes of few scores."""
+    """Cross-entropy on labels: what they are worth, in as many updates as `rss` makes."""
 
     variant = "psl"
     asks = False

@@ -16,6 +16,7 @@ from torch import nn
 from benchmarks.leaderboard.entries.learners import OfTraining
 from rss_agents.algorithms.base import Learner
 from rss_agents.algorithms.policy_gradients import BaselineLearner
+from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.losses.advantages import synchronised_deviation
 from rss_env.vector_env import RSSVectorEnv
 
