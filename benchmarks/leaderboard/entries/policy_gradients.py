@@ -1,7 +1,8 @@
 """Plain policy gradients at their best for maps: one reward a map, and a ratio for each cell.
 
-Maps of an image are compared with one another, and the entropy of cells keeps them apart. All
-scales are acted at (`--settings scales=[1]` for pixels alone). Settings are options of `rss-train`.
+Maps of an image are compared with one another, and the entropy of cells keeps them apart. Cells are
+the largest, of which one reward says most (benchmarks/NOTES.md); `--settings scales=[1]` is
+for pixels. Settings are options of `rss-train`.
 """
 
 from __future__ import annotations
@@ -18,36 +19,47 @@ from rss_agents.algorithms.base import Learner
 from rss_agents.algorithms.policy_gradients import BaselineLearner
 from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.losses.advantages import synchronised_deviation
+from rss_env.action_maps import default_scales
 from rss_env.vector_env import RSSVectorEnv
 
 _CRITIC_RATE = 1e-3
+_ENTROPY = {"baseline.entropy": 0.1}  # beside advantages in deviations
 
 
-class PPO(OfTraining):
+class LargeCells(OfTraining):
+    """An algorithm of `rss-train` that acts at the coarsest scale, unless told otherwise."""
+
+    def __init__(self, num_classes: int, image_size: tuple[int, int], seed: int, **settings: Any):
+        """See `OfTraining`."""
+        settings = {"scales": [*default_scales(image_size)[:1]], **settings}
+        super().__init__(num_classes, image_size, seed, **settings)
+
+
+class PPO(LargeCells):
     """PPO: clipped steps; the mean of an image's maps stands for the critic."""
 
     variant = "ppo"
-    defaults: ClassVar[Mapping[str, Any]] = {"baseline.entropy": 0.1}
+    defaults: ClassVar[Mapping[str, Any]] = _ENTROPY
 
 
-class GRPO(OfTraining):
+class GRPO(LargeCells):
     """GRPO: the same, with advantages in deviations of the image's maps."""
 
     variant = "grpo"
-    defaults: ClassVar[Mapping[str, Any]] = {"baseline.entropy": 0.1}
+    defaults: ClassVar[Mapping[str, Any]] = _ENTROPY
 
 
-class RLOO(OfTraining):
+class RLOO(LargeCells):
     """RLOO: one step a batch, against the mean of the image's other maps."""
 
     variant = "rloo"
 
 
-class A2C(OfTraining):
+class A2C(LargeCells):
     """A2C: one step a batch, against a critic of images."""
 
     variant = "rloo"
-    defaults: ClassVar[Mapping[str, Any]] = {"baseline.entropy": 0.1}
+    defaults: ClassVar[Mapping[str, Any]] = _ENTROPY
 
     def learner(self, env: RSSVectorEnv, plan: QueryPlan | None = None) -> Learner:
         """See `OfTraining.learner`."""

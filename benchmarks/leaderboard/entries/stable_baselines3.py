@@ -21,7 +21,7 @@ from rss_env.errors import InputError
 
 
 class MapPPO(nn.Module):
-    """PPO with `MapActorCriticPolicy`: one reward a map, the mean of its scales' scores.
+    """PPO with `MapActorCriticPolicy`: one reward a map, of the largest cells by default.
 
     Settings are arguments of `ppo_arguments`, and `num_images`, `group_size` and `scales`.
     """
@@ -29,7 +29,6 @@ class MapPPO(nn.Module):
     algorithm: ClassVar[type[PPO] | type[A2C]] = PPO
     policy_class: ClassVar[Any] = MapActorCriticPolicy
     defaults: ClassVar[dict[str, Any]] = {}
-    scales: ClassVar[tuple[int, ...] | None] = None
 
     def __init__(
         self,
@@ -44,7 +43,7 @@ class MapPPO(nn.Module):
         """Build the policy."""
         super().__init__()
         self.seed, self.settings = seed, {**self.defaults, **settings}
-        chosen = tuple(scales or self.scales or default_scales(image_size))
+        chosen = tuple(scales or default_scales(image_size)[:1])
         self.geometry = ActionMapGeometry(image_size, chosen, num_classes)
         self.environment = {
             "num_envs": num_images * group_size,
@@ -101,7 +100,6 @@ class CnnPPO(MapPPO):
 
     policy_class = ActorCriticCnnPolicy
     defaults: ClassVar[dict[str, Any]] = {"entropy": 0.0, "peak": 3e-4}
-    scales = (8,)
 
 
 class CnnA2C(CnnPPO):
