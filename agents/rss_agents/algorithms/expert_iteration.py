@@ -9,6 +9,7 @@ Source: expert iteration (Anthony et al., arXiv 1705.08439), with best-of-K for 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -64,7 +65,8 @@ class ExpertIteration(Objective):
         """Begin the search for biases."""
         config, env = self.config.bias_search, self.env
         wanted = -(-config.scores // (env.num_envs * world_size()))
-        wanted = wanted if batches is None else min(wanted, batches)
+        if batches is not None:
+            wanted = min(wanted, math.ceil(config.budget_share * batches))
         if not wanted:
             return
         bias = head_bias(network, env.geometry.num_classes, env.geometry.image_size)

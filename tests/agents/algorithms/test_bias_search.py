@@ -77,7 +77,17 @@ def test_it_goes_on_from_a_state():
     assert biases[0].abs().max() > 0
 
 
-@pytest.mark.parametrize("values", [{"scores": -1}, {"share": 0}, {"spread": 0}, {"rate": -1}])
-def test_values_that_search_nothing_are_refused(values):
-    with pytest.raises(InputError, match=next(iter(values))):
-        BiasSearchConfig(**values).check()
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("scores", -1),
+        ("share", 0),
+        ("budget_share", 0),
+        ("budget_share", 2),
+        ("spread", 0),
+        ("rate", -1),
+    ],
+)
+def test_values_that_search_nothing_are_refused(name, value):
+    with pytest.raises(InputError, match=name):
+        BiasSearchConfig(**{name: value}).check()

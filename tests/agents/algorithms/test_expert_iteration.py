@@ -97,17 +97,28 @@ def _gone(folder, *_):
     raise InputError(f"no checkpoint at {folder}")
 
 
-def test_nothing_but_biases_changes_while_they_are_searched(tmp_path, trained):
-    agent = RSSConfig(bias_search=BiasSearchConfig(scores=60))
-    opening = opened(trained, tmp_path, queries=120, updates=20, agent=agent)
+@pytest.mark.parametrize(
+    ("search", "batches"),
+    [
+        (BiasSearchConfig(scores=60, budget_share=1.0), 5),  # of 12 scores each
+        (BiasSearchConfig(scores=2000), 4),  # a third of the ten, rounded up
+        (BiasSearchConfig(scores=0), 0),
+    ],
+)
+def test_nothing_but_biases_changes_while_they_are_searched(search, batches, tmp_path, trained):
+    opening = opened(
+        trained, tmp_path, queries=120, updates=20, agent=RSSConfig(bias_search=search)
+    )
     assert isinstance(opening.learner, RSSLearner)
     assert isinstance(opening.learner.objective, ExpertIteration)
     before = {n: v.clone() for n, v in opening.network.body.named_parameters()}
-    for update in range(9):  # half of the ten batches that are scored
+    learned = max(2 * batches - 1, 0)  # every other update asks, and the first does
+    for update in range(learned):
         assert "loss" not in opening.update(update / 20)
     after = dict(opening.network.body.named_parameters())
-    assert {n for n in before if not before[n].equal(after[n])} == {"head.bias"}
-    assert "loss" in opening.update(9 / 20)
+    changed = {n for n in before if not before[n].equal(after[n])}
+    assert changed == ({"head.bias"} if batches else set())
+    assert "loss" in opening.update(learned / 20)
 
 
 def test_cells_are_not_rewarded_one_by_one(tmp_path, trained):
