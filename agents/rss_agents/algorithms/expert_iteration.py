@@ -65,8 +65,9 @@ class ExpertIteration(Objective):
         """Begin the search for biases."""
         config, env = self.config.bias_search, self.env
         wanted = -(-config.scores // (env.num_envs * world_size()))
-        if batches is not None:
-            wanted = min(wanted, math.ceil(config.budget_share * batches))
+        if batches is not None:  # of orders little else is learned by few
+            share = config.budget_share if self._compares_all else 1.0
+            wanted = min(wanted, math.ceil(share * batches))
         if not wanted:
             return
         bias = head_bias(network, env.geometry.num_classes, env.geometry.image_size)
