@@ -20,7 +20,7 @@ TUNED = "**A tuning, no result:** defaults may have been chosen on these seeds.\
 _TUNING_SEEDS = (0, 1, 2)
 _REPOSITORY = Path(__file__).parents[2]
 RESULTS = _REPOSITORY / "benchmarks" / "results"
-_MEASURED_CODE = ("rss_env", "agents", "benchmarks")
+_MEASURED_CODE = ("rss_env", "agents", "benchmarks", ":(exclude)benchmarks/results")
 
 
 def seeds_needed(suite: str, algo: str) -> int:

@@ -98,17 +98,19 @@ def _gone(folder, *_):
 
 
 @pytest.mark.parametrize(
-    ("search", "batches"),
+    ("search", "feedback", "batches"),
     [
-        (BiasSearchConfig(scores=60, budget_share=1.0), 5),  # of 12 scores each
-        (BiasSearchConfig(scores=2000), 4),  # a third of the ten, rounded up
-        (BiasSearchConfig(scores=0), 0),
+        (BiasSearchConfig(scores=60, budget_share=1.0), "exact", 5),  # of 12 scores each
+        (BiasSearchConfig(scores=2000), "exact", 4),  # a third of the ten, rounded up
+        (BiasSearchConfig(scores=2000), "ranking", 10),
+        (BiasSearchConfig(scores=0), "exact", 0),
     ],
 )
-def test_nothing_but_biases_changes_while_they_are_searched(search, batches, tmp_path, trained):
-    opening = opened(
-        trained, tmp_path, queries=120, updates=20, agent=RSSConfig(bias_search=search)
-    )
+def test_nothing_but_biases_changes_while_they_are_searched(
+    search, feedback, batches, tmp_path, trained
+):
+    agent = RSSConfig(bias_search=search)
+    opening = opened(trained, tmp_path, queries=120, updates=20, agent=agent, feedback=feedback)
     assert isinstance(opening.learner, RSSLearner)
     assert isinstance(opening.learner.objective, ExpertIteration)
     before = {n: v.clone() for n, v in opening.network.body.named_parameters()}
