@@ -61,15 +61,16 @@ def test_the_commit_tells_of_changes(tmp_path, monkeypatch):
     monkeypatch.setattr(evidence, "_REPOSITORY", tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert evidence.commit() == "unknown"
-    for name in ("rss_env", "agents", "benchmarks", "docs"):
-        (tmp_path / name).mkdir()
+    for name in ("rss_env", "agents", "benchmarks/results", "docs"):
+        (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "file").write_text("a")
     git("init", "--quiet")
     git("add", "--all")
     git("commit", "--quiet", "--message", "a")
     known = evidence.commit()
     assert re.fullmatch("[0-9a-f]{12}", known)
-    (tmp_path / "docs" / "file").write_text("b")
+    for name in ("docs", "benchmarks/results"):  # pages that are being written
+        (tmp_path / name / "file").write_text("b")
     assert evidence.commit() == known
     (tmp_path / "agents" / "file").write_text("b")
     assert evidence.commit() == f"{known} with changes"
