@@ -11,6 +11,7 @@ import torch
 
 from benchmarks.leaderboard.algorithm import load_algorithm, make_algorithm
 from benchmarks.leaderboard.entries import ENTRIES
+from benchmarks.leaderboard.entries.learners import OfTraining
 from benchmarks.leaderboard.runs import AlgorithmRun
 from benchmarks.leaderboard.tracks import TOLD, Track, TrackData
 from rss_env.errors import InputError
@@ -81,6 +82,7 @@ def test_few_scores_are_spread_over_the_updates_of_what_remembers(
     entry, told, queries, updates, one_thread
 ):
     algorithm = make_algorithm(entry, 6, (16, 16), 5, SMALL)
+    assert isinstance(algorithm, OfTraining)
     track = Track.of("shapes", queries, told)
     algorithm.learn(data_of(track).environment(track, algorithm.environment), queries)
     assert algorithm.config.updates == updates
