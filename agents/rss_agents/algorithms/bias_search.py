@@ -19,18 +19,40 @@ from torch import nn
 
 from rss_agents.algorithms.bias_search_config import BiasSearchConfig
 from rss_agents.distributed import mean_over_ranks, own_rows, world_size
+from rss_agents.losses.coarse_feedback import MOST_STARS, fits_stars
 from rss_agents.random_draws import RandomDraws
 
 
 class BiasSearch:
-    """Moves the biases of a network's last layer, for a number of batches."""
+    """Moves the biases of a network's last layer, for a number of batches.
 
-    def __init__(self, bias: nn.Parameter, batches: int, config: BiasSearchConfig):
-        """Begin with the biases (C,) that there are, which are changed in place."""
-        self._bias, self._batches, self._config = bias, batches, config
+    Scores that are coarse tell biases slowly, and hardly anything else: as long as all scores look
+    like stars, it may take more batches.
+    """
+
+    def __init__(
+        self, bias: nn.Parameter, batches: int, config: BiasSearchConfig, under_stars: int = 0
+    ):
+        """Begin with the biases (C,) that there are, which are changed in place.
+
+        Args:
+            bias: (C,) of the last layer.
+            batches: How many batches of scores it takes.
+            config: How it searches.
+            under_stars: How many batches it takes under stars, if that is more.
+        """
+        self._bias, self._config = bias, config
+        self._without_stars, self._under_stars = batches, max(under_stars, batches)
+        self._fits = torch.ones(MOST_STARS, dtype=torch.bool, device=bias.device)
+        self._varies = False
         self._done = 0
         self._noise: torch.Tensor | None = None
         self._optimizer = torch.optim.Adam([bias], config.rate, betas=(0.8, 0.95))
+
+    @property
+    def _batches(self) -> int:
+        has_stars = self._varies and bool(self._fits.any())
+        return self._under_stars if has_stars else self._without_stars
 
     @property
     def is_over(self) -> bool:
@@ -57,9 +79,12 @@ class BiasSearch:
     def step(self, scores: torch.Tensor) -> None:
         """Move the biases by the scores (B, K) of the first K maps drawn, the same on all ranks."""
         assert self._noise is not None
+        self._fits &= fits_stars(scores)
+        alike = (scores.max() == scores.min()).double()
+        self._varies |= bool(mean_over_ranks(alike) < 1)
         surplus = scores - scores.mean(1, keepdim=True)
         gradient = (surplus[..., None] * self._noise[:, : scores.shape[1]]).mean((0, 1))
-        left = 1 - self._done / self._batches
+        left = max(1 - self._done / self._batches, 0.0)
         self._optimizer.param_groups[0]["lr"] = self._config.rate * left**0.5
         held, self._bias.grad = self._bias.grad, -mean_over_ranks(gradient).to(self._bias.dtype)
         self._optimizer.step()
@@ -68,9 +93,19 @@ class BiasSearch:
 
     def get_state(self) -> dict[str, Any]:
         """How far it has come."""
-        return {"done": self._done, "optimizer": copy.deepcopy(self._optimizer.state_dict())}
+        return {
+            "done": self._done,
+            "fits": self._fits.clone(),
+            "varies": self._varies,
+            "optimizer": copy.deepcopy(self._optimizer.state_dict()),
+        }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `get_state`."""
         self._done = state["done"]
+        if "fits" in state:  # earlier states have none, and go on as scores without stars
+            self._fits.copy_(state["fits"])
+            self._varies = state["varies"]
+        else:
+            self._fits.zero_()
         self._optimizer.load_state_dict(state["optimizer"])

@@ -65,7 +65,8 @@ class ExpertIteration(Objective):
         """Begin the search for biases."""
         config, env = self.config.bias_search, self.env
         wanted = -(-config.scores // (env.num_envs * world_size()))
-        if batches is not None:  # of orders little else is learned by few
+        under_stars = wanted if batches is None else min(wanted, batches)
+        if batches is not None:
             share = config.budget_share if self._compares_all else 1.0
             wanted = min(wanted, math.ceil(share * batches))
         if not wanted:
@@ -74,7 +75,7 @@ class ExpertIteration(Objective):
         if bias is None:
             warn_of("the network's last layer has no bias: the classes' biases are not searched")
         else:
-            self._search = BiasSearch(bias, wanted, config)
+            self._search = BiasSearch(bias, wanted, config, under_stars)
 
     @property
     def learns(self) -> bool:

@@ -6,10 +6,28 @@ import math
 
 import torch
 
+from rss_agents.distributed import mean_over_ranks
 from rss_env.feedback import rank_within_group
 
+MOST_STARS = 10  # scores that are all multiples of a tenth, a ninth, ... are ratings
+_WHOLE = 1e-3  # as far from a whole number a multiple may be
 _FAR = 1e3  # beyond every score: the lowest rating has no lower end, the highest no upper
 _LEAST, _MOST = 1e-6, 1 - 1e-4  # bounds on the share of the variance that a rating leaves open
+
+
+def fits_stars(scores: torch.Tensor) -> torch.Tensor:
+    """Tell of n = 1, 2, ... whether all scores, of all ranks, are multiples of 1 / n.
+
+    Args:
+        scores: Any shape.
+
+    Returns:
+        (MOST_STARS,) bool.
+    """
+    stars = torch.arange(1, MOST_STARS + 1, device=scores.device)
+    multiples = scores.double().flatten() * stars[:, None]
+    whole = ((multiples - multiples.round()).abs() < _WHOLE).all(1)
+    return mean_over_ranks(whole.double()) == 1
 
 
 def scores_from_order(

@@ -23,6 +23,7 @@ from typing import Any
 import torch
 
 from rss_agents.distributed import mean_over_ranks
+from rss_agents.losses.coarse_feedback import MOST_STARS, fits_stars
 from rss_agents.losses.score_model_config import MixtureConfig
 from rss_agents.losses.score_models import MetricPrediction, predict_scores
 from rss_env.rewards import METRICS
@@ -30,8 +31,6 @@ from rss_env.rewards import METRICS
 _FIRST = "miou"  # what a score is taken for until scores say otherwise
 _LEAST_VARIANCE = 1e-12
 _LEAST_SCORE = 1e-3  # of which a power is taken
-_MOST_STARS = 10  # scores that are all multiples of a tenth, a ninth, ... are ratings
-_WHOLE = 1e-3  # as far from a whole number a multiple may be
 _LIKELY = 1e-12  # least likelihood that a rating is believed to have
 
 
@@ -53,8 +52,7 @@ class MetricMixture:
         self._start = {name: value.double().to(device) for name, value in first.items()}
         self._values = {name: v.clone().requires_grad_() for name, v in self._start.items()}
         self._knows_noise = False
-        self._steps = torch.arange(1, _MOST_STARS + 1, device=device)
-        self._fits = torch.ones(_MOST_STARS, dtype=torch.bool, device=device)
+        self._fits = torch.ones(MOST_STARS, dtype=torch.bool, device=device)
         self._stars: int | None = 1
         self._optimizer = torch.optim.Adam(list(self._values.values()), config.rate)
 
@@ -154,11 +152,9 @@ class MetricMixture:
         """Note of which fractions all scores so far are multiples."""
         if self._stars is None:
             return
-        steps = observed.flatten() * self._steps[:, None]
-        whole = ((steps - steps.round()).abs() < _WHOLE).all(1)
-        self._fits &= mean_over_ranks(whole.double()) == 1
-        fitting = self._steps[self._fits].tolist()
-        self._stars = fitting[0] if fitting else None
+        self._fits &= fits_stars(observed)
+        fitting = self._fits.nonzero().flatten().tolist()
+        self._stars = 1 + fitting[0] if fitting else None
 
     @torch.no_grad()
     def _begin(self, observed: torch.Tensor) -> None:
