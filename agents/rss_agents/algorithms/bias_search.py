@@ -19,7 +19,7 @@ from torch import nn
 
 from rss_agents.algorithms.bias_search_config import BiasSearchConfig
 from rss_agents.distributed import mean_over_ranks, own_rows, world_size
-from rss_agents.losses.coarse_feedback import MOST_STARS, fits_stars
+from rss_agents.losses.coarse_feedback import StarCount
 from rss_agents.random_draws import RandomDraws
 
 
@@ -43,15 +43,14 @@ class BiasSearch:
         """
         self._bias, self._config = bias, config
         self._without_stars, self._under_stars = batches, max(under_stars, batches)
-        self._fits = torch.ones(MOST_STARS, dtype=torch.bool, device=bias.device)
-        self._varies = False
+        self._star_count, self._varies = StarCount(bias.device), False
         self._done = 0
         self._noise: torch.Tensor | None = None
         self._optimizer = torch.optim.Adam([bias], config.rate, betas=(0.8, 0.95))
 
     @property
     def _batches(self) -> int:
-        has_stars = self._varies and bool(self._fits.any())
+        has_stars = self._varies and self._star_count.stars is not None
         return self._under_stars if has_stars else self._without_stars
 
     @property
@@ -79,7 +78,7 @@ class BiasSearch:
     def step(self, scores: torch.Tensor) -> None:
         """Move the biases by the scores (B, K) of the first K maps drawn, the same on all ranks."""
         assert self._noise is not None
-        self._fits &= fits_stars(scores)
+        self._star_count.observe(scores)
         alike = (scores.max() == scores.min()).double()
         self._varies |= bool(mean_over_ranks(alike) < 1)
         surplus = scores - scores.mean(1, keepdim=True)
@@ -95,17 +94,17 @@ class BiasSearch:
         """How far it has come."""
         return {
             "done": self._done,
-            "fits": self._fits.clone(),
             "varies": self._varies,
+            **self._star_count.get_state(),
             "optimizer": copy.deepcopy(self._optimizer.state_dict()),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `get_state`."""
         self._done = state["done"]
-        if "fits" in state:  # earlier states have none, and go on as scores without stars
-            self._fits.copy_(state["fits"])
+        if "varies" in state:
             self._varies = state["varies"]
-        else:
-            self._fits.zero_()
+            self._star_count.set_state(state)
+        else:  # of an earlier version, which did not look for stars
+            self._star_count.stars = None
         self._optimizer.load_state_dict(state["optimizer"])

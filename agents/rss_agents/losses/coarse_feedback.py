@@ -1,33 +1,53 @@
-"""Exact scores that an order of maps, or a number of stars, stands for."""
+"""Exact scores that an order of maps, or a number of stars, stands for; and which are stars."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 
 from rss_agents.distributed import mean_over_ranks
 from rss_env.feedback import rank_within_group
 
-MOST_STARS = 10  # scores that are all multiples of a tenth, a ninth, ... are ratings
+_MOST_STARS = 10  # scores that are all multiples of a tenth, a ninth, ... are ratings
 _WHOLE = 1e-3  # as far from a whole number a multiple may be
 _FAR = 1e3  # beyond every score: the lowest rating has no lower end, the highest no upper
 _LEAST, _MOST = 1e-6, 1 - 1e-4  # bounds on the share of the variance that a rating leaves open
 
 
-def fits_stars(scores: torch.Tensor) -> torch.Tensor:
-    """Tell of n = 1, 2, ... whether all scores, of all ranks, are multiples of 1 / n.
+class StarCount:
+    """Tells whether the scores that come are ratings: multiples of 1 / n, on all ranks.
 
-    Args:
-        scores: Any shape.
-
-    Returns:
-        (MOST_STARS,) bool.
+    Attributes:
+        stars: The smallest such n; None if there is none.
     """
-    stars = torch.arange(1, MOST_STARS + 1, device=scores.device)
-    multiples = scores.double().flatten() * stars[:, None]
-    whole = ((multiples - multiples.round()).abs() < _WHOLE).all(1)
-    return mean_over_ranks(whole.double()) == 1
+
+    def __init__(self, device: torch.device | str):
+        """Begin with whatever n, as nothing speaks against it."""
+        self._candidates = torch.arange(1, _MOST_STARS + 1, device=device)
+        self._fits = torch.ones(_MOST_STARS, dtype=torch.bool, device=device)
+        self.stars: int | None = 1
+
+    def observe(self, scores: torch.Tensor) -> None:
+        """Take in scores of any shape."""
+        if self.stars is None:
+            return
+        multiples = scores.double().flatten() * self._candidates[:, None]
+        whole = ((multiples - multiples.round()).abs() < _WHOLE).all(1)
+        self._fits &= mean_over_ranks(whole.double()) == 1
+        fitting = self._candidates[self._fits].tolist()
+        self.stars = fitting[0] if fitting else None
+
+    def get_state(self) -> dict[str, Any]:
+        """What the scores so far have left."""
+        return {"fits": self._fits.clone(), "stars": self.stars}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of `get_state`."""
+        self._fits.copy_(state["fits"])
+        self.stars = state["stars"]
 
 
 def scores_from_order(

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 
 from rss_agents.distributed import mean_over_ranks
-from rss_agents.losses.coarse_feedback import MOST_STARS, fits_stars
+from rss_agents.losses.coarse_feedback import StarCount
 from rss_agents.losses.score_model_config import MixtureConfig
 from rss_agents.losses.score_models import MetricPrediction, predict_scores
 from rss_env.rewards import METRICS
@@ -52,8 +52,7 @@ class MetricMixture:
         self._start = {name: value.double().to(device) for name, value in first.items()}
         self._values = {name: v.clone().requires_grad_() for name, v in self._start.items()}
         self._knows_noise = False
-        self._fits = torch.ones(MOST_STARS, dtype=torch.bool, device=device)
-        self._stars: int | None = 1
+        self._star_count = StarCount(device)
         self._optimizer = torch.optim.Adam(list(self._values.values()), config.rate)
 
     @property
@@ -64,7 +63,7 @@ class MetricMixture:
     @property
     def stars(self) -> int | None:
         """n, if every score that came is a multiple of 1 / n; None if they are no ratings."""
-        return self._stars
+        return self._star_count.stars
 
     def numbers(self) -> dict[str, torch.Tensor]:
         """The fitted formula, to log: shares of the metrics, size and power."""
@@ -117,7 +116,7 @@ class MetricMixture:
         """
         values = self._values
         observed = scores.double().permute(2, 0, 1)  # (S, B, K)
-        self._count_stars(observed)
+        self._star_count.observe(observed)
         if mean_over_ranks((observed.max() == observed.min()).double()) == 1:
             return  # nothing is said of any formula
         if not self._knows_noise:
@@ -132,11 +131,11 @@ class MetricMixture:
         noise = (values["noise"].exp() + _LEAST_VARIANCE)[:, None, None, None]
         common = values["offset"].exp()[:, None, None, None]
         spread = spread + noise * torch.eye(len(one), device=one.device)
-        if self._stars is None:
+        if self.stars is None:
             surprise = _normal_surprise(residual, spread + common * one)
         else:  # each rating by itself: noise is all that is not expected of it
             deviations = spread.diagonal(dim1=2, dim2=3).sqrt()
-            surprise = _rating_surprise(observed, self._stars, expected, deviations)
+            surprise = _rating_surprise(observed, self.stars, expected, deviations)
         loss = surprise.mean(1).sum()
         for name in ("shares", "size", "power"):
             moved = values[name] - self._start[name]
@@ -148,20 +147,12 @@ class MetricMixture:
                 value.grad.copy_(mean_over_ranks(value.grad))
         self._optimizer.step()
 
-    def _count_stars(self, observed: torch.Tensor) -> None:
-        """Note of which fractions all scores so far are multiples."""
-        if self._stars is None:
-            return
-        self._fits &= fits_stars(observed)
-        fitting = self._fits.nonzero().flatten().tolist()
-        self._stars = 1 + fitting[0] if fitting else None
-
     @torch.no_grad()
     def _begin(self, observed: torch.Tensor) -> None:
         """Take the first variances of offset and noise from the first scores (S, B, K)."""
         within = mean_over_ranks(observed.var(2).mean(1)).clamp(min=_LEAST_VARIANCE)
         level = mean_over_ranks(observed.square().mean((1, 2))).clamp(min=_LEAST_VARIANCE)
-        share = self.config.first_noise if self._stars is None else 1.0
+        share = self.config.first_noise if self.stars is None else 1.0
         self._values["noise"].copy_((share * within).log())
         self._values["offset"].copy_(level.log())
         self._knows_noise = True
@@ -171,8 +162,7 @@ class MetricMixture:
         return {
             "values": {name: value.detach().clone() for name, value in self._values.items()},
             "knows_noise": self._knows_noise,
-            "fits": self._fits.clone(),
-            "stars": self._stars,
+            **self._star_count.get_state(),
             "optimizer": copy.deepcopy(self._optimizer.state_dict()),
         }
 
@@ -181,8 +171,8 @@ class MetricMixture:
         """Go on from a state of `get_state`."""
         for name, value in self._values.items():
             value.copy_(state["values"][name])
-        self._knows_noise, self._stars = state["knows_noise"], state["stars"]
-        self._fits.copy_(state["fits"])
+        self._knows_noise = state["knows_noise"]
+        self._star_count.set_state(state)
         self._optimizer.load_state_dict(state["optimizer"])
 
 
