@@ -53,6 +53,11 @@ class Beliefs:
     cells: torch.Tensor
 
 
+def remembers_groups(env: RSSVectorEnv, config: RSSConfig) -> bool:
+    """Whether scored maps of an image are remembered, to be learned from again."""
+    return config.replay > 0 and not env.pixel_level and not env.augmentation.makes_new_images
+
+
 class Objective(ABC):
     """A way to act and to learn from scores.
 
@@ -101,7 +106,7 @@ class Objective(ABC):
     def _make_memory(self, *, with_uncounted: bool) -> ReplayMemory | ShareMemory | BestMaps | None:
         """Of scored maps, if any are to be remembered and images come again."""
         env, config = self.env, self.config
-        if not config.replay or env.pixel_level or env.augmentation.makes_new_images:
+        if not remembers_groups(env, config):
             return None
         return ReplayMemory(
             env.geometry,

@@ -12,6 +12,7 @@ from torch import nn
 
 from benchmarks.learning.suites import VARIANTS
 from rss_agents.algorithms.base import Learner
+from rss_agents.algorithms.objectives import remembers_groups
 from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.algorithms.registry import build_learner
 from rss_agents.networks.build import build_network
@@ -44,7 +45,6 @@ class OfTraining(nn.Module):
     variant: ClassVar[str]
     defaults: ClassVar[Mapping[str, Any]] = {}
     asks: ClassVar[bool] = True  # for scores
-    remembers: ClassVar[bool] = False  # scores, and learns from them in updates that ask for none
     needs_scale_scores: ClassVar[bool] = False
 
     def __init__(self, num_classes: int, image_size: tuple[int, int], seed: int, **settings: Any):
@@ -106,20 +106,19 @@ class OfTraining(nn.Module):
     def learn(self, env: Any, budget: int) -> None:
         """See `Algorithm.learn`: as many updates as the budget has scores for.
 
-        What remembers scores makes `updates`, if that is more, and asks in some of them.
+        `rss`, which remembers scores, makes `updates`, if that is more, and asks in some of them.
 
         Raises:
             InputError: If it allows none, or the track does not tell what is learned from.
         """
         task = env.unwrapped
-        each = self.config.accumulate * task.num_envs * len(task.geometry.scales)
-        if self.asks and budget < each:
-            raise InputError(f"{self.variant} asks for {each} scores an update, of {budget}")
         updates, plan = self.config.updates, None
-        if self.asks and (budget < updates * each) and self.remembers and not task.pixel_level:
-            plan = QueryPlan.of_budget(budget, each, updates)
-        elif self.asks:
-            updates = budget // each
+        if self.asks:
+            each = self.config.accumulate * task.num_envs * len(task.geometry.scales)
+            if budget < each:
+                raise InputError(f"{self.variant} asks for {each} scores an update, of {budget}")
+            plan = self._plan(task, budget, each)
+            updates = budget // each if plan is None else plan.updates
         self.config = replace(self.config, updates=updates)
         learner = self.learner(task, plan)
         optimizer, schedule = build_optimizer(self.config, self.network)
@@ -139,6 +138,10 @@ class OfTraining(nn.Module):
         for update in range(self.config.updates):
             run.update(update / self.config.updates)
 
+    def _plan(self, env: RSSVectorEnv, budget: int, each: int) -> QueryPlan | None:
+        """Which updates ask, of a budget of scores and for how many each; None: all of them."""
+        return None
+
     def predict(self, images: torch.Tensor) -> torch.Tensor:
         """See `Algorithm.predict`."""
         network: SegmentationNetwork = self.network
@@ -150,8 +153,14 @@ class RSS(OfTraining):
     """Our agent."""
 
     variant = "rss"
-    remembers = True
     needs_scale_scores = True
+
+    def _plan(self, env: RSSVectorEnv, budget: int, each: int) -> QueryPlan | None:
+        """See `OfTraining._plan`: few scores are learned from in `updates`, where remembered."""
+        updates = self.config.updates
+        if budget >= updates * each or not remembers_groups(env, self.config.agent):
+            return None
+        return QueryPlan.of_budget(budget, each, updates)
 
 
 class RSSPolicyGradient(OfTraining):

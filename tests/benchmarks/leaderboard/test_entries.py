@@ -67,21 +67,23 @@ def test_the_default_agent_learns_from_what_tracks_tell(told, tmp_path, one_thre
 
 
 @pytest.mark.parametrize(
-    ("entry", "told", "queries", "updates"),
+    ("entry", "told", "settings", "queries", "updates"),
     [
-        ("rss", "scales", BUDGET, 5),  # three of them learn from what is remembered
-        ("rss", "ranking", BUDGET, 5),
-        ("rss", "cells", BUDGET, 2),  # rewards of cells leave nothing to be learned again
-        ("rss", "scales", 60, 7),
-        ("rss-policy-gradient", "scales", BUDGET, 2),
-        ("ppo", "image", BUDGET, 2),
-        ("psl", "image", BUDGET, 5),
+        ("rss", "scales", {}, BUDGET, 5),  # three of them learn from what is remembered
+        ("rss", "ranking", {}, BUDGET, 5),
+        ("rss", "cells", {}, BUDGET, 2),  # rewards of cells leave nothing to be learned again
+        ("rss", "scales", {"replay": 0}, BUDGET, 2),
+        ("rss", "scales", {"zoom": [1.0, 1.5]}, BUDGET, 2),
+        ("rss", "scales", {}, 60, 7),
+        ("rss-policy-gradient", "scales", {}, BUDGET, 2),
+        ("ppo", "image", {}, BUDGET, 2),
+        ("psl", "image", {}, BUDGET, 5),
     ],
 )
 def test_few_scores_are_spread_over_the_updates_of_what_remembers(
-    entry, told, queries, updates, one_thread
+    entry, told, settings, queries, updates, one_thread
 ):
-    algorithm = make_algorithm(entry, 6, (16, 16), 5, SMALL)
+    algorithm = make_algorithm(entry, 6, (16, 16), 5, {**SMALL, **settings})
     assert isinstance(algorithm, OfTraining)
     track = Track.of("shapes", queries, told)
     algorithm.learn(data_of(track).environment(track, algorithm.environment), queries)
