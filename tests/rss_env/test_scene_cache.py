@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -142,11 +143,14 @@ def test_a_flipped_bit_changes_no_score(cache, folder, kind):
 
 @pytest.mark.parametrize("how", ["replaced", "written to", "removed"])
 def test_an_image_that_is_replaced_while_it_is_read_is_named(cache, folder, monkeypatch, how):
-    read = FileDataset.read
+    read, is_read = FileDataset.read, threading.Event()
 
     def read_and_replace(self: FileDataset, index: int, *arguments):
         sample = read(self, index, *arguments)
-        if index == 2:
+        if index == 1:
+            is_read.set()
+        if index == 2:  # threads share the images out: this one may come first
+            assert is_read.wait(30)
             label = folder / "labels" / "1.png"
             if how == "written to":
                 replace_keeping_size_and_time(label, 0)
