@@ -136,18 +136,19 @@ class SceneStream:
 
         Of all groups, (G,), or of some, (g,).
         """
-        which: Any = slice(None) if groups is None else groups
-        seeds, episodes = self.seeds[which], self.episodes[which] + ahead
+        seeds, episodes = _of(groups, self.seeds), _of(groups, self.episodes)
+        if ahead:
+            episodes = episodes + ahead
         if self._shares is not None:
-            first, count = self._shares
-            index = first[which] + np.maximum(episodes, 0) % count[which]
+            first, count = (_of(groups, part) for part in self._shares)
+            index = first + np.maximum(episodes, 0) % count
         else:
             index = counter_random.integers_of_episodes(
                 self._num_scenes, seeds, episodes, counter_random.SCENE_STREAM
             )
         if ahead or not self._some_chosen:
             return index
-        chosen = self._chosen[which]
+        chosen = _of(groups, self._chosen)
         return np.where(chosen >= 0, chosen, index)
 
     def batch_of_arrays(
@@ -155,16 +156,17 @@ class SceneStream:
     ) -> SceneBatch[np.ndarray]:
         """The scenes of the current episodes, as arrays, likewise; on the CPU."""
         index, mirrored, *changes = self._draw(groups)
+        if not self._augmentation.changes_images:  # sooner told: a single environment would notice
+            return SceneBatch(index, mirrored)
         varied = [None if change is None else as_tensor(change) for change in changes]
         return SceneBatch(index, mirrored, self._augmentation.variation_of(varied))
 
     def _draw(self, groups: npt.NDArray[np.int64] | None = None) -> tuple[Any, ...]:
         """Index and mirrored, and the variation's window, colours and cut, as far as there are."""
-        which: Any = slice(None) if groups is None else groups
         index = self.numbers(groups)
         if not self._augmentation.changes_images:
-            return index, self._none_mirrored[which], None, None, None
-        keys = self.seeds[which], np.maximum(self.episodes[which], 0)
+            return index, _of(groups, self._none_mirrored), None, None, None
+        keys = _of(groups, self.seeds), np.maximum(_of(groups, self.episodes), 0)
         return index, *self._augmentation.draw(*keys)
 
     def get_state(self) -> dict[str, list[int]]:
@@ -215,6 +217,11 @@ class SceneStream:
         if len(values) != len(self.seeds):
             raise InputError(f"state is for {len(values)} groups, this has {len(self.seeds)}")
         return np.array(values, np.int64)
+
+
+def _of(groups: npt.NDArray[np.int64] | None, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """The values (G,) of some groups (g,), or those of all as they are."""
+    return values if groups is None else values[groups]
 
 
 def shares_of_groups(

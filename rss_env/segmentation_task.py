@@ -279,8 +279,8 @@ class SegmentationTask:
             BudgetSpentError: If they ask for more scores than are left; nothing has changed then.
         """
         dead, none = self._done, np.zeros(self._num_envs, np.bool_)
-        alive = ~dead if self.group_size == 1 else np.repeat(~dead, self.group_size)
         count = np.count_nonzero(dead)
+        alive = np.repeat(~dead, self.group_size) if count else ~none
         if count == len(dead):
             return Outcome(np.zeros(self._num_envs, np.float32), none, none, none)
         verdict = self._judge_maps(parsed, alive if count else None)

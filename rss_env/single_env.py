@@ -64,7 +64,7 @@ class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
         """
         self._require_open()
         index = check_reset_options(options, ("index",)).get("index")
-        images = index_of_groups(index, self.num_images, 1, 1)
+        images = None if index is None else index_of_groups(index, self.num_images, 1, 1)
         if seed is not None:
             seeds_of_groups(seed, 1, 1)
             super().reset(seed=seed)
@@ -111,6 +111,8 @@ class RSSEnv(SegmentationTask, gym.Env[Any, Any]):
 
     def _told_number(self) -> dict[str, Any]:
         """The number of the current image, as an info."""
+        if not self._tells_index:
+            return {}
         return {name: part[0] for name, part in self._told_index().items() if name[0] != "_"}
 
     def observe(self) -> Any:
