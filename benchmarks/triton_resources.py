@@ -67,7 +67,8 @@ class Variant:
     Attributes:
         name: What the table calls it.
         kernel: A `triton.jit` function.
-        pointers: Element types of its first arguments, in words; integers follow.
+        pointers: Element types of its first arguments, in words, with commas for a tuple; integers
+            follow.
         constants: Its compile-time constants.
         ones: Whether its integers are all 1, which Triton compiles for separately (a single cell).
         warps: Of each program.
@@ -89,12 +90,25 @@ class Variant:
         names, pointers = self.kernel.arg_names, self.pointers.split()
         signature = {
             name: "constexpr" if name in self.constants or (self.ones and i >= len(pointers))
-            else _TYPES[pointers[i]] if i < len(pointers) else "i32"
+            else _types(pointers[i]) if i < len(pointers) else "i32"
             for i, name in enumerate(names)
         }  # fmt: skip
         ones = dict.fromkeys(names[len(pointers) :], 1) if self.ones else {}
-        aligned: Any = {(i,): [["tt.divisibility", 16]] for i in range(len(pointers))}
+        places = [
+            (i, *inner)
+            for i, pointer in enumerate(pointers)
+            for inner in (
+                [(j,) for j in range(len(pointer.split(",")))] if "," in pointer else [()]
+            )
+        ]
+        aligned: Any = {place: [["tt.divisibility", 16]] for place in places}
         return ASTSource(self.kernel, signature, ones | self.constants, aligned)
+
+
+def _types(pointer: str) -> Any:
+    """Triton's name of an element type, or those of a tuple's, which commas part."""
+    types = tuple(_TYPES[part] for part in pointer.split(","))
+    return types if "," in pointer else types[0]
 
 
 @dataclass(frozen=True)
@@ -141,6 +155,11 @@ def variants_of_classes(num_classes: int) -> Iterator[Variant]:
     for metric in METRICS if num_classes == NUM_CLASSES[0] else ("miou",):
         constants, scoring = score_maps.constants_of(metric, num_classes), score_maps.score_counts
         yield Variant(f"metric_scores, {metric}", scoring, "i32 i64 i64 f32 f32 f32", constants)
+        pixels = tuple(scale == 1 for scale in SCALES)
+        constants = {"OFFSETS": OFFSETS, "COLUMNS": COLUMNS, "PIXELS": pixels}
+        constants |= score_maps.scoring_of(metric, num_classes)
+        pointers = "u8 u8,u8,u8,u8 i64 i1 i64 f32 f32 f32"
+        yield Variant(f"action_scores, {metric}", score_maps.count_and_score, pointers, constants)
     constants = {"OFFSETS": OFFSETS, **map_counts.tile_of(num_classes)}
     yield Variant("map_counts", map_counts.count_cells, "u8 f32", constants)
     for metric in METRICS if num_classes == NUM_CLASSES[0] else ("miou",):

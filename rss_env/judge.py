@@ -23,7 +23,12 @@ from rss_env.errors import InputError
 from rss_env.feedback import AnyScorer, Feedback, call_scorer, takes_context
 from rss_env.kernels.cell_rewards import action_rewards
 from rss_env.kernels.hash_images import hash_images
-from rss_env.kernels.score_maps import action_counts, metric_scores, weighted_means
+from rss_env.kernels.score_maps import (
+    action_counts,
+    action_scores,
+    metric_scores,
+    weighted_means,
+)
 from rss_env.rewards import class_scores, metrics_of_classes
 from rss_env.scenes import SceneBatch, Scenes
 
@@ -230,19 +235,19 @@ class Judge:
             (G, K) weighted means of the former.
         """
         labels = self._scenes.look_up(batch, self._geometry.scales)
-        counts = action_counts(
-            actions, labels.tables, labels.index, labels.mirrored, self._columns, self._num_classes
-        )
-        weights = alike(counts, self._scale_weights)
+        of_actions = (actions, labels.tables, labels.index, labels.mirrored, self._columns)
+        weights = alike(actions, self._scale_weights)
+        if not self._shows_classes:
+            return action_scores(self._metric, *of_actions, labels.class_pixels, weights)
+        counts = action_counts(*of_actions, self._num_classes)
         scores, means = metric_scores(
             self._metric, counts, labels.class_pixels, labels.index, weights
         )
-        if self._shows_classes:
-            right, predicted = as_tensor(counts).unbind(3)
-            labelled = as_tensor(labels.class_pixels)[as_tensor(labels.index)][:, None, None]
-            of_classes = class_scores(self._metric, right, predicted, labelled)
-            scores = alike(actions, torch.cat([as_tensor(scores), of_classes.flatten(2)], -1))
-        return scores, means
+        right, predicted = as_tensor(counts).unbind(3)
+        labelled = as_tensor(labels.class_pixels)[as_tensor(labels.index)][:, None, None]
+        of_classes = class_scores(self._metric, right, predicted, labelled)
+        seen = torch.cat([as_tensor(scores), of_classes.flatten(2)], -1)
+        return alike(actions, seen), means
 
     def _asked_scores(self, scorer: AnyScorer, actions: Array, batch: SceneBatch[Array]) -> Array:
         """Ask a scorer: (G, K, S)."""

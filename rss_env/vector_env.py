@@ -174,19 +174,21 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
             self._captured[actions.dtype] = CapturedStep(self, actions)
         verdict, shown = self._captured[actions.dtype](actions)
 
-        def flags(value: bool) -> torch.Tensor:
-            return torch.full((self.num_envs,), value, device=self.device)
-
+        # Masks of what is told of all, each in memory of its own, and filled at once.
+        terminated, of_obs, of_info, *of_names = torch.ones(
+            3 + len(verdict.infos), self.num_envs, dtype=torch.bool, device=self.device
+        )
         told: dict[str, Any] = {}
-        for name, scores in verdict.infos.items():
-            told[name], told[f"_{name}"] = scores, flags(True)
+        for (name, scores), mask in zip(verdict.infos.items(), of_names, strict=True):
+            told[name], told[f"_{name}"] = scores, mask
         infos = {
             "final_obs": shown,
-            "_final_obs": flags(True),
+            "_final_obs": of_obs,
             "final_info": told,
-            "_final_info": flags(True),
+            "_final_info": of_info,
         }
-        return self.observe(), verdict.rewards, flags(True), flags(False), infos
+        truncated = torch.zeros_like(terminated)
+        return self.observe(), verdict.rewards, terminated, truncated, infos
 
     def _tell(self, outcome: Outcome, which: np.ndarray) -> dict[str, Any]:
         """The outcome's infos on the sub-environments in a mask (N,), each with its own mask."""

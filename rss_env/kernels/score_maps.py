@@ -366,3 +366,84 @@ def metric_scores(
     else:
         _score(batch, row, counts, class_pixels, index, weights, scores, means)
     return alike(counts, scores), alike(counts, means)
+
+
+def _empty_action_scores(
+    metric, actions, tables, index, mirrored, columns, class_pixels, weights, **_
+) -> tuple[torch.Tensor, torch.Tensor]:
+    scores = weights.new_empty(*actions.shape[:2], len(tables))
+    return scores, weights.new_empty(actions.shape[:2])
+
+
+@traceable("action_scores", _empty_action_scores)
+def _score_actions(
+    metric: str,
+    actions: torch.Tensor,
+    tables: Sequence[torch.Tensor],
+    index: torch.Tensor,
+    mirrored: torch.Tensor,
+    columns: Sequence[int],
+    class_pixels: torch.Tensor,
+    weights: torch.Tensor,
+    *,
+    backend: str = "reference",
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Count and score by `reference` or `triton`."""
+    lookup = (actions, tables, index, mirrored, columns)
+    if backend == "triton":
+        from rss_env.kernels.triton.score_maps import action_scores_triton
+
+        return action_scores_triton(metric, *lookup, class_pixels, weights)
+    counts = action_counts(*lookup, class_pixels.shape[1], backend=backend)
+    return metric_scores(metric, counts, class_pixels, index, weights, backend=backend)
+
+
+def action_scores(
+    metric: str,
+    actions: Array,
+    tables: Sequence[Array],
+    index: Array,
+    mirrored: Array,
+    columns: Sequence[int],
+    class_pixels: Array,
+    weights: Array,
+    *,
+    backend: str = "auto",
+) -> tuple[Array, Array]:
+    """Score K flat actions of each image on each of S scales, and average over the scales.
+
+    That is `metric_scores` of `action_counts`; on CUDA one kernel, where maps have few cells.
+
+    Args:
+        metric: A key of `rewards.METRICS`.
+        actions: See `action_counts`, as the next four.
+        tables: Of each scale.
+        index: Images.
+        mirrored: Which are flipped.
+        columns: Of each scale.
+        class_pixels: See `metric_scores`, as the next two.
+        weights: Of the scales.
+        backend: `auto`, `reference`, `numba` or `triton`.
+
+    Returns:
+        Scores (G, K, S) and their weighted means (G, K), as those of `metric_scores`.
+
+    Raises:
+        InputError: If the metric is unknown.
+    """
+    if metric not in METRICS:
+        check_choice("metric", metric, METRICS)
+    if isinstance(actions, torch.Tensor) or backend not in ("auto", "numba"):
+        chosen = choose(backend, actions, COMPILED)
+        if chosen != "numba":
+            images, flips, pixels, of_scales = (
+                as_tensor(part) for part in (index, mirrored, class_pixels, weights)
+            )
+            parts = [as_tensor(table) for table in tables]
+            given = (as_tensor(actions), parts, images, flips, columns, pixels, of_scales)
+            scores, means = _score_actions(metric, *given, backend=chosen)
+            return alike(actions, scores), alike(actions, means)
+    counts = action_counts(
+        actions, tables, index, mirrored, columns, class_pixels.shape[1], backend=backend
+    )
+    return metric_scores(metric, counts, class_pixels, index, weights, backend=backend)

@@ -30,10 +30,17 @@ def launch(
     Args:
         kernel: A `triton.jit` function.
         grid: Number of programs along each axis.
-        *arguments: Tensors, which are made contiguous (what is written to must be), and integers.
+        *arguments: Tensors, and tuples of them, which are made contiguous (what is written to must
+            be), and integers.
         warps: For each program.
         **constants: Those that the kernel is compiled for.
     """
-    contiguous = [a.contiguous() if isinstance(a, torch.Tensor) else a for a in arguments]
+    contiguous = [_contiguous(argument) for argument in arguments]
     with torch.cuda.device_of(contiguous[0]):  # Triton starts on the current device
         kernel[grid](*contiguous, **constants, num_warps=warps)
+
+
+def _contiguous(argument: Any) -> Any:
+    if isinstance(argument, tuple):
+        return tuple(_contiguous(part) for part in argument)
+    return argument.contiguous() if isinstance(argument, torch.Tensor) else argument

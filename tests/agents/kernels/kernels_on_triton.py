@@ -40,9 +40,16 @@ from rss_env.kernels.gather_images import gather_images
 from rss_env.kernels.hash_images import hash_images
 from rss_env.kernels.label_table import label_table
 from rss_env.kernels.mirror_cells import mirror_cells
-from rss_env.kernels.score_maps import action_counts, class_counts, metric_scores
+from rss_env.kernels.score_maps import (
+    action_counts,
+    action_scores,
+    class_counts,
+    metric_scores,
+)
+from rss_env.kernels.triton import score_maps as triton_scores
 from rss_env.kernels.triton.label_table import label_table_triton
 from rss_env.rewards import METRICS
+from rss_env.scenes import count_classes
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 
@@ -131,8 +138,34 @@ def test_scores_of_flat_actions_are_exact(metric):
         expected = metric_scores(metric, counts, class_pixels, index, weights, backend="reference")
         moved = [strided(part) for part in (class_pixels, index, weights)]
         scores = metric_scores(metric, found, *moved, backend="triton")
-        for own, reference in zip(scores, expected, strict=True):
+        lookup = (given, tables, index, mirrored, COLUMNS, class_pixels, weights)
+        moved = [
+            [strided(table) for table in part] if part is tables
+            else part if part is COLUMNS else strided(part)
+            for part in lookup
+        ]  # fmt: skip
+        at_once = action_scores(metric, *moved, backend="triton")
+        for own, fused, reference in zip(scores, at_once, expected, strict=True):
             assert own.cpu().equal(reference)
+            assert fused.cpu().equal(reference)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_maps_are_counted_and_scored_at_once(name, monkeypatch):
+    _, _, _, _, columns, scale, classes, _ = SHAPES[name]
+    labels, maps, index, mirrored = problem(*SHAPES[name], seed=3)
+    table = label_table(labels, classes, scale)
+    pixels = count_classes(labels, classes)
+    for most in (triton_scores.MOST_CELLS, 0):  # in one go, and one after the other
+        monkeypatch.setattr(triton_scores, "MOST_CELLS", most)
+        for metric in METRICS:
+            given = (maps, [table], index, mirrored, [columns], pixels, torch.ones(1))
+            expected = action_scores(metric, *given, backend="reference")
+            moved = [part.to(DEVICE) if isinstance(part, torch.Tensor) else part for part in given]
+            moved[1] = [table.to(DEVICE)]
+            found = action_scores(metric, *moved, backend="triton")
+            for own, reference in zip(found, expected, strict=True):
+                assert own.cpu().equal(reference)
 
 
 @pytest.mark.parametrize("repeats", [1, 3])

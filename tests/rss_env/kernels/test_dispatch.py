@@ -95,6 +95,10 @@ OPERATORS = {
         *("miou", FLAT_COUNTS, torch.randint(0, 99, (3, 4)), INDEX),
         torch.tensor([0.5, 0.5]),
     ),
+    "action_scores": (
+        *("miou", torch.cat([MAPS, MAPS], 2), [LOOKUPS["pixels"][1], LOOKUPS["narrow"][1]]),
+        *(INDEX, MIRRORED, [11, 11], torch.randint(0, 99, (3, 5)), torch.tensor([0.5, 0.5])),
+    ),
     "expected_counts_backward": (torch.randn(2, 4, 2, 3), torch.randn(2, 2, 3), OWN, (0, 2, 9)),
     "expected_scores": (COUNTS * SHARES, COUNTS, LABELLED, "miou", 0.005),
     "pool_cells": (VALUES, (4, 2, 1), FLIPS),

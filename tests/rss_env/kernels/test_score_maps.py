@@ -21,8 +21,9 @@ from label_problems import (
 )
 from rss_env.errors import InputError
 from rss_env.kernels.label_table import label_table
-from rss_env.kernels.score_maps import action_counts, class_counts, metric_scores
+from rss_env.kernels.score_maps import action_counts, action_scores, class_counts, metric_scores
 from rss_env.rewards import METRICS, RatioMetric, score_counts
+from rss_env.scenes import count_classes
 
 BACKENDS = ["numba", "reference"]
 
@@ -132,6 +133,25 @@ def test_arrays_are_scored_as_tensors(backend):
         strict=True,
     ):
         assert_alike(tensor, array)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("metric", METRICS)
+def test_actions_are_scored_as_their_counts(metric, backend):
+    labels, tables, actions, index, mirrored = action_problem()
+    pixels, weights = count_classes(torch.from_numpy(labels), 7), torch.tensor([0.5, 0.3, 0.2])
+    lookup = (actions, tables, index, mirrored, COLUMNS)
+    found = action_scores(metric, *lookup, pixels, weights, backend=backend)
+    counts = action_counts(*lookup, 7, backend="reference")
+    expected = metric_scores(metric, counts, pixels, index, weights, backend="reference")
+    of_arrays = action_scores(
+        *(metric, actions.numpy(), arrays(tables), index.numpy(), mirrored.numpy(), COLUMNS),
+        *(pixels.numpy(), weights.numpy()),
+        backend=backend,
+    )
+    for own, reference, array in zip(found, expected, of_arrays, strict=True):
+        assert own.equal(reference)
+        assert_alike(own, array)
 
 
 def test_unchecked_actions_count_for_nothing():
