@@ -29,6 +29,7 @@ from rss_agents.kernels.triton import (
     expected_scores,
     label_covariance,
     map_counts,
+    memory_places,
     pairwise_difference,
     pool_cells,
     sample_classes,
@@ -195,6 +196,10 @@ def variants_alike() -> Iterator[Variant]:
     rewarding = cell_rewards.reward_cells
     yield Variant("cell_rewards, pixels", rewarding, "u8 u8 i64 i1 f32 f32", constants)
     yield Variant("gather_images", gather_images.copy_images, "u8 i64 i1 u8", {"BLOCK": ROW})
+    constants = memory_places.take_tile_of(16)
+    yield Variant("take_places", memory_places.take, "i64 i64 i64 i64 i64 i1", constants)
+    constants = memory_places.slot_tile_of(16, 5)
+    yield Variant("take_slots", memory_places.slot, "i64 i64 i1 i64 i64 i1", constants)
     weighing, adding = label_covariance.weigh_cells, label_covariance.add_products
     sampled: dict[str, Any] = {"SAMPLED": True, "OFFSETS": OFFSETS}
     constants = {"IN_TABLE": True, **sampled, "BLOCK": label_covariance.ROW}

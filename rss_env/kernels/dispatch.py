@@ -7,7 +7,7 @@ import importlib
 import os
 import types
 import typing
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, TypeVar, cast
 
 import numba
@@ -73,7 +73,9 @@ def choose(
     return backend
 
 
-def traceable(name: str, fake: Callable[..., Any]) -> Callable[[Kernel], Kernel]:
+def traceable(
+    name: str, fake: Callable[..., Any], written: Sequence[str] = ()
+) -> Callable[[Kernel], Kernel]:
     """Make of a kernel the operator `torch.ops.rss_env.<name>` as well (as a decorator).
 
     Fake tensors and `torch.compile` see the operator, one opaque step of known shape; other tensors
@@ -82,11 +84,12 @@ def traceable(name: str, fake: Callable[..., Any]) -> Callable[[Kernel], Kernel]
     Args:
         name: Of the operator.
         fake: Makes empty results from the arguments, by their shapes and types alone.
+        written: Names of the arguments that are written to.
     """
 
     def register(kernel: Kernel) -> Kernel:
         kernel.__annotations__ = typing.get_type_hints(kernel)  # what the schema is read from
-        operator = torch.library.custom_op(f"rss_env::{name}", kernel, mutates_args=())
+        operator = torch.library.custom_op(f"rss_env::{name}", kernel, mutates_args=written)
         operator.register_fake(fake)
 
         @functools.wraps(kernel)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from rss_agents.replay.image_memory import ImageMemory, rank_among_equals
+from rss_agents.kernels.memory_places import rank_among_equals
+from rss_agents.replay.image_memory import ImageMemory
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.labels import VOID
 

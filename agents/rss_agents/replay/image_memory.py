@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from rss_agents.kernels.memory_places import look_up, take_places
 from rss_env.errors import InputError
 from rss_env.kernels.hash_images import hash_images
 
@@ -106,34 +107,9 @@ class ImageMemory:
         return ImageKeys(torch.where(mirrored, flipped, plain), mirrored)
 
     def _look_up(self, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The places (B,) int64 of keys (B,), any for those unknown, and (B,) bool: the known."""
-        nowhere = self.capacity
-        matches = (keys[:, None] == self._keys[:nowhere]) & (self._last_seen[:nowhere] > 0)
-        return matches.byte().argmax(1), matches.any(1)
+        """See `look_up`."""
+        return look_up(keys, self._keys, self._last_seen, self.capacity)
 
     def _find(self, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The places (B,) int64 of keys (B,), and (B,) bool, whether an image was there before.
-
-        An image may come more than once; a new one is given a place.
-        """
-        self._clock += 1
-        nowhere, last_seen = self.capacity, self._last_seen[: self.capacity]
-        places, known = self._look_up(keys)
-        self._last_seen[torch.where(known, places, nowhere)] = self._clock
-        spare = min(len(keys), self.capacity)
-        longest_unseen = last_seen.topk(spare, largest=False).indices
-        first = (keys[:, None] == keys).byte().argmax(1)  # where the image first comes
-        is_new = ~known & (first == torch.arange(len(keys), device=keys.device))
-        order = is_new.cumsum(0) - 1
-        free = longest_unseen[order.clamp(0, spare - 1)]
-        fits = (order < spare) & (last_seen[free] < self._clock)  # of no other in the batch
-        places = torch.where(known, places, torch.where(fits, free, nowhere)[first])
-        self._keys[places] = keys
-        self._last_seen[places] = self._clock
-        return places, known
-
-
-def rank_among_equals(keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Numbers of equal keys that come before each of (B,), and of equal keys in all."""
-    equal = keys[:, None] == keys
-    return equal.tril(-1).sum(1), equal.sum(1)
+        """See `take_places`."""
+        return take_places(keys, self._keys, self._last_seen, self._clock, self.capacity)

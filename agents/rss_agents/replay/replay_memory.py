@@ -11,7 +11,8 @@ from dataclasses import replace
 
 import torch
 
-from rss_agents.replay.image_memory import ImageMemory, rank_among_equals
+from rss_agents.kernels.memory_places import take_slots
+from rss_agents.replay.image_memory import ImageMemory
 from rss_agents.replay.scored_maps import ScoredMaps
 from rss_env.action_maps import ActionMapGeometry
 
@@ -70,16 +71,8 @@ class ReplayMemory(ImageMemory):
             newest to the oldest. The maps are the memory's own, until its next exchange.
         """
         places, known = self._find(keys)
-        before = self._count[places] * known
-        earlier, count = rank_among_equals(keys)
-        # Each image of the batch has a spare place; there goes what is forgotten at once.
-        spare = self.capacity + torch.arange(len(keys), device=keys.device)
-        places = torch.where(places == self.capacity, spare, places)
         ring = self.groups + 1
-        kept = earlier >= count - ring  # of one image's groups only the last have a place
-        target, group = torch.where(kept, places, spare), (before + earlier) % ring
-        self._count[target] = before + count
-        place = target * ring + group
+        slots, there = take_slots(keys, places, known, self._count, ring, self.capacity)
         for table, values in (
             (self._maps, new.maps),
             (self._scores, new.scores),
@@ -89,18 +82,14 @@ class ReplayMemory(ImageMemory):
         ):
             if table is not None and values is not None:
                 rows = table.flatten(0, 1)
-                rows.index_copy_(0, place, values.view(len(keys), *rows.shape[1:]).to(rows.dtype))
-        age = torch.arange(1, ring, device=keys.device)
-        # (Groups of the same image in this batch have taken the places of the oldest.)
-        there = (age <= before[:, None]) & (age <= ring - count[:, None])
-        older = places[:, None] * ring + (before[:, None] - age) % ring
-        slots = torch.cat([place[:, None], older], 1)
-        valid = torch.cat([new.valid, there], 1)
+                rows.index_copy_(
+                    0, slots[:, 0], values.view(len(keys), *rows.shape[1:]).to(rows.dtype)
+                )
         likelihoods = None
         if new.likelihoods is not None and self._likelihoods is not None:
-            remembered = self._likelihoods.flatten(0, 1)[older].to(new.likelihoods.dtype)
+            remembered = self._likelihoods.flatten(0, 1)[slots[:, 1:]].to(new.likelihoods.dtype)
             likelihoods = torch.cat([new.likelihoods, remembered], 1)
-        return self._in_slots(slots, valid, likelihoods)
+        return self._in_slots(slots, there, likelihoods)
 
     def recall(self, keys: torch.Tensor) -> ScoredMaps:
         """Give back what is remembered of a batch of images, and remember nothing new.

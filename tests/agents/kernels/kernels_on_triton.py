@@ -17,12 +17,14 @@ import torch
 from belief_problems import SHAPES as BELIEF_SHAPES
 from belief_problems import belief_problem, sampling_problem, scales_of
 from label_problems import COLUMNS, SHAPES, action_problem, problem, wild_actions
+from memory_problems import MEMORIES, batches_of, new_tables
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.kernels.cell_uncertainty import cell_uncertainty
 from rss_agents.kernels.expected_counts import expected_and_label_counts, expected_counts
 from rss_agents.kernels.expected_scores import expected_scores
 from rss_agents.kernels.label_covariance import label_covariance
 from rss_agents.kernels.map_counts import map_counts
+from rss_agents.kernels.memory_places import take_places, take_slots
 from rss_agents.kernels.pairwise_difference import pairwise_spatial_difference
 from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.kernels.sample_classes import sample_classes
@@ -460,6 +462,25 @@ def test_maps_in_a_table_are_taken_where_they_lie():
     for given in ((offsets,), ((0, 3, 6), cells_of_all, counts)):
         found, expected = both(label_covariance, *covariance, *given, rows=rows.to(DEVICE))
         torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("name", MEMORIES)
+def test_places_and_slots_of_a_memory(name):
+    capacity, ring, batch, _ = MEMORIES[name]
+    (*tables, clock), count = new_tables(capacity, batch)
+    on_device = [part.to(DEVICE, copy=True) for part in (*tables, clock, count)]
+    for keys in batches_of(name):
+        moved = keys.to(DEVICE)
+        expected = take_places(keys, *tables, clock, capacity, backend="reference")
+        found = take_places(moved, *on_device[:3], capacity, backend="triton")
+        slots = take_slots(keys, *expected, count, ring, capacity, backend="reference")
+        own = take_slots(moved, *found, on_device[3], ring, capacity, backend="triton")
+        for part, reference in zip((*found, *own), (*expected, *slots), strict=True):
+            assert part.dtype == reference.dtype
+            assert part.cpu().equal(reference)
+        # (What is written to the spare places, the last one that writes there decides.)
+        for part, reference in zip(on_device, (*tables, clock, count), strict=True):
+            assert part.cpu().flatten()[:capacity].equal(reference.flatten()[:capacity])
 
 
 def learned(out: Path, device: str) -> tuple[list[tuple[float, float]], torch.Tensor]:

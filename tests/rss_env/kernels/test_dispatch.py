@@ -99,6 +99,14 @@ OPERATORS = {
         *("miou", torch.cat([MAPS, MAPS], 2), [LOOKUPS["pixels"][1], LOOKUPS["narrow"][1]]),
         *(INDEX, MIRRORED, [11, 11], torch.randint(0, 99, (3, 5)), torch.tensor([0.5, 0.5])),
     ),
+    "take_places": (
+        *(torch.tensor([4, 7, 4]), torch.tensor([7, 0, 0]), torch.tensor([1, 0, 0])),
+        *(torch.tensor(1), 2),
+    ),
+    "take_slots": (
+        *(torch.tensor([4, 7, 4]), torch.tensor([1, 0, 1]), torch.tensor([False, True, False])),
+        *(torch.tensor([1, 0, 0, 0, 0]), 2, 2),
+    ),
     "expected_counts_backward": (torch.randn(2, 4, 2, 3), torch.randn(2, 2, 3), OWN, (0, 2, 9)),
     "expected_scores": (COUNTS * SHARES, COUNTS, LABELLED, "miou", 0.005),
     "pool_cells": (VALUES, (4, 2, 1), FLIPS),
