@@ -121,12 +121,14 @@ class Augmentation:
             black and void. None for whole images.
         colour_jitter: How far the factors of brightness, contrast and saturation go from 1.
         cut_size: (h, w) of the part of an image that is shown, anywhere in it; None for all of it.
+        num_views: In how many ways each image is varied; None for a new one each time.
     """
 
     horizontal_flip: bool = False
     zoom: tuple[float, float] | None = None
     colour_jitter: float = 0.0
     cut_size: tuple[int, int] | None = None
+    num_views: int | None = None
 
     @classmethod
     def parse(
@@ -135,58 +137,75 @@ class Augmentation:
         zoom: Sequence[float] | None,
         colour_jitter: float,
         cut_size: tuple[int, int] | None = None,
+        num_views: int | None = None,
     ) -> Augmentation:
-        """Check arguments; `cut_size` has been checked.
+        """Check arguments; `cut_size` and `num_views` have been checked.
 
         Raises:
             InputError: If one is invalid.
         """
         if not (_is_number(colour_jitter) and 0 <= colour_jitter < 1):
             raise InputError(f"colour_jitter must be in 0..1 (below 1), got {colour_jitter!r}")
+        flips, colours = bool(horizontal_flip), float(colour_jitter)
         if zoom is None:
-            return cls(bool(horizontal_flip), None, float(colour_jitter), cut_size)
+            return cls(flips, None, colours, cut_size, num_views)
         legal = isinstance(zoom, Sequence) and len(zoom) == 2 and all(map(_is_number, zoom))
         if not (legal and 0 < zoom[0] <= zoom[1] < float("inf")):
             raise InputError(
                 f"zoom must be two positive factors, lowest and highest, got {zoom!r}; for example "
                 "(0.75, 1.5)"
             )
-        return cls(bool(horizontal_flip), (zoom[0], zoom[1]), float(colour_jitter), cut_size)
+        return cls(flips, (zoom[0], zoom[1]), colours, cut_size, num_views)
+
+    @property
+    def varies_images(self) -> bool:
+        """Tell whether more is done to images than that they are mirrored."""
+        return self.zoom is not None or self.colour_jitter > 0 or self.cut_size is not None
 
     @property
     def makes_new_images(self) -> bool:
         """Tell whether an image hardly ever comes back as it was, or as its mirror image."""
-        return self.zoom is not None or self.colour_jitter > 0 or self.cut_size is not None
+        return self.varies_images and self.num_views is None
 
     @property
     def changes_images(self) -> bool:
         """Tell whether images are changed at all."""
-        return self.horizontal_flip or self.makes_new_images
+        return self.horizontal_flip or self.varies_images
 
     def variation_of(self, changes: Sequence[torch.Tensor | None]) -> Variation | None:
         """The variation of window, colours and cut, as `draw` gives them, on a device."""
         window, colours, cut = changes
-        if not self.makes_new_images:
+        if not self.varies_images:
             return None
         return Variation(window, colours, cut, self.cut_size)
 
     def draw(
-        self, seeds: npt.NDArray[np.int64], episodes: npt.NDArray[np.int64]
+        self,
+        seeds: npt.NDArray[np.int64],
+        episodes: npt.NDArray[np.int64],
+        index: npt.NDArray[np.int64],
     ) -> tuple[Any, ...]:
         """Draw the changes to the image of each of G groups.
 
         Args:
             seeds: (G,).
             episodes: (G,).
+            index: (G,), the numbers of the images. Of those come the changes where there are so
+                many views of each, and of seed and episode only which view it is.
 
         Returns:
             (G,) bool, which are mirrored (before all else); and a variation's window, colours and
             cut, arrays of G rows, or None.
         """
+        if self.num_views is not None:
+            view = counter_random.integers(
+                self.num_views, seeds, episodes, counter_random.VIEW_STREAM
+            )
+            seeds, episodes = index, view
         mirrored = np.zeros(len(seeds), np.bool_)
         if self.horizontal_flip:
             mirrored = counter_random.uniform(seeds, episodes, counter_random.MIRROR_STREAM) < 0.5
-        if not self.makes_new_images:
+        if not self.varies_images:
             return mirrored, None, None, None
 
         draws = counter_random.uniform(

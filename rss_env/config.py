@@ -28,6 +28,7 @@ _FLAGS = (
     *("horizontal_flip", "validate_actions", "class_balanced", "scale_scores", "class_scores"),
     "image_index",
 )
+VARYING = ("zoom", "colour_jitter", "crop_size")  # what makes another image of an image
 ONE_STEP_LEVELS = ("PixelReward", "ImageReward")
 
 
@@ -66,6 +67,9 @@ class TaskConfig:
     """Enlarge images at random, by a factor between these two; None: never."""
     colour_jitter: float = 0.0
     """Change brightness, contrast and saturation of images at random, by up to this share."""
+    num_views: int | None = None
+    """In how many ways each image is varied by all of these, always the same ones: it comes back in
+    each, so that scores can be remembered. None: in a new way each time."""
     group_size: int = 1
     """K, how many neighbouring sub-environments share an image."""
 
@@ -144,6 +148,7 @@ class EnvironmentConfig(TaskConfig):
             check_flag(name, getattr(self, name))
         if self.query_budget is not None:
             check_whole_number("query_budget", self.query_budget, 0)
+        self._check_views()
         self._check_evaluation()
         check_choice("array", self.array, ARRAYS)
         check_choice("metric", self.metric, METRICS)
@@ -156,12 +161,21 @@ class EnvironmentConfig(TaskConfig):
             device = self.device
             raise InputError(f"array='numpy' lives on the CPU; use array='torch' with {device!r}")
 
+    def _check_views(self) -> None:
+        if self.num_views is None:
+            return
+        check_whole_number("num_views", self.num_views, 1)
+        if not any(getattr(self, name) for name in VARYING):
+            raise InputError(
+                f"num_views={self.num_views} is for images that are varied; give "
+                f"{', '.join(VARYING[:-1])} or {VARYING[-1]}"
+            )
+
     def _check_evaluation(self) -> None:
         if self.evaluation is None:
             return
         check_choice("evaluation", self.evaluation, EVALUATIONS)
-        varied = [name for name in ("horizontal_flip", "zoom", "crop_size") if getattr(self, name)]
-        varied += ["colour_jitter"] if self.colour_jitter else []
+        varied = [name for name in ("horizontal_flip", *VARYING) if getattr(self, name)]
         if varied:
             raise InputError(f"evaluation shows images as they are: leave out {', '.join(varied)}")
         if self.group_size != 1:

@@ -17,7 +17,7 @@ from rss_env.compiled import compiled
 
 # Purposes, kept apart by the third key.
 SCENE_STREAM, MIRROR_STREAM, NOISE_STREAM, AUGMENTATION_STREAM, MAP_STREAM = 1, 2, 3, 4, 5
-POLICY_STREAM = 6
+POLICY_STREAM, VIEW_STREAM = 6, 7
 
 _GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 

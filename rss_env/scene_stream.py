@@ -167,7 +167,7 @@ class SceneStream:
         if not self._augmentation.changes_images:
             return index, _of(groups, self._none_mirrored), None, None, None
         keys = _of(groups, self.seeds), np.maximum(_of(groups, self.episodes), 0)
-        return index, *self._augmentation.draw(*keys)
+        return index, *self._augmentation.draw(*keys, index)
 
     def get_state(self) -> dict[str, list[int]]:
         """The whole state, as lists of integers."""

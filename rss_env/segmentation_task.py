@@ -131,7 +131,7 @@ class SegmentationTask:
         self._action_format = config.action_format
         self._validate_actions = config.validate_actions
         self.augmentation = Augmentation.parse(
-            config.horizontal_flip, config.zoom, config.colour_jitter, cut_size
+            config.horizontal_flip, config.zoom, config.colour_jitter, cut_size, config.num_views
         )
         self.dataset = data
         self._scenes = load_scenes(
@@ -187,6 +187,11 @@ class SegmentationTask:
     def num_images(self) -> int:
         """Number of images."""
         return len(self._scenes)
+
+    @property
+    def num_shown(self) -> int:
+        """Number of different images that may be shown: of images, or of views of them."""
+        return self.num_images * (self.augmentation.num_views or 1)
 
     @property
     def image_index(self) -> torch.Tensor:

@@ -36,7 +36,7 @@ UNIFORM = "uniform"
 _EPSILON = 0.1
 _BATCH = 64  # episodes at a time; what a network says may depend on it in the last digit
 # What would show an image otherwise than its number says, or score a map by others.
-_LEFT_OUT = ("horizontal_flip", "zoom", "colour_jitter", "crop_size", "group_size")
+_LEFT_OUT = ("horizontal_flip", "zoom", "colour_jitter", "num_views", "crop_size", "group_size")
 
 
 @dataclass(kw_only=True)
@@ -67,6 +67,7 @@ class RecordConfig(TaskConfig):
     horizontal_flip: tyro.conf.Suppress[bool] = False
     zoom: tyro.conf.Suppress[tuple[float, float] | None] = None
     colour_jitter: tyro.conf.Suppress[float] = 0.0
+    num_views: tyro.conf.Suppress[int | None] = None
     crop_size: tyro.conf.Suppress[tuple[int, ...] | None] = None
     group_size: tyro.conf.Suppress[int] = 1
 

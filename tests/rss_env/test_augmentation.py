@@ -11,8 +11,10 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
+from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.algorithms.reference_config import BaselineConfig, SupervisedConfig
 from rss_agents.algorithms.registry import build_learner
+from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.networks.build import build_network
 from rss_env.augmentation import Augmentation, Variation
@@ -101,7 +103,7 @@ def test_colours_change_as_in_torchvision():
 def test_windows_stay_on_the_image():
     seeds, episodes = np.arange(500), np.arange(500) % 7
     augmentation = Augmentation(zoom=(0.5, 4.0))
-    _, *changes = augmentation.draw(seeds, episodes)
+    _, *changes = augmentation.draw(seeds, episodes, np.zeros(500, np.int64))
     variation = augmentation.variation_of(
         [None if c is None else torch.as_tensor(c) for c in changes]
     )
@@ -208,9 +210,49 @@ def test_the_label_of_the_references_is_that_of_the_environment():
         assert loss.isfinite()
 
 
+@pytest.mark.parametrize("varied", [VARIED, {"zoom": None}, {"crop_size": (8, 8)}])
+def test_each_image_comes_back_in_so_many_views(varied):
+    """Whoever sees it, and whatever the seed; with the same labels each time."""
+    shown: dict[int, set[bytes]] = {}
+    told: dict[bytes, bytes] = {}
+    for seed in (0, 1):
+        env = make(num_envs=16, num_views=3, num_scenes=4, **varied)
+        env.reset(seed=seed)
+        for _ in range(12):
+            labels = env._scenes.labels_of(env._batch)
+            images, numbers = env.observe(), env.image_index.tolist()
+            for number, image, label in zip(numbers, images, labels, strict=True):
+                shown.setdefault(number, set()).add(image.tobytes())
+                assert told.setdefault(image.tobytes(), label.numpy().tobytes()) == (
+                    label.numpy().tobytes()
+                )
+            env.step(env.action_space.sample())
+    assert [len(views) for views in shown.values()] == [3] * 4
+    assert env.num_shown == 12
+
+
+def test_scores_of_views_are_remembered():
+    env = make(num_envs=4, group_size=2, array="torch", num_views=2)
+    network = build_network("tiny-unet", 6, (16, 24))
+    rss = RSSLearner(network, env, RSSConfig(), seed=3)
+    memory = rss.objective.memory
+    assert memory is not None
+    for _ in range(40):
+        rss.loss()
+    assert 12 < len(memory) <= memory.capacity == env.num_shown == 24
+    with pytest.raises(InputError, match="a budget of queries needs .* none of --zoom"):
+        RSSLearner(network, env, RSSConfig(), seed=3, plan=QueryPlan(2, 4))
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"num_views": 0}, "num_views must be a whole number of at least 1, got 0"),
+        ({"num_views": 2.0}, "num_views must be"),
+        (
+            {"num_views": 2, "zoom": None, "colour_jitter": 0.0},
+            "num_views=2 is for images that are varied; give zoom, colour_jitter or crop_size",
+        ),
         ({"zoom": (2.0, 1.0)}, r"two positive factors, lowest and highest, got \(2.0, 1.0\)"),
         ({"zoom": (0.0, 1.0)}, "two positive factors"),
         ({"zoom": 1.5}, "two positive factors, lowest and highest, got 1.5"),

@@ -231,6 +231,7 @@ ARGUMENTS: dict[str, tuple[st.SearchStrategy[Any], st.SearchStrategy[Any]]] = {
         st.sampled_from([(2, 1), (0, 1), 1, (1,), "12", (1, float("inf")), (float("nan"), 1), {}]),
     ),
     "colour_jitter": (st.floats(0, 0.99), st.floats(1) | st.sampled_from([-0.1, True, "0", None])),
+    "num_views": (st.none(), st.sampled_from([0, -1, 2, 1.0, "2", True, []])),  # alone
     "autoreset_mode": (
         st.sampled_from(["SameStep", "next_step", "DISABLED", gym.vector.AutoresetMode.SAME_STEP]),
         anything,

@@ -51,9 +51,9 @@ class ExpertIteration(Objective):
             raise InputError(
                 "objective 'expert_iteration' remembers the best map of an image: it needs an "
                 "ImageReward environment at one scale, and none of --zoom, --colour-jitter and "
-                "--crop-size"
+                "--crop-size, but with --num-views"
             )
-        return BestMaps(env.geometry, env.num_images, device=env.device)
+        return BestMaps(env.geometry, env.num_shown, device=env.device)
 
     @property
     def _best(self) -> BestMaps:

@@ -58,6 +58,11 @@ def remembers_groups(env: RSSVectorEnv, config: RSSConfig) -> bool:
     return config.replay > 0 and not env.pixel_level and not env.augmentation.makes_new_images
 
 
+def recalls_images(env: RSSVectorEnv, config: RSSConfig) -> bool:
+    """Whether images may be learned from again without being shown again."""
+    return remembers_groups(env, config) and not env.augmentation.varies_images
+
+
 class Objective(ABC):
     """A way to act and to learn from scores.
 
@@ -110,7 +115,7 @@ class Objective(ABC):
             return None
         return ReplayMemory(
             env.geometry,
-            env.num_images,
+            env.num_shown,
             env.group_size,
             max(1, config.replay // env.group_size),
             batch_size=env.num_envs // env.group_size,
@@ -376,7 +381,7 @@ class CellCrossEntropy(Objective):
 
     def _make_memory(self, *, with_uncounted: bool) -> ShareMemory:
         """Of shares."""
-        return ShareMemory(self.geometry, self.env.num_images, device=self.env.device)
+        return ShareMemory(self.geometry, self.env.num_shown, device=self.env.device)
 
     def remember(self, keys: ImageKeys | None, maps: Any, scores: Any, *_: Any, **__: Any) -> Any:
         """Shares (B, C, cells) of the classes, and -1 where they are not known."""

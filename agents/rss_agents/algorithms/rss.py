@@ -83,7 +83,8 @@ class RSSLearner(Learner):
         stride = network.stride
         self.objective = kind(env, config, stride, self.draws, with_uncounted=has_answers)
         self.plan, self.incumbent = plan, incumbent
-        if plan is not None and isinstance(self.objective.memory, ShareMemory | None):
+        has_groups = not isinstance(self.objective.memory, ShareMemory | None)
+        if plan is not None and (not has_groups or env.augmentation.varies_images):
             raise InputError(
                 "a budget of queries needs a memory of scored maps to learn from in between: give "
                 "--replay, an ImageReward environment, and none of --zoom, --colour-jitter and "

@@ -12,7 +12,7 @@ from torch import nn
 
 from benchmarks.learning.suites import VARIANTS
 from rss_agents.algorithms.base import Learner
-from rss_agents.algorithms.objectives import remembers_groups
+from rss_agents.algorithms.objectives import recalls_images
 from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.algorithms.registry import build_learner
 from rss_agents.networks.build import build_network
@@ -158,7 +158,7 @@ class RSS(OfTraining):
     def _plan(self, env: RSSVectorEnv, budget: int, each: int) -> QueryPlan | None:
         """See `OfTraining._plan`: few scores are learned from in `updates`, where remembered."""
         updates = self.config.updates
-        if budget >= updates * each or not remembers_groups(env, self.config.agent):
+        if budget >= updates * each or not recalls_images(env, self.config.agent):
             return None
         return QueryPlan.of_budget(budget, each, updates)
 
