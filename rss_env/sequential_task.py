@@ -37,6 +37,7 @@ class SequentialTask(SegmentationTask):
 
     Attributes:
         max_steps: Most steps of an episode.
+        shows_scores: Whether each step tells the score of its map, and pays its gain.
     """
 
     takes_one_step = False
@@ -61,7 +62,7 @@ class SequentialTask(SegmentationTask):
 
     def _lay_out(self, config: EnvironmentConfig, scorer: AnyScorer | None) -> None:
         assert isinstance(config, SequentialConfig)
-        geometry, self._shows_scores = self.geometry, config.show_scores
+        geometry, self.shows_scores = self.geometry, config.show_scores
         self._of_scales = [
             ActionMapGeometry(geometry.image_size, (scale,), geometry.num_classes)
             for scale in geometry.scales
@@ -105,11 +106,11 @@ class SequentialTask(SegmentationTask):
             stopped |= drawing.stops
         ends = playing & (stopped.reshape(-1, size).all(1) | (steps == self.max_steps))
         over = np.repeat(ends, size)
-        before, scores = self._judge_drawings(parsed, playing if self._shows_scores else ends)
+        before, scores = self._judge_drawings(parsed, playing if self.shows_scores else ends)
         rewards = scores - before
         if self._numpy:  # differences of float32 are exact in float64
             rewards = scores.double() - before.double()
-        told = np.repeat(playing, size) if self._shows_scores else over
+        told = np.repeat(playing, size) if self.shows_scores else over
         maps = self._maps
         for drawing in parsed:
             painted = self._paint(drawing.maps, drawing.scale)
@@ -131,7 +132,7 @@ class SequentialTask(SegmentationTask):
         parts = [drawing.groups[judged[drawing.groups]] for drawing in drawings]
         first = np.flatnonzero(~self._done & (self._steps == 0) & self._starts_with_a_map)
         pairs = list(zip(drawings, parts, strict=True))
-        asked = [np.count_nonzero(~d.kept[self._rows(groups)]) for d, groups in pairs]
+        asked = [int(np.count_nonzero(~d.kept[self._rows(groups)])) for d, groups in pairs]
         self._ask(sum(asked) + len(first) * self.group_size)
         scores = self._scores
         if len(first):  # in the first step, which can be refused, unlike a reset in a step
@@ -146,7 +147,7 @@ class SequentialTask(SegmentationTask):
             maps = self._take(drawing.maps, rows)
             found = self._judge_groups(drawing.scale, groups, maps, self._steps[groups])
             scores = self._put(scores, groups, found)
-            if self._shows_scores and drawing.kept.any():
+            if self.shows_scores and drawing.kept.any():
                 kept = to_device(drawing.kept, scores.device)
                 scores = torch.where(kept, before, scores)
         return before, scores

@@ -12,6 +12,7 @@ import gymnasium as gym
 from benchmarks.learning.suites import SUITES
 from rss_agents.command_line import FilesConfig
 from rss_env.arguments import check_image_size
+from rss_env.config import ONE_STEP_LEVELS
 from rss_env.datasets import default_image_size, open_dataset
 from rss_env.errors import InputError, check_choice, check_value
 from rss_env.registration import environment_ids, parse_environment_id
@@ -26,10 +27,13 @@ TOLD: dict[str, tuple[str, dict[str, Any]]] = {
     "cells": ("PixelReward", {}),
     "ranking": ("ImageReward", {"feedback": "ranking"}),
 }
+# The same of episodes of several steps, which are told of each step, or at the end.
+_TOLD_IN_STEPS: dict[str, dict[str, Any]] = {"image": {"show_scores": False}, "scales": {}}
 # Arguments of environments that say what is shown, scored and told: not an algorithm's to choose.
 _OF_THE_TRACK = (
     *("dataset", "level", "split", "exclude", "image_size", "resize", "metric", "class_balanced"),
     *("feedback", "scorer", "scale_scores", "class_scores", "evaluation", "query_budget"),
+    "show_scores",
 )
 
 
@@ -60,7 +64,15 @@ class Track:
         check_choice("told", told, TOLD)
         check_value(queries >= 1, "queries", "at least 1", queries)
         levels = dict.fromkeys(parse_environment_id(name)[1] for name in environment_ids())
-        return cls(suite, queries, told, check_choice("level", level or TOLD[told][0], levels))
+        level = check_choice("level", level or TOLD[told][0], levels)
+        if level not in ONE_STEP_LEVELS:
+            check_choice(f"told of {level}", told, _TOLD_IN_STEPS)
+        return cls(suite, queries, told, level)
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Of the environment: what it tells."""
+        return TOLD[self.told][1] if self.level in ONE_STEP_LEVELS else _TOLD_IN_STEPS[self.told]
 
     @property
     def name(self) -> str:
@@ -164,7 +176,7 @@ class TrackData:
             raise InputError(
                 f"environment: {', '.join(taken)} is the track's to say, and not an algorithm's"
             )
-        arguments = {**self.options, **TOLD[track.told][1], **wanted}
+        arguments = {**self.options, **track.arguments, **wanted}
         if self.image_size is not None:
             arguments["image_size"] = self.image_size
         if self.training is not None:

@@ -103,6 +103,7 @@ def test_a_budget_of_scores_is_kept():
         for _ in range(steps):
             env.step(np.zeros_like(actions_for(env, 0)))
         assert env.score_queries == 4
+        assert type(env.score_queries) is int  # as JSON takes it
         state = env.get_state()
         with pytest.raises(BudgetSpentError, match="asks for 2 scores, and 1 are left"):
             env.step(np.zeros_like(actions_for(env, 0)))

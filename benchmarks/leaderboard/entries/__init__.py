@@ -7,6 +7,7 @@ ENTRIES = {
     "a2c": "benchmarks.leaderboard.entries.policy_gradients:A2C",
     "rloo": "benchmarks.leaderboard.entries.policy_gradients:RLOO",
     "grpo": "benchmarks.leaderboard.entries.policy_gradients:GRPO",
+    "ppo-progressive": "benchmarks.leaderboard.entries.progressive:ProgressivePPO",
     "sb3-ppo": "benchmarks.leaderboard.entries.stable_baselines3:MapPPO",
     "sb3-a2c": "benchmarks.leaderboard.entries.stable_baselines3:MapA2C",
     "sb3-ppo-cnn": "benchmarks.leaderboard.entries.stable_baselines3:CnnPPO",
