@@ -80,6 +80,9 @@ class ProgressivePPOLearner(BaselineLearner):
         """Bind as `BaselineLearner` does; rewards count `gamma` less with each grid before them."""
         super().__init__("ppo", policy.network, env, config, seed)
         self.policy, self._gamma = policy, gamma
+        # What one cell does to a score, in deviations of it, falls with the root of their number.
+        cells = torch.tensor(env.geometry.cells, dtype=torch.float32, device=env.device)
+        self._entropies = self.entropy * (cells[0] / cells).sqrt()
         self._observations = env.observe()
 
     def losses(
@@ -110,10 +113,10 @@ class ProgressivePPOLearner(BaselineLearner):
                 ratio = policy.gather(1, cells[step][:, None].long()) / drawn[step]
                 gains.append(clipped_objective(ratio, advantages[step], self.config.clip))
                 entropies.append(-(policy * policy.log()).sum(1).mean())
-            entropy = torch.stack(entropies).mean()
-            loss = -(torch.stack(gains).mean() + self.entropy * entropy)
+            entropy = torch.stack(entropies)
+            loss = -(torch.stack(gains) + self._entropies * entropy).mean()
             score = torch.stack(rewards).sum(0).mean()
-            yield loss, {"score": score, "entropy": entropy.detach()}
+            yield loss, {"score": score, "entropy": entropy.detach().mean()}
 
     def advantages_of(self, rewards: list[torch.Tensor]) -> list[torch.Tensor]:
         """Advantages (N, 1) of each step: what is earned from it on, beside an image's other maps.
@@ -133,6 +136,7 @@ class ProgressivePPOLearner(BaselineLearner):
 class ProgressivePPO(OfTraining):
     """PPO on `Progressive` (`--level Progressive`); settings are options of `rss-train`, and gamma.
 
+    `baseline.entropy` is that of the first grid, and falls with the root of the number of cells.
     With gamma 0 a grid is paid for its own gain alone: what later grids make of it says little
     beside what they do themselves.
     """
