@@ -30,26 +30,26 @@ from rss_env.vector_env import RSSVectorEnv
 _REACH = 5  # pixels: side of the convolutions of what is drawn
 
 
-class ProgressivePolicy(nn.Module):
+class ProgressivePolicy:
     """Probabilities of the classes of the next grid's cells."""
 
     def __init__(self, network: SegmentationNetwork, geometry: ActionMapGeometry):
         """Begin with a policy that does not look at what is drawn."""
-        super().__init__()
-        self.geometry, classes = geometry, geometry.num_classes
-        drafts = [nn.Conv2d(classes, classes, _REACH, padding=_REACH // 2) for _ in geometry.scales]
-        for draft in drafts:
+        self.network, self.geometry, classes = network, geometry, geometry.num_classes
+        self._drafts = [
+            nn.Conv2d(classes, classes, _REACH, padding=_REACH // 2) for _ in geometry.scales
+        ]
+        for draft in self._drafts:
             nn.init.zeros_(draft.weight)
-        # A part of the network: what takes steps and is saved is that.
-        network.drafts = nn.ModuleList(drafts)
-        self.network = network
+        # Parts of the network: what takes steps and is saved is that.
+        network.drafts = nn.ModuleList(self._drafts)
 
     def logits_of(self, images: torch.Tensor) -> torch.Tensor:
         """Of the pixels (B, C, H, W) of images (B, H, W, 3) uint8, before anything is drawn."""
         logits, size = self.network(images), self.geometry.image_size
         return logits if logits.shape[2:] == size else F.interpolate(logits, size)
 
-    def forward(self, logits: torch.Tensor, maps: torch.Tensor, step: int) -> torch.Tensor:
+    def __call__(self, logits: torch.Tensor, maps: torch.Tensor, step: int) -> torch.Tensor:
         """Probabilities (N, C, cells) of the grid of a step.
 
         Args:
@@ -60,7 +60,7 @@ class ProgressivePolicy(nn.Module):
         classes = torch.arange(self.geometry.num_classes, device=maps.device)
         drawn = (maps[:, None] == classes.view(1, -1, 1, 1)).to(logits.dtype)
         own = logits.repeat_interleave(len(maps) // len(logits), 0)
-        pixels = (own + self.network.drafts[step](drawn)).softmax(1)
+        pixels = (own + self._drafts[step](drawn)).softmax(1)
         return pool_cells(pixels, self.geometry.scales[step : step + 1]).clamp(min=1e-12)
 
     def answer(self, images: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,8 @@
 """Pixel counts of action maps, and the scores they make: the CUDA backend of `score_maps`."""
 
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
+# (what is compiled is Triton, and not all of it type-checks as Python)
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -233,11 +236,10 @@ def count_and_score(
     c = tl.arange(0, CLASSES)
     labelled = tl.load(class_pixels + image * num_classes + c, mask=c < num_classes, other=0)
     labelled = labelled.to(tl.float64)[None, :]
-    scales: tl.constexpr = len(COLUMNS)
     mean = tl.zeros((1,), tl.float32)
-    for s in tl.static_range(scales):
+    for s in tl.static_range(len(COLUMNS)):
         cells = OFFSETS[s + 1] - OFFSETS[s]
-        row = actions + n * OFFSETS[scales] + OFFSETS[s]
+        row = actions + n * OFFSETS[len(COLUMNS)] + OFFSETS[s]
         right, valid = _count_cells(
             row,
             tables[s],
@@ -256,7 +258,7 @@ def count_and_score(
         right = tl.where(c < num_classes, right, 0).to(tl.float64)[None, :]
         valid = tl.where(c < num_classes, valid, 0).to(tl.float64)[None, :]
         score = _score(right, valid, labelled, METRIC)
-        tl.store(scores + n * scales + s + tl.arange(0, 1), score)
+        tl.store(scores + n * len(COLUMNS) + s + tl.arange(0, 1), score)
         mean += score * tl.load(weights + s)
     tl.store(means + n + tl.arange(0, 1), mean)
 

@@ -127,26 +127,15 @@ def test_scores_of_flat_actions_are_exact(metric):
     weights = torch.tensor([0.2, 0.3, 0.5])
     for given in (actions, wild):
         counts = action_counts(given, tables, index, mirrored, COLUMNS, 7, backend="numba")
-        found = action_counts(
-            strided(given),
-            [strided(table) for table in tables],
-            strided(index),
-            strided(mirrored),
-            COLUMNS,
-            7,
-            backend="triton",
-        )
+        moved_tables = [strided(table) for table in tables]
+        lookup = (strided(given), moved_tables, strided(index), strided(mirrored), COLUMNS)
+        found = action_counts(*lookup, 7, backend="triton")
         assert found.cpu().equal(counts)
         expected = metric_scores(metric, counts, class_pixels, index, weights, backend="reference")
         moved = [strided(part) for part in (class_pixels, index, weights)]
         scores = metric_scores(metric, found, *moved, backend="triton")
-        lookup = (given, tables, index, mirrored, COLUMNS, class_pixels, weights)
-        moved = [
-            [strided(table) for table in part] if part is tables
-            else part if part is COLUMNS else strided(part)
-            for part in lookup
-        ]  # fmt: skip
-        at_once = action_scores(metric, *moved, backend="triton")
+        pixels, _, of_scales = moved
+        at_once = action_scores(metric, *lookup, pixels, of_scales, backend="triton")
         for own, fused, reference in zip(scores, at_once, expected, strict=True):
             assert own.cpu().equal(reference)
             assert fused.cpu().equal(reference)
@@ -161,12 +150,21 @@ def test_maps_are_counted_and_scored_at_once(name, monkeypatch):
     for most in (triton_scores.MOST_CELLS, 0):  # in one go, and one after the other
         monkeypatch.setattr(triton_scores, "MOST_CELLS", most)
         for metric in METRICS:
-            given = (maps, [table], index, mirrored, [columns], pixels, torch.ones(1))
-            expected = action_scores(metric, *given, backend="reference")
-            moved = [part.to(DEVICE) if isinstance(part, torch.Tensor) else part for part in given]
-            moved[1] = [table.to(DEVICE)]
-            found = action_scores(metric, *moved, backend="triton")
-            for own, reference in zip(found, expected, strict=True):
+            results = [
+                action_scores(
+                    metric,
+                    maps.to(device),
+                    [table.to(device)],
+                    index.to(device),
+                    mirrored.to(device),
+                    [columns],
+                    pixels.to(device),
+                    torch.ones(1, device=device),
+                    backend=backend,
+                )
+                for device, backend in (("cpu", "reference"), (DEVICE, "triton"))
+            ]
+            for reference, own in zip(*results, strict=True):
                 assert own.cpu().equal(reference)
 
 
@@ -467,19 +465,27 @@ def test_maps_in_a_table_are_taken_where_they_lie():
 @pytest.mark.parametrize("name", MEMORIES)
 def test_places_and_slots_of_a_memory(name):
     capacity, ring, batch, _ = MEMORIES[name]
-    (*tables, clock), count = new_tables(capacity, batch)
-    on_device = [part.to(DEVICE, copy=True) for part in (*tables, clock, count)]
+    (known_keys, last_seen, clock), count = new_tables(capacity, batch)
+    of_cpu = (known_keys, last_seen, clock, count)
+    moved = [part.to(DEVICE, copy=True) for part in of_cpu]
     for keys in batches_of(name):
-        moved = keys.to(DEVICE)
-        expected = take_places(keys, *tables, clock, capacity, backend="reference")
-        found = take_places(moved, *on_device[:3], capacity, backend="triton")
-        slots = take_slots(keys, *expected, count, ring, capacity, backend="reference")
-        own = take_slots(moved, *found, on_device[3], ring, capacity, backend="triton")
-        for part, reference in zip((*found, *own), (*expected, *slots), strict=True):
+        places, known = take_places(
+            keys, known_keys, last_seen, clock, capacity, backend="reference"
+        )
+        slots, there = take_slots(keys, places, known, count, ring, capacity, backend="reference")
+        own = keys.to(DEVICE)
+        own_places, own_known = take_places(
+            own, moved[0], moved[1], moved[2], capacity, backend="triton"
+        )
+        own_slots, own_there = take_slots(
+            own, own_places, own_known, moved[3], ring, capacity, backend="triton"
+        )
+        found = (own_places, own_known, own_slots, own_there)
+        for part, reference in zip(found, (places, known, slots, there), strict=True):
             assert part.dtype == reference.dtype
             assert part.cpu().equal(reference)
         # (What is written to the spare places, the last one that writes there decides.)
-        for part, reference in zip(on_device, (*tables, clock, count), strict=True):
+        for part, reference in zip(moved, of_cpu, strict=True):
             assert part.cpu().flatten()[:capacity].equal(reference.flatten()[:capacity])
 
 

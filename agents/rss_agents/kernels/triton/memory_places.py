@@ -3,7 +3,8 @@
 One program does all of a batch: places are taken one after the other.
 """
 
-# pyright: reportGeneralTypeIssues=false, reportArgumentType=false
+# pyright: reportGeneralTypeIssues=false, reportArgumentType=false, reportOperatorIssue=false
+# pyright: reportCallIssue=false
 # (what is compiled is Triton, and not all of it type-checks as Python)
 
 from __future__ import annotations
