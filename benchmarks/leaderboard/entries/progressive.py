@@ -142,7 +142,7 @@ class ProgressivePPO(OfTraining):
     """
 
     variant = "ppo"
-    defaults: ClassVar[Mapping[str, Any]] = {"baseline.entropy": 0.1}
+    defaults: ClassVar[Mapping[str, Any]] = {"baseline.entropy": 0.03}
 
     def __init__(
         self,
