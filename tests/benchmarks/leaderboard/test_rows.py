@@ -47,6 +47,14 @@ def test_tracks_have_names():
     assert Track.of("shapes", 10, "image", "PixelReward").name == "shapes-PixelReward-image-10"
 
 
+def test_tracks_of_several_steps_tell_of_each_or_at_the_end():
+    at_the_end = Track.of("shapes", 10, "image", "Progressive")
+    assert at_the_end.arguments == {"show_scores": False}
+    assert Track.of("shapes", 10, "scales", "Refine").arguments == {}
+    with pytest.raises(InputError, match="unknown told of Refine 'ranking'; valid: image, scales"):
+        Track.of("shapes", 10, "ranking", "Refine")
+
+
 def test_rows_are_read_as_they_were_written(tmp_path):
     first, second = row("a", 0.3), row("b", 0.5)
     for each in (first, second):
