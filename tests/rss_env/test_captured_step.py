@@ -16,6 +16,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "varied": {"horizontal_flip": True, "zoom": (0.8, 1.5), "colour_jitter": 0.3},
+    "views": {"zoom": (0.8, 1.5), "num_views": 3},
     "parts of images": {"crop_size": (8, 16), "scales": (8, 4)},
     "noise": {"feedback": "noisy:0.1", "class_scores": True},
     "ranking": {"feedback": "ranking"},

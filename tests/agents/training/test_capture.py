@@ -37,6 +37,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "rss": {},
     "noise and varied maps": {"feedback": "noisy:0.05"},
     "augmented": {"zoom": (0.8, 1.5), "colour_jitter": 0.3},
+    "views": {"zoom": (0.8, 1.5), "num_views": 2},
     "parts of images": {"crop_size": (8,), "scales": (4, 2)},
     "policy gradient": {"agent": RSSConfig(objective="policy_gradient")},
     "linear": {"agent": RSSConfig(score_model="linear")},
