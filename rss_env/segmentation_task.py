@@ -416,10 +416,14 @@ class SegmentationTask:
     def _batch(self) -> SceneBatch[Any]:
         """The current scenes, drawn when they are asked for."""
         if self._current is None:
-            # Arrays on the CPU: wrapping them would take a small environment most of its time.
-            stream = self._stream
-            self._current = stream.batch_of_arrays() if self._on_cpu else stream.tell(self._inputs)
+            self._current = self._scenes_of()
         return self._current
+
+    def _scenes_of(self, groups: np.ndarray | None = None) -> SceneBatch[Any]:
+        """The scenes of all groups, or of those with numbers (g,), drawn anew."""
+        if self._on_cpu:  # arrays: wrapping them would take a small environment most of its time
+            return self._stream.batch_of_arrays(groups)
+        return self._stream.tell(self._inputs, groups)
 
     def _export(self, values: np.ndarray | torch.Tensor) -> Any:
         """Give values in the kind of array asked for, on the environment's device."""

@@ -156,7 +156,7 @@ class SequentialTask(SegmentationTask):
         self, scale: int, groups: npt.NDArray[np.int64], maps: torch.Tensor, steps: Any
     ) -> torch.Tensor:
         """What is seen of the scores of some groups' maps (g * K, cells) of a scale: (g * K,)."""
-        batch = self._scenes_of(groups)
+        batch = self._batch if len(groups) == len(self._done) else self._scenes_of(groups)
         actions = alike(batch.index, maps.reshape(len(groups), self.group_size, -1))
         keys = self._stream.seeds[groups], self._stream.episodes[groups]
 
@@ -164,13 +164,6 @@ class SequentialTask(SegmentationTask):
             return to_device(self.feedback.noise_states(*keys, shape, steps), self.device)
 
         return as_tensor(self._judges[scale](actions, batch, noise_states).rewards)
-
-    def _scenes_of(self, groups: npt.NDArray[np.int64]) -> Any:
-        """The scenes of some groups, in the order of their numbers."""
-        if len(groups) == len(self._done):
-            return self._batch
-        stream = self._stream
-        return stream.batch_of_arrays(groups) if self._on_cpu else stream.batch(self.device, groups)
 
     # --- maps of some groups among those of all ---
 
