@@ -17,7 +17,10 @@ from rss_env.kernels.triton.launching import block_beside, launch, padded
 from rss_env.rewards import METRICS
 
 CHUNK = 4096  # cells of a program
-MOST_CELLS = 4 * CHUNK  # of a map of all scales that one program counts and scores
+# Kernels take tuples of tensors since Triton 3.3; without, each scale is counted by a kernel.
+_TAKES_TUPLES = tuple(map(int, triton.__version__.split(".")[:2])) >= (3, 3)
+# Of a map of all scales that one program counts and scores.
+MOST_CELLS = 4 * CHUNK if _TAKES_TUPLES else 0
 _SCORED = 256  # elements of a tile, of float64
 
 
