@@ -16,7 +16,7 @@ from rss_agents.interaction_writer import check_room, place_of, replacing, write
 from rss_agents.networks.names import FILE_NAME
 from rss_agents.option_types import check_types
 from rss_env.arguments import check_device
-from rss_env.config import TaskConfig
+from rss_env.config import VARYING, TaskConfig
 from rss_env.datasets.base import is_list_file
 from rss_env.datasets.paths import expanded, is_file, is_folder
 from rss_env.digests import file_digest
@@ -36,7 +36,7 @@ UNIFORM = "uniform"
 _EPSILON = 0.1
 _BATCH = 64  # episodes at a time; what a network says may depend on it in the last digit
 # What would show an image otherwise than its number says, or score a map by others.
-_LEFT_OUT = ("horizontal_flip", "zoom", "colour_jitter", "num_views", "crop_size", "group_size")
+_LEFT_OUT = ("horizontal_flip", *VARYING, "num_views", "group_size")
 
 
 @dataclass(kw_only=True)

@@ -31,6 +31,6 @@ def batches_of(name: str, number: int = 12) -> list[torch.Tensor]:
     keys = torch.randint(-(2**62), 2**62, (images,), generator=generator)
     if batch == 1:  # each has an age of its own
         return [keys[[step * 5 % images]] for step in range(number)]
-    if batch > images or images == batch == 5:
+    if batch >= images:
         return [keys[torch.randint(images, (batch,), generator=generator)] for _ in range(number)]
     return [keys[torch.randperm(images, generator=generator)[:batch]] for _ in range(number)]

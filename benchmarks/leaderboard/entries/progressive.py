@@ -19,7 +19,6 @@ from rss_agents.algorithms.policy_gradients import BaselineLearner, clipped_obje
 from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.algorithms.sampling import sample_maps
 from rss_agents.kernels.pool_cells import pool_cells
-from rss_agents.losses.advantages import synchronised_deviation
 from rss_agents.networks.segmentation_network import SegmentationNetwork, evaluating
 from rss_env.action_maps import ActionMapGeometry, default_scales
 from rss_env.errors import InputError
@@ -91,21 +90,18 @@ class ProgressivePPOLearner(BaselineLearner):
         """See `BaselineLearner.losses`."""
         env, steps = self.env, range(len(self.env.geometry.scales))
         images = self._observations["image"][:: env.group_size]
-        drawings, cells, rewards = [], [], []
+        drawings, cells, drawn, rewards = [], [], [], []
         with torch.no_grad():
             logits = self.policy.logits_of(images)
             for step in steps:
                 drawings.append(self._observations["map"][..., 0])
                 probabilities = self.policy(logits, drawings[-1], step)
                 cells.append(sample_maps(probabilities, 1, self.draws)[:, 0])
+                drawn.append(probabilities.gather(1, cells[-1][:, None].long()))
                 action = F.pad(cells[-1], (0, max(env.geometry.cells) - cells[-1].shape[1]))
                 self._observations, reward, *_ = env.step(action)
                 rewards.append(reward)
-            drawn = [
-                self.policy(logits, drawing, step).gather(1, own[:, None].long())
-                for step, drawing, own in zip(steps, drawings, cells, strict=True)
-            ]
-        advantages = self.advantages_of(rewards)
+        advantages, score = self.advantages_of(rewards), torch.stack(rewards).sum(0).mean()
         for _ in range(self.config.epochs):
             logits, gains, entropies = self.policy.logits_of(images), [], []
             for step in steps:
@@ -115,7 +111,6 @@ class ProgressivePPOLearner(BaselineLearner):
                 entropies.append(-(policy * policy.log()).sum(1).mean())
             entropy = torch.stack(entropies)
             loss = -(torch.stack(gains) + self._entropies * entropy).mean()
-            score = torch.stack(rewards).sum(0).mean()
             yield loss, {"score": score, "entropy": entropy.detach().mean()}
 
     def advantages_of(self, rewards: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -125,11 +120,10 @@ class ProgressivePPOLearner(BaselineLearner):
             rewards: (N,) of each step.
         """
         returns, advantages = torch.zeros_like(rewards[0]), []
-        for reward in reversed(rewards):
+        for reward, cells in zip(reversed(rewards), reversed(self.env.geometry.cells), strict=True):
             returns = reward + self._gamma * returns
             grouped = returns.view(-1, self.env.group_size)
-            centred = grouped - grouped.mean(1, keepdim=True)
-            advantages.append((centred / synchronised_deviation(centred)).view(-1, 1))
+            advantages.append(self.advantages(grouped, cells).view(-1, 1))
         return advantages[::-1]
 
 

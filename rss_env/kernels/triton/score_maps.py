@@ -300,6 +300,5 @@ def action_scores_triton(
 
 def scoring_of(metric: str, num_classes: int) -> dict[str, Any]:
     """The constants that the metric and C decide, of what counts and scores at once."""
-    side = padded(num_classes)
-    coefficients = tuple(METRICS[metric].coefficients.tolist())
-    return {"METRIC": coefficients, "CLASSES": side, "BLOCK": block_beside(side)}
+    block = block_beside(padded(num_classes))  # of the tiles that cells are counted in
+    return constants_of(metric, num_classes) | {"BLOCK": block}
