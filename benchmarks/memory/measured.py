@@ -73,6 +73,7 @@ def learner_peak(config: TrainConfig, classes: int, stride: int) -> int:
             scales=config.scales,
             zoom=config.zoom,
             colour_jitter=config.colour_jitter,
+            num_views=config.num_views,
             array="torch",
             **files,
         ).unwrapped

@@ -74,6 +74,7 @@ class OfTraining(nn.Module):
             "horizontal_flip": config.horizontal_flip,
             "zoom": config.zoom,
             "colour_jitter": config.colour_jitter,
+            "num_views": config.num_views,
             "array": "torch",
         }
 

@@ -15,6 +15,7 @@ from benchmarks.leaderboard.entries.learners import OfTraining
 from benchmarks.leaderboard.runs import AlgorithmRun
 from benchmarks.leaderboard.tracks import TOLD, Track, TrackData
 from rss_env.errors import InputError
+from rss_env.vector_env import RSSVectorEnv
 
 MAPS = {"num_images": 2, "group_size": 2}
 SMALL = {**MAPS, "scales": [8, 4], "updates": 5}
@@ -132,3 +133,12 @@ def test_importing_entries_needs_no_stable_baselines3():
     root = Path(__file__).parents[3]
     path = {"PYTHONPATH": f"{root}:{root / 'agents'}"}
     assert subprocess.run([sys.executable, "-c", code], env=path).returncode == 0
+
+
+def test_views_are_those_of_the_settings():
+    settings = {**SMALL, "zoom": [1.0, 1.5], "num_views": 3}
+    algorithm = make_algorithm("rss", 6, (16, 16), 5, settings)
+    track = Track.of("shapes", BUDGET, "scales")
+    env = data_of(track).environment(track, algorithm.environment).unwrapped
+    assert isinstance(env, RSSVectorEnv)
+    assert env.num_shown == 3 * env.num_images
