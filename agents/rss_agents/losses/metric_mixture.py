@@ -5,13 +5,19 @@ A score R of a map is taken for
     R = size * f ** power + offset + noise,     f = sum of share_m * metric_m(map),
 
 with the metrics of `rss_env.rewards` predicted from beliefs about labels, an offset that the maps
-of a group have in common, and a noise. All these numbers are those under which the newest scores
-are most likely, before anything was learned from them: what a network has already been fitted to
-says nothing about the formula. As long as beliefs about labels are vague, the size is told by how
-much scores vary; later by how they follow the predictions. A scorer knows nothing of scales, so
-that only the variances of offset and noise are those of a scale.
+of a group have in common, and a noise. All these numbers are fitted to the newest scores, before
+anything was learned from them: what a network has already been fitted to says nothing about the
+formula. A scorer knows nothing of scales, so that only the variances of offset and noise are those
+of a scale.
 
-Source: empirical Bayes (type II maximum likelihood), by stochastic gradients.
+Shares and size are those under which scores follow the predictions (`metric_weights`). A map
+without any fault has all metrics 1 and a score of 1 at most, so that the size is 1 at most: if
+scores differ by more than is predicted, it is beliefs that are too vague, and the gain says how
+much. Power and variances are those under which the scores are most likely. Ratings are too coarse
+to follow predictions: for them all numbers are the most likely ones, told at first by how much
+scores vary.
+
+Source: least squares, and empirical Bayes (type II maximum likelihood) by stochastic gradients.
 """
 
 from __future__ import annotations
@@ -24,6 +30,7 @@ import torch
 
 from rss_agents.distributed import mean_over_ranks
 from rss_agents.losses.coarse_feedback import StarCount
+from rss_agents.losses.metric_weights import MetricWeights
 from rss_agents.losses.score_model_config import MixtureConfig
 from rss_agents.losses.score_models import MetricPrediction, predict_scores
 from rss_env.rewards import METRICS
@@ -32,6 +39,8 @@ _FIRST = "miou"  # what a score is taken for until scores say otherwise
 _LEAST_VARIANCE = 1e-12
 _LEAST_SCORE = 1e-3  # of which a power is taken
 _LIKELY = 1e-12  # least likelihood that a rating is believed to have
+_LEAST_SIZE, _LEAST_SHARE = 0.05, 1e-6
+_FOLLOWED = ("shares", "size")  # what differences tell
 
 
 class MetricMixture:
@@ -52,6 +61,8 @@ class MetricMixture:
         self._start = {name: value.double().to(device) for name, value in first.items()}
         self._values = {name: v.clone().requires_grad_() for name, v in self._start.items()}
         self._knows_noise = False
+        self._weights = MetricWeights(shares, config)
+        self._gain = torch.ones((), dtype=torch.float64, device=device)
         self._star_count = StarCount(device)
         self._optimizer = torch.optim.Adam(list(self._values.values()), config.rate)
 
@@ -73,6 +84,7 @@ class MetricMixture:
             **{f"formula_{name}": share for name, share in shares},
             "formula_size": values["size"].exp(),
             "formula_power": values["power"].exp(),
+            "formula_gain": self._gain,
         }
 
     def _warped(self, mixed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -121,9 +133,13 @@ class MetricMixture:
             return  # nothing is said of any formula
         if not self._knows_noise:
             self._begin(observed)
+        follows = self.stars is None
+        if follows:
+            self._follow(candidates.double(), scores.double())
         mixed = (candidates.double() @ values["shares"].softmax(0)).permute(2, 0, 1)
         expected, slopes = self._warped(mixed)
-        residual = observed - expected
+        common_part = expected.mean(2, keepdim=True)
+        residual = observed - common_part - self._gain * (expected - common_part)
         # The covariance was made with the slopes of now: 1, with the gradient of the new slopes.
         grown = slopes / slopes.detach()
         spread = covariance.double().transpose(0, 1) * grown[..., None] * grown[..., None, :]
@@ -142,10 +158,26 @@ class MetricMixture:
             loss = loss + 0.5 * self.config.hold * moved.square().sum()
         self._optimizer.zero_grad()
         loss.backward()
-        for value in values.values():
-            if value.grad is not None:  # ratings tell nothing of the offset
+        for name, value in values.items():
+            if follows and name in _FOLLOWED:
+                value.grad = None
+            elif value.grad is not None:  # ratings tell nothing of the offset
                 value.grad.copy_(mean_over_ranks(value.grad))
         self._optimizer.step()
+
+    @torch.no_grad()
+    def _follow(self, candidates: torch.Tensor, scores: torch.Tensor) -> None:
+        """Take shares, size and gain from how scores (B, K, S) follow metrics (B, K, S, M)."""
+        values = self._values
+        mixed = candidates @ values["shares"].softmax(0)
+        slopes = self._warped(mixed)[1].mean(1, keepdim=True) / values["size"].exp()
+        weights = self._weights.observe(slopes[..., None] * candidates, scores)
+        total = weights.sum()
+        if total > 0:
+            values["shares"].copy_((weights / total).clamp(min=_LEAST_SHARE).log())
+        size = total.clamp(_LEAST_SIZE, 1)
+        values["size"].copy_(size.log())
+        self._gain = total / size
 
     @torch.no_grad()
     def _begin(self, observed: torch.Tensor) -> None:
@@ -162,6 +194,8 @@ class MetricMixture:
         return {
             "values": {name: value.detach().clone() for name, value in self._values.items()},
             "knows_noise": self._knows_noise,
+            "weights": self._weights.get_state(),
+            "gain": self._gain,
             **self._star_count.get_state(),
             "optimizer": copy.deepcopy(self._optimizer.state_dict()),
         }
@@ -172,6 +206,8 @@ class MetricMixture:
         for name, value in self._values.items():
             value.copy_(state["values"][name])
         self._knows_noise = state["knows_noise"]
+        self._weights.set_state(state["weights"])
+        self._gain = state["gain"].to(self._gain)
         self._star_count.set_state(state)
         self._optimizer.load_state_dict(state["optimizer"])
 

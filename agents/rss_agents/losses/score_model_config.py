@@ -50,14 +50,26 @@ class MixtureConfig:
     """Share of mIoU in the mixture at the start; the other metrics have the rest alike."""
     first_noise: float = 0.1
     """Variance of the noise at the start, as a share of that of the scores within a group."""
+    first_weight: float = 10.0
+    """How much the shares at the start count, in predictions that explain a score in full."""
+    memory: float = 0.98
+    """Decay, per batch, of what differences of scores have said of the shares."""
     rate: float = 0.02
-    """Learning rate of the logarithms of all numbers of the formula."""
+    """Learning rate of the logarithms of the numbers that are the most likely ones: the power and
+    the variances; of ratings, all."""
     hold: float = 0.1
-    """Pull towards the start, in log-likelihoods of a group of scores."""
+    """Pull of these towards the start, in log-likelihoods of a group of scores."""
 
     def check(self) -> None:
         """Refuse values that make no mixture, with an `InputError`."""
         check_value(0 < self.first_share < 1, "mixture first_share", "in 0..1", self.first_share)
+        check_value(
+            0 < self.first_weight < float("inf"),
+            "mixture first_weight",
+            "positive",
+            self.first_weight,
+        )
+        check_value(0 <= self.memory < 1, "mixture memory", "in 0..1 (below 1)", self.memory)
         for name in ("first_noise", "rate", "hold"):
             value = getattr(self, name)
             check_value(0 <= value < float("inf"), f"mixture {name}", "at least 0", value)

@@ -36,13 +36,19 @@ def observed_scores(maps, labels, formula):
     return formula({name: score_counts(name, *of_maps) for name in METRICS})
 
 
-def fit(formula, steps, seed=0, config=None):
-    """A mixture that has seen scores of labels that follow the beliefs, and its last errors."""
+def fit(formula, steps, seed=0, config=None, frequencies=(0.0, 0.0, 0.0, 0.0)):
+    """A mixture that has seen scores of labels that follow the beliefs, and its last errors.
+
+    Frequencies are the logits of the classes.
+    """
+    frequent = torch.tensor(frequencies)[:, None]
     generator = torch.Generator().manual_seed(seed)
-    mixture, errors = MetricMixture(1, config or MixtureConfig(rate=0.05), "cpu"), []
+    config = config or MixtureConfig(rate=0.05, first_weight=1.0)  # there are few scores
+    mixture, errors = MetricMixture(1, config, "cpu"), []
     for _ in range(steps):
         sharpness = torch.rand(8, 1, 1, generator=generator) * 3
-        probabilities = (sharpness * torch.randn(8, CLASSES, CELLS, generator=generator)).softmax(1)
+        logits = sharpness * torch.randn(8, CLASSES, CELLS, generator=generator)
+        probabilities = (logits + frequent).softmax(1)
         labels = draw(probabilities, 1, generator)
         maps = draw(probabilities, GROUP, generator)
         scores = observed_scores(maps, labels, formula)[..., None]
@@ -79,6 +85,34 @@ def test_a_formula_is_found(name):
     assert abs(float(mixture.numbers()["formula_power"]) / power - 1) < 0.3
     assert mixture.stars is None
     assert mixture.noise.sqrt() < 0.01
+
+
+def test_differences_tell_which_metrics_count():
+    """Half and half of two metrics is told apart from all others, though beliefs are vague."""
+
+    def formula(scores):
+        return (scores["mean_accuracy"] + scores["pixel_accuracy"]) / 2
+
+    numbers = fit(formula, 150, frequencies=(2.0, 0.0, -1.0, -1.0))[0].numbers()
+    assert numbers["formula_mean_accuracy"] + numbers["formula_pixel_accuracy"] > 0.8
+    assert min(numbers["formula_mean_accuracy"], numbers["formula_pixel_accuracy"]) > 0.2
+
+
+def test_a_size_is_one_at_most_and_the_rest_is_gain():
+    """Beliefs that are too vague predict small differences, which is no news of the formula."""
+    mixture = MetricMixture(1, MixtureConfig(), "cpu")
+    generator = torch.Generator().manual_seed(5)
+    covariance = 1e-4 * torch.eye(GROUP).expand(16, 1, GROUP, GROUP)
+    for _ in range(100):
+        candidates = 0.3 + 0.02 * torch.randn(16, GROUP, 1, len(METRICS), generator=generator)
+        miou = candidates[..., list(METRICS).index("miou")]
+        middle = miou.mean(1, keepdim=True)
+        mixture.observe(candidates, middle + 2 * (miou - middle), covariance)
+    numbers = mixture.numbers()
+    assert numbers["formula_size"] == 1
+    assert 1.8 < numbers["formula_gain"] < 2.2
+    assert numbers["formula_miou"] > 0.95
+    assert 0.8 < numbers["formula_power"] < 1.2
 
 
 def test_noise_is_found():
