@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tyro
 
 from benchmarks.learning.evidence import settled_seeds
 from benchmarks.learning.report import heading, write_settings
@@ -125,8 +126,8 @@ class StartConfig:
     """A try on seeds below 100: no result."""
     jobs: int = 1
     """Processes at a time."""
-    extra: tuple[str, ...] = ()
-    """Further arguments of rss-train, the same for all runs."""
+    extra: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """One further argument of every run; may be repeated: --extra=--group-size --extra=4."""
     runs: Path = Path("runs/from_a_start")
     """Folder of the runs; what is there is not run again."""
 

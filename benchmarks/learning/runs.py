@@ -128,7 +128,7 @@ class Run:
 
 
 def _train(run: Run, threads: int) -> str | None:
-    """Train in a process of its own; the last line it said if it failed."""
+    """Train in a process of its own; what it said last if it failed."""
     run.folder.mkdir(parents=True, exist_ok=True)
     run.forget()
     code_run = commit()  # before: the code may change while it trains
@@ -138,9 +138,19 @@ def _train(run: Run, threads: int) -> str | None:
     with (run.folder / "log.txt").open("w") as log:
         code = subprocess.run(command, stdout=log, stderr=log, env=os.environ | limits).returncode
     if code:
-        return (run.folder / "log.txt").read_text().strip().splitlines()[-1]
+        return _last_said((run.folder / "log.txt").read_text())
     run.record(code_run, threads)
     return None
+
+
+def _last_said(log: str) -> str:
+    """The last line of a log; of a box, in which wrong options are told, all that is said in it."""
+    lines = log.strip().splitlines() or ["nothing was said"]
+    if not lines[-1].startswith("╰"):
+        return lines[-1]
+    first = max(n for n, line in enumerate(lines) if line.startswith("╭"))
+    said = (line.strip("│╭╮╰╯─ ") for line in lines[first + 1 :])
+    return " ".join(line for line in said if line)
 
 
 def run_missing(runs: Sequence[Run], jobs: int) -> list[str]:

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+import tyro
 from conftest import REAL_DATA
 
 from benchmarks.from_a_start import StartConfig, StartRun, _line_of, measure
@@ -35,6 +36,11 @@ def test_more_labels_than_images_are_refused(cityscapes_root, tmp_path, monkeypa
     run = StartRun("small", "miou", 3, 1, tmp_path, cityscapes_root.parent, labelled=999)
     with pytest.raises(InputError, match=r"labelled must be in 1\.\..*999"):
         run.labels()
+
+
+def test_arguments_of_every_run_add_up():
+    asked = ["--out", "a", "--extra=--group-size", "--extra=4"]
+    assert tyro.cli(StartConfig, args=asked).extra == ("--group-size", "4")
 
 
 def test_other_data_sets_are_refused():

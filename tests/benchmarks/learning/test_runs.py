@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.learning.evidence import commit
 from benchmarks.learning.report import heading
-from benchmarks.learning.runs import Run
+from benchmarks.learning.runs import Run, run_missing
 
 
 def run(folder: Path, updates: int = 5, extra: tuple[str, ...] = ()) -> Run:
@@ -28,3 +28,13 @@ def test_a_run_is_done_only_with_its_own_arguments(tmp_path):
     assert not run(tmp_path, updates=6).is_done
     asked.forget()
     assert not asked.is_done
+
+
+def test_a_run_that_fails_is_told_with_what_it_said(tmp_path):
+    """Wrong options are told in a box, whose last line is its frame; other errors in a line."""
+    (said,) = run_missing([run(tmp_path, extra=("--group-sise", "4"))], jobs=1)
+    assert said.startswith("shapes psl seed 3: ")
+    assert "--group-sise" in said
+    assert "╯" not in said
+    (said,) = run_missing([run(tmp_path, extra=("--image-size", "-1"))], jobs=1)
+    assert said.startswith("shapes psl seed 3: rss-train: error: ")
