@@ -148,7 +148,7 @@ def _last_said(log: str) -> str:
     lines = log.strip().splitlines() or ["nothing was said"]
     if not lines[-1].startswith("╰"):
         return lines[-1]
-    first = max(n for n, line in enumerate(lines) if line.startswith("╭"))
+    first = max((n for n, line in enumerate(lines) if line.startswith("╭")), default=-1)
     said = (line.strip("│╭╮╰╯─ ") for line in lines[first + 1 :])
     return " ".join(line for line in said if line)
 

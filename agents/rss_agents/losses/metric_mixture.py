@@ -10,12 +10,12 @@ anything was learned from them: what a network has already been fitted to says n
 formula. A scorer knows nothing of scales, so that only the variances of offset and noise are those
 of a scale.
 
-Shares and size are those under which scores follow the predictions (`metric_weights`). A map
-without any fault has all metrics 1 and a score of 1 at most, so that the size is 1 at most: if
-scores differ by more than is predicted, it is beliefs that are too vague, and the gain says how
-much. Power and variances are those under which the scores are most likely. Ratings are too coarse
-to follow predictions: for them all numbers are the most likely ones, told at first by how much
-scores vary.
+Shares and size are those under which scores follow the predictions (`metric_weights`). Scores lie
+in 0..1 where all metrics are 0 as where all are 1, so that the size is 1 at most: if scores differ
+by more than that predicts, it is beliefs that are too vague, and the gain says how much. It is left
+for the beliefs to learn. Power and variances are those under which the scores are most likely.
+Ratings are too coarse to follow predictions: for them all numbers are the most likely ones, told at
+first by how much scores vary.
 
 Source: least squares, and empirical Bayes (type II maximum likelihood) by stochastic gradients.
 """
@@ -61,7 +61,8 @@ class MetricMixture:
         self._start = {name: value.double().to(device) for name, value in first.items()}
         self._values = {name: v.clone().requires_grad_() for name, v in self._start.items()}
         self._knows_noise = False
-        self._weights = MetricWeights(shares, config)
+        self._weights = MetricWeights(shares, num_scales, config)
+        # Slope of differences between scores on those predicted: a calibration of beliefs.
         self._gain = torch.ones((), dtype=torch.float64, device=device)
         self._star_count = StarCount(device)
         self._optimizer = torch.optim.Adam(list(self._values.values()), config.rate)
@@ -77,7 +78,7 @@ class MetricMixture:
         return self._star_count.stars
 
     def numbers(self) -> dict[str, torch.Tensor]:
-        """The fitted formula, to log: shares of the metrics, size and power."""
+        """The fitted formula, to log: shares of the metrics, size, power and gain."""
         values = {name: value.detach() for name, value in self._values.items()}
         shares = zip(METRICS, values["shares"].softmax(0), strict=True)
         return {
@@ -134,8 +135,6 @@ class MetricMixture:
         if not self._knows_noise:
             self._begin(observed)
         follows = self.stars is None
-        if follows:
-            self._follow(candidates.double(), scores.double())
         mixed = (candidates.double() @ values["shares"].softmax(0)).permute(2, 0, 1)
         expected, slopes = self._warped(mixed)
         common_part = expected.mean(2, keepdim=True)
@@ -164,6 +163,8 @@ class MetricMixture:
             elif value.grad is not None:  # ratings tell nothing of the offset
                 value.grad.copy_(mean_over_ranks(value.grad))
         self._optimizer.step()
+        if follows:  # at last: what is likely was judged by predictions made without these scores
+            self._follow(candidates.double(), scores.double())
 
     @torch.no_grad()
     def _follow(self, candidates: torch.Tensor, scores: torch.Tensor) -> None:
@@ -206,8 +207,9 @@ class MetricMixture:
         for name, value in self._values.items():
             value.copy_(state["values"][name])
         self._knows_noise = state["knows_noise"]
-        self._weights.set_state(state["weights"])
-        self._gain = state["gain"].to(self._gain)
+        if "weights" in state:  # of an earlier version, which had none: the first ones
+            self._weights.set_state(state["weights"])
+            self._gain = state["gain"].to(self._gain)
         self._star_count.set_state(state)
         self._optimizer.load_state_dict(state["optimizer"])
 

@@ -51,14 +51,16 @@ class MixtureConfig:
     first_noise: float = 0.1
     """Variance of the noise at the start, as a share of that of the scores within a group."""
     first_weight: float = 10.0
-    """How much the shares at the start count, in predictions that explain a score in full."""
-    memory: float = 0.98
-    """Decay, per batch, of what differences of scores have said of the shares."""
+    """Ridge of the least squares that finds shares and size, towards mIoU's first share and the
+    others': as many scores, each predicted to differ by as much as scores do, said so always."""
+    forgetting_factor: float = 0.98
+    """Decay, per batch, of what differences of scores have said of shares and size."""
     rate: float = 0.02
     """Learning rate of the logarithms of the numbers that are the most likely ones: the power and
     the variances; of ratings, all."""
     hold: float = 0.1
-    """Pull of these towards the start, in log-likelihoods of a group of scores."""
+    """Pull of the power towards its start, in log-likelihoods of a group of scores; of ratings, of
+    shares and size as well."""
 
     def check(self) -> None:
         """Refuse values that make no mixture, with an `InputError`."""
@@ -69,7 +71,8 @@ class MixtureConfig:
             "positive",
             self.first_weight,
         )
-        check_value(0 <= self.memory < 1, "mixture memory", "in 0..1 (below 1)", self.memory)
+        factor = self.forgetting_factor
+        check_value(0 <= factor < 1, "mixture forgetting_factor", "in 0..1 (below 1)", factor)
         for name in ("first_noise", "rate", "hold"):
             value = getattr(self, name)
             check_value(0 <= value < float("inf"), f"mixture {name}", "at least 0", value)

@@ -115,6 +115,19 @@ def test_a_size_is_one_at_most_and_the_rest_is_gain():
     assert 0.8 < numbers["formula_power"] < 1.2
 
 
+def test_ratings_that_prove_to_be_none_are_followed():
+    """The first batch says nothing but 0 and 1; then come scores in between."""
+    mixture = MetricMixture(1, MixtureConfig(first_weight=1.0), "cpu")
+    generator = torch.Generator().manual_seed(6)
+    covariance = 1e-4 * torch.eye(GROUP).expand(16, 1, GROUP, GROUP)
+    for step in range(40):
+        candidates = torch.rand(16, GROUP, 1, len(METRICS), generator=generator)
+        dice = candidates[..., list(METRICS).index("dice")]
+        mixture.observe(candidates, dice.round() if step == 0 else dice, covariance)
+        assert mixture.stars == (1 if step == 0 else None)
+    assert mixture.numbers()["formula_dice"] > 0.9
+
+
 def test_noise_is_found():
     generator = torch.Generator().manual_seed(1)
 
