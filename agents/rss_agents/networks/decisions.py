@@ -15,6 +15,7 @@ from rss_agents.losses.score_model_config import MetricModelConfig
 from rss_agents.losses.score_models import class_values
 
 _LEAST_BELIEF = 0.25  # of 1 / C: mean probability of a class, where it is, to be answered with
+_RECENT = 0.9  # decay of the mean that it is taken of: beliefs in what is nowhere fade by decades
 
 
 class MetricDecision(nn.Module):
@@ -28,6 +29,7 @@ class MetricDecision(nn.Module):
     costs: torch.Tensor
     temperature: torch.Tensor
     _seen: torch.Tensor
+    _recent: torch.Tensor
 
     def __init__(self, num_classes: int):
         """Begin with nothing seen: logits pass unchanged."""
@@ -35,7 +37,8 @@ class MetricDecision(nn.Module):
         for name in ("gains", "costs"):
             self.register_buffer(name, torch.zeros(num_classes))
         self.register_buffer("temperature", torch.ones(()))
-        self.register_buffer("_seen", torch.zeros(2, num_classes), persistent=False)
+        for name in ("_seen", "_recent"):
+            self.register_buffer(name, torch.zeros(2, num_classes), persistent=False)
 
     @torch.no_grad()
     def observe(
@@ -57,13 +60,14 @@ class MetricDecision(nn.Module):
         pixels = probabilities.flatten(2)
         squares = torch.linalg.vector_norm(pixels, dim=2).square()
         sums = torch.stack([squares.sum(0), pixels.sum(2).sum(0)])
-        decay = model.decision_memory
-        self._seen.mul_(decay).add_(sum_over_ranks(sums), alpha=1 - decay)
+        sums = sum_over_ranks(sums)
+        for seen, decay in ((self._seen, model.decision_memory), (self._recent, _RECENT)):
+            seen.mul_(decay).add_(sums, alpha=1 - decay)
         right, share = self._seen / self._seen[1].sum()
         gains, costs = class_values(right, share, metric, model.presence_share)
         # Of a class that is nowhere, tails of the softmax are all there is. Its share is next to
         # nothing, so that a little of it would seem to be worth most.
-        is_tail = right <= _LEAST_BELIEF / len(share) * share
+        is_tail = self._recent[0] <= _LEAST_BELIEF / len(share) * self._recent[1]
         gains, costs = gains.masked_fill(is_tail, 0), costs.masked_fill(is_tail, 0)
         costs = torch.where(is_tail, 1 + costs.max(), costs)  # below whatever others are worth
         self.gains.copy_(gains)
@@ -76,7 +80,7 @@ class MetricDecision(nn.Module):
 
     def forget(self) -> None:
         """Begin with nothing seen again: logits pass unchanged."""
-        for values in (self.gains, self.costs, self._seen):
+        for values in (self.gains, self.costs, self._seen, self._recent):
             values.zero_()
         self.temperature.fill_(1)
 

@@ -213,6 +213,8 @@ def restore_values(module: nn.Module, saved: Mapping[str, torch.Tensor]) -> None
         InputError: If they are not of this module.
     """
     values = values_of(module)
+    if "decide._recent" not in saved and "decide._seen" in saved:  # of an earlier version
+        saved = {**saved, "decide._recent": saved["decide._seen"]}
     if {name: value.shape for name, value in values.items()} != {
         name: value.shape for name, value in saved.items()
     }:

@@ -45,6 +45,17 @@ def test_tails_of_the_softmax_are_no_class():
     assert torch.isfinite(decide(logits)).all()
 
 
+def test_what_was_believed_long_ago_makes_no_class():
+    """A class that all believe in at first, and nobody in the end, is not answered with."""
+    torch.manual_seed(0)
+    decide = MetricDecision(4)
+    vague, sure = torch.zeros(2, 4, 64, 64), torch.randn(2, 4, 64, 64)
+    sure[:, 2] = 2 * torch.randn(2, 64, 64) - 8.0
+    for logits in [vague] * 100 + [sure] * 100:
+        decide.observe(logits.softmax(1), "miou")
+    assert decide(sure).argmax(1).unique().tolist() == [0, 1, 3]
+
+
 def expected_metric(answer, probabilities, metric):
     """The mean over all label maps of the metric of an answer, by enumeration."""
     pixels, classes = probabilities.shape
