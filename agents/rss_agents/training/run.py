@@ -213,8 +213,10 @@ def restore_values(module: nn.Module, saved: Mapping[str, torch.Tensor]) -> None
         InputError: If they are not of this module.
     """
     values = values_of(module)
-    if "decide._recent" not in saved and "decide._seen" in saved:  # of an earlier version
-        saved = {**saved, "decide._recent": saved["decide._seen"]}
+    for name in values.keys() - saved.keys():
+        long_term = name.replace("decide._recent", "decide._seen")
+        if long_term in saved:  # of an earlier version, which had that mean alone
+            saved = {**saved, name: saved[long_term]}
     if {name: value.shape for name, value in values.items()} != {
         name: value.shape for name, value in saved.items()
     }:

@@ -11,6 +11,7 @@ from rss_agents.networks.build import build_network
 from rss_agents.networks.checkpoint import NetworkDescription, load_checkpoint, save_checkpoint
 from rss_agents.networks.decisions import MetricDecision
 from rss_agents.networks.names import DEFAULT_NETWORK
+from rss_agents.training.run import restore_values, values_of
 
 METRICS = ["miou", "dice", "mean_accuracy", "pixel_accuracy"]
 
@@ -54,6 +55,19 @@ def test_what_was_believed_long_ago_makes_no_class():
     for logits in [vague] * 100 + [sure] * 100:
         decide.observe(logits.softmax(1), "miou")
     assert decide(sure).argmax(1).unique().tolist() == [0, 1, 3]
+
+
+def test_a_state_of_an_earlier_version_goes_on():
+    """It has one mean, which stands for the recent one until there is one."""
+    network = build_network(DEFAULT_NETWORK, 3, (8, 8))
+    network.decide.observe(torch.randn(2, 3, 8, 8).softmax(1), "miou")
+    saved = {name: value.clone() for name, value in values_of(network).items()}
+    del saved["decide._recent"]
+    other = build_network(DEFAULT_NETWORK, 3, (8, 8))
+    restore_values(other, saved)
+    state = values_of(other)
+    assert state["decide._seen"].equal(saved["decide._seen"])
+    assert state["decide._recent"].equal(saved["decide._seen"])
 
 
 def expected_metric(answer, probabilities, metric):
