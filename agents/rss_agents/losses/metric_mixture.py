@@ -196,7 +196,7 @@ class MetricMixture:
             "values": {name: value.detach().clone() for name, value in self._values.items()},
             "knows_noise": self._knows_noise,
             "weights": self._weights.get_state(),
-            "gain": self._gain,
+            "gain": self._gain.clone(),  # beside it what is logged is saved, which is this tensor
             **self._star_count.get_state(),
             "optimizer": copy.deepcopy(self._optimizer.state_dict()),
         }
