@@ -134,8 +134,8 @@ class MetricMixture:
             return  # nothing is said of any formula
         if not self._knows_noise:
             self._begin(observed)
-        follows = self.stars is None
-        mixed = (candidates.double() @ values["shares"].softmax(0)).permute(2, 0, 1)
+        stars, candidates = self.stars, candidates.double()
+        mixed = (candidates @ values["shares"].softmax(0)).permute(2, 0, 1)
         expected, slopes = self._warped(mixed)
         common_part = expected.mean(2, keepdim=True)
         residual = observed - common_part - self._gain * (expected - common_part)
@@ -146,11 +146,11 @@ class MetricMixture:
         noise = (values["noise"].exp() + _LEAST_VARIANCE)[:, None, None, None]
         common = values["offset"].exp()[:, None, None, None]
         spread = spread + noise * torch.eye(len(one), device=one.device)
-        if self.stars is None:
+        if stars is None:
             surprise = _normal_surprise(residual, spread + common * one)
         else:  # each rating by itself: noise is all that is not expected of it
             deviations = spread.diagonal(dim1=2, dim2=3).sqrt()
-            surprise = _rating_surprise(observed, self.stars, expected, deviations)
+            surprise = _rating_surprise(observed, stars, expected, deviations)
         loss = surprise.mean(1).sum()
         for name in ("shares", "size", "power"):
             moved = values[name] - self._start[name]
@@ -158,13 +158,15 @@ class MetricMixture:
         self._optimizer.zero_grad()
         loss.backward()
         for name, value in values.items():
-            if follows and name in _FOLLOWED:
+            if stars is None and name in _FOLLOWED:
                 value.grad = None
             elif value.grad is not None:  # ratings tell nothing of the offset
                 value.grad.copy_(mean_over_ranks(value.grad))
         self._optimizer.step()
-        if follows:  # at last: what is likely was judged by predictions made without these scores
-            self._follow(candidates.double(), scores.double())
+        if (
+            stars is None
+        ):  # at last: what is likely was judged by predictions made without these scores
+            self._follow(candidates, scores.double())
 
     @torch.no_grad()
     def _follow(self, candidates: torch.Tensor, scores: torch.Tensor) -> None:
@@ -196,7 +198,7 @@ class MetricMixture:
             "values": {name: value.detach().clone() for name, value in self._values.items()},
             "knows_noise": self._knows_noise,
             "weights": self._weights.get_state(),
-            "gain": self._gain.clone(),  # beside it what is logged is saved, which is this tensor
+            "gain": self._gain.clone(),  # as it is logged, and a file holds no tensor twice
             **self._star_count.get_state(),
             "optimizer": copy.deepcopy(self._optimizer.state_dict()),
         }
