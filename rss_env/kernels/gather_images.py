@@ -46,21 +46,22 @@ def _copy_images(
     batch,  # (G * repeats, H, W, D) uint8; written
 ):
     groups, (count, height, columns, depth) = index.size, images.shape
-    width = columns * depth
-    sources = images.reshape(count, height, width)  # here, where a reshape costs nothing
-    copies = batch.reshape(groups, repeats, height, width)
+    width, size = columns * depth, height * columns * depth
+    sources = images.reshape(count, size)  # here, where a reshape costs nothing
+    copies = batch.reshape(groups, repeats, size)
     for g in numba.prange(groups):
-        image = sources[index[g]]
-        for y in range(height):
-            row = copies[g, 0, y]
-            if mirrored[g]:
-                _mirror(image[y], row, np.uint64(depth))
-            else:
-                for x in range(width):
-                    row[x] = image[y, x]
-            for k in range(1, repeats):
-                for x in range(width):
-                    copies[g, k, y, x] = row[x]
+        image, first = sources[index[g]], copies[g, 0]
+        if mirrored[g]:
+            for start in range(0, size, width):
+                stop = start + width
+                _mirror(image[start:stop], first[start:stop], np.uint64(depth))
+        else:
+            for x in range(size):  # in one run: of short rows each would cost a start
+                first[x] = image[x]
+        for k in range(1, repeats):
+            copy = copies[g, k]
+            for x in range(size):
+                copy[x] = first[x]
 
 
 def _empty_batch(images, index, mirrored, repeats: int = 1, **_) -> torch.Tensor:

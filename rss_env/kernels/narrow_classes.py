@@ -7,6 +7,7 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
 from rss_env.errors import check_choice
 from rss_env.kernels.dispatch import BatchLoop
@@ -24,14 +25,16 @@ def narrow_classes_reference(
 
 @BatchLoop
 def _narrow(
-    actions,  # (N, P) integers
+    actions,  # integers, N rows of P and what lies between them
+    distance,  # from the start of a row to that of the next
     num_classes,
     classes,  # (N, P) uint8; written
     wrong,  # (N,) bool; written
 ):
     limit = np.uint64(num_classes)
-    for n in numba.prange(actions.shape[0]):
-        row, narrowed, found = actions[n], classes[n], False
+    for n in numba.prange(classes.shape[0]):
+        start = n * distance
+        row, narrowed, found = actions[start : start + classes.shape[1]], classes[n], False
         for p in range(row.size):
             found |= np.uint64(np.int64(row[p])) >= limit  # negative numbers are huge ones
             narrowed[p] = row[p]
@@ -55,11 +58,23 @@ def narrow_classes(
         check_choice("backend", backend, ("reference", "numba"))
     if backend == "reference" or (backend == "auto" and actions.dtype.char not in _USUAL):
         return narrow_classes_reference(actions, num_classes)
-    rows = np.ascontiguousarray(actions)
-    if rows.ndim != 2:
-        rows = rows.reshape(len(rows), -1)
-    classes, wrong = np.empty(rows.shape, np.uint8), np.empty(len(rows), np.bool_)
-    _narrow.on_arrays(len(rows), rows, num_classes, classes, wrong)
-    if classes.shape != actions.shape:
-        classes = classes.reshape(actions.shape)
+    rows, distance = _memory_of_rows(actions)
+    classes, wrong = np.empty(actions.shape, np.uint8), np.empty(len(actions), np.bool_)
+    narrowed = classes if classes.ndim == 2 else classes.reshape(len(classes), -1)
+    _narrow.on_arrays(len(classes), rows, distance, num_classes, narrowed, wrong)
     return classes, not np.count_nonzero(wrong)
+
+
+def _memory_of_rows(actions: npt.NDArray[Any]) -> tuple[npt.NDArray[Any], int]:
+    """What holds the rows of actions (N, ...), in one dimension, and how far apart they start.
+
+    Part of each row of a larger array, such as the cells that count, is not copied for it.
+    """
+    size = actions.itemsize
+    if not actions.flags.c_contiguous and actions.ndim == 2 and actions.strides[1] == size:
+        distance, rest = divmod(actions.strides[0], size)
+        if distance > 0 and not rest:
+            length = (len(actions) - 1) * distance + actions.shape[1]
+            return as_strided(actions, (length,), (size,)), distance
+    rows = np.ascontiguousarray(actions).reshape(-1)
+    return rows, rows.size // max(len(actions), 1)

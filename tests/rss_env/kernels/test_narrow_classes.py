@@ -16,7 +16,9 @@ def test_narrowing_keeps_classes_and_finds_others(backend, dtype):
         pytest.skip("left to NumPy")
     random = np.random.default_rng(0)
     actions = random.integers(0, 9, (3, 40)).astype(dtype)
-    for given in (actions, actions[:, ::2], actions.reshape(3, 5, 8), actions[:1], actions[:0]):
+    parts = (actions[:, :7], actions[:, 33:], actions[::2, 5:9], actions[::-1, :7], actions[:, ::2])
+    others = (actions[:1, 3:], actions[:0, 3:], actions[:, :0], actions.T, actions[:0])
+    for given in (actions, actions[:1], actions.reshape(3, 5, 8), *parts, *others):
         classes, legal = narrow_classes(given, 9, backend=backend)
         assert legal is True
         assert classes.dtype == np.uint8
@@ -27,5 +29,7 @@ def test_narrowing_keeps_classes_and_finds_others(backend, dtype):
             wrong = actions.copy()
             wrong[2, 39] = bad
             assert narrow_classes(wrong, 9, backend=backend)[1] is False
+            assert narrow_classes(wrong[:, 4:], 9, backend=backend)[1] is False
+            assert narrow_classes(wrong[:, :39], 9, backend=backend)[1] is True
     with pytest.raises(InputError, match="unknown backend 'triton'"):
         narrow_classes(actions, 9, backend="triton")
