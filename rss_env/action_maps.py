@@ -18,6 +18,7 @@ from rss_env.arrays import as_tensor
 from rss_env.class_indices import check_integers, narrow
 from rss_env.errors import ActionError, InputError, check_choice
 from rss_env.kernels.mirror_cells import mirror_cells
+from rss_env.kernels.paint_cells import paint_cells
 from rss_env.labels import MAX_CLASSES
 
 ACTION_FORMATS = ("flat", "maps")
@@ -99,12 +100,10 @@ class ActionMapGeometry:
 
     def upsample(self, part: torch.Tensor, scale_index: int) -> torch.Tensor:
         """Paint the cells of one scale (..., cells_s) onto pixels: (..., H, W)."""
-        scale = self.scales[scale_index]
-        grid = part.reshape(*part.shape[:-1], *self.grids[scale_index])
+        scale, grid = self.scales[scale_index], self.grids[scale_index]
         if scale == 1:
-            return grid
-        # Columns first: of the repeated rows there are more to go through.
-        return grid.repeat_interleave(scale, -1).repeat_interleave(scale, -2)
+            return part.reshape(*part.shape[:-1], *grid)
+        return paint_cells(part, grid[1], scale)
 
     def mirror(self, flat: torch.Tensor, mirrored: torch.Tensor) -> torch.Tensor:
         """Flip flat actions (B, ..., cells) horizontally where `mirrored` (B,) is true."""

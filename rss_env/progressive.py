@@ -50,6 +50,8 @@ class ProgressiveTask(SequentialTask):
                 values = values.numpy() if self._on_cpu else values
             classes = self.geometry.num_classes
             maps = narrow(values, classes, "actions", check_range=self._validate_actions)
+            if not self._on_cpu:
+                maps = maps.clone()  # there actions may be bytes already, which are the caller's
             finished = nothing
             if step == self.max_steps - 1:
                 finished = nothing.copy()
@@ -58,8 +60,7 @@ class ProgressiveTask(SequentialTask):
         return drawings
 
     def _first_maps(self, groups: npt.NDArray[np.int64]) -> torch.Tensor:
-        shape = (len(groups) * self.group_size, *self.geometry.image_size)
-        return torch.full(shape, VOID, dtype=torch.uint8, device=self.device)
+        return self._filled(VOID, len(groups))
 
     def _masks(self) -> npt.NDArray[np.bool_]:
         cells, classes = max(self.geometry.cells), self.geometry.num_classes

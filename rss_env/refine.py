@@ -91,7 +91,8 @@ class RefineTask(SequentialTask):
         # Who has stopped decides which image comes next: the host has to know.
         stops = (places == self.num_windows).cpu().numpy() & ~np.repeat(self._done, self.group_size)
         kept = self._stopped | stops
-        maps, cells = self._cells(self._maps), self._window_cells[places]
+        maps = self._maps.cells_of(self.geometry.scales[0])
+        cells = self._window_cells[places]
         classes, old = as_tensor(classes), maps.gather(1, cells)
         untouched = (classes == keep) | to_device(kept, self.device)[:, None]
         maps = maps.scatter(1, cells, torch.where(untouched, old, classes))
@@ -108,8 +109,7 @@ class RefineTask(SequentialTask):
 
     def _first_maps(self, groups: npt.NDArray[np.int64]) -> torch.Tensor:
         if self._start == MAJORITY:
-            shape = (len(groups) * self.group_size, *self.geometry.image_size)
-            return torch.full(shape, self._majority, dtype=torch.uint8, device=self.device)
+            return self._filled(self._majority, len(groups))
         images = self._export(self._scenes.observe(self._scenes_of(groups)))
         maps = self._start(images)  # pyright: ignore[reportCallIssue]
         shape, device = (len(groups), *self.geometry.grids[0]), None
@@ -117,8 +117,7 @@ class RefineTask(SequentialTask):
             device = self.device
         maps = check_integers(maps, shape, "what start returns", device)
         maps = narrow(maps, self.geometry.num_classes, "what start returns")
-        painted = self._paint(as_tensor(maps).flatten(1), 0)
-        return painted.repeat_interleave(self.group_size, 0)
+        return as_tensor(maps).flatten(1).repeat_interleave(self.group_size, 0)
 
 
 class RefineVectorEnv(RefineTask, RSSVectorEnv):

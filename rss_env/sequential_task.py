@@ -16,6 +16,7 @@ from gymnasium import spaces
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.arrays import alike, as_tensor, kept_where, to_device
 from rss_env.config import EnvironmentConfig
+from rss_env.drawn_maps import DrawnMaps
 from rss_env.errors import InputError
 from rss_env.feedback import AnyScorer
 from rss_env.judge import Judge
@@ -51,7 +52,7 @@ class SequentialTask(SegmentationTask):
         raise NotImplementedError
 
     def _first_maps(self, groups: npt.NDArray[np.int64]) -> torch.Tensor:
-        """The maps (g * K, H, W) uint8 that episodes of some groups begin with."""
+        """The maps that episodes of some groups begin with: (g * K, P) uint8, of the first scale."""
         raise NotImplementedError
 
     def _parse(self, actions: Any) -> list[Drawing]:
@@ -63,13 +64,12 @@ class SequentialTask(SegmentationTask):
     def _lay_out(self, config: EnvironmentConfig, scorer: AnyScorer | None) -> None:
         assert isinstance(config, SequentialConfig)
         geometry, self.shows_scores = self.geometry, config.show_scores
-        self._of_scales = [
+        of_scales = [
             ActionMapGeometry(geometry.image_size, (scale,), geometry.num_classes)
             for scale in geometry.scales
         ]
         self._judges = [
-            Judge(self._scenes, of_scale, config, self.feedback, scorer)
-            for of_scale in self._of_scales
+            Judge(self._scenes, of_scale, config, self.feedback, scorer) for of_scale in of_scales
         ]
         action_space = self._action_space(config)
         height, width = geometry.image_size
@@ -85,7 +85,7 @@ class SequentialTask(SegmentationTask):
         self._steps = np.zeros(number // self.group_size, np.int64)
         self._stopped = np.zeros(number, np.bool_)
         self._scores = torch.zeros(number, dtype=torch.float32, device=device)
-        self._maps = torch.full((number, height, width), VOID, dtype=torch.uint8, device=device)
+        self._maps = self._drawn(self._filled(VOID, len(self._steps)), 0)
 
     @property
     def info_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -113,8 +113,7 @@ class SequentialTask(SegmentationTask):
         told = np.repeat(playing, size) if self.shows_scores else over
         maps = self._maps
         for drawing in parsed:
-            painted = self._paint(drawing.maps, drawing.scale)
-            maps = self._put(maps, drawing.groups, painted)
+            maps = self._redrawn(maps, drawing.groups, self._drawn(drawing.maps, drawing.scale))
         self._maps, self._scores, self._steps, self._stopped = maps, scores, steps, stopped
         return Outcome(
             rewards=alike(self._batch.index, rewards),
@@ -136,7 +135,7 @@ class SequentialTask(SegmentationTask):
         self._ask(sum(asked) + len(first) * self.group_size)
         scores = self._scores
         if len(first):  # in the first step, which can be refused, unlike a reset in a step
-            cells = self._cells(self._take(self._maps, self._rows(first)))
+            cells = self._take(self._maps.cells_of(self.geometry.scales[0]), self._rows(first))
             # Noise of a number that no step has: that of the last is one less.
             scores = self._put(scores, first, self._judge_groups(0, first, cells, self.max_steps))
         before = scores
@@ -182,41 +181,48 @@ class SequentialTask(SegmentationTask):
             return new
         return values.index_copy(0, to_device(self._rows(groups), values.device), new)
 
-    def _cells(self, maps: torch.Tensor) -> torch.Tensor:
-        """The cells (B, P) of the first scale that maps (B, H, W) are made of."""
-        scale = self.geometry.scales[0]
-        return maps[:, ::scale, ::scale].flatten(1)
+    def _redrawn(
+        self, maps: DrawnMaps, groups: npt.NDArray[np.int64], new: DrawnMaps
+    ) -> DrawnMaps:
+        """Maps (N, ...) with new ones (g * K, ...) for some groups, likewise."""
+        if len(groups) == len(self._done):
+            return new
+        return maps.with_rows(to_device(self._rows(groups), self.device), new)
 
-    def _paint(self, maps: torch.Tensor, scale: int) -> torch.Tensor:
-        """Maps (B, cells) of a scale on pixels, (B, H, W), in memory that is not the caller's."""
-        painted = self._of_scales[scale].upsample(maps, 0)
-        return painted if self._on_cpu else painted.clone()  # there actions may be bytes already
+    def _drawn(self, cells: torch.Tensor, scale: int) -> DrawnMaps:
+        """Maps of cells (B, P) of a scale, given by its index."""
+        return DrawnMaps(cells, self.geometry.grids[scale][1], self.geometry.scales[scale])
+
+    def _filled(self, value: int, num_groups: int) -> torch.Tensor:
+        """Cells (g * K, P) of the first scale, of as many groups, with one value everywhere."""
+        shape = (num_groups * self.group_size, self.geometry.cells[0])
+        return torch.full(shape, value, dtype=torch.uint8, device=self.device)
 
     # --- episodes ---
 
     def _begin_episodes(self, groups: np.ndarray, index: np.ndarray | None = None) -> None:
         super()._begin_episodes(groups, index)
         begun = np.flatnonzero(groups)
-        maps = self._first_maps(begun)
+        maps = self._drawn(self._first_maps(begun), 0)
         # What nothing has drawn scores 0; a first map is judged in the first step.
-        scores = torch.zeros(len(maps), dtype=torch.float32, device=self.device)
+        scores = torch.zeros(len(maps.cells), dtype=torch.float32, device=self.device)
         self._steps = np.where(groups, 0, self._steps)
         self._stopped = self._stopped & ~np.repeat(groups, self.group_size)
-        self._maps = self._put(self._maps, begun, maps)
+        self._maps = self._redrawn(self._maps, begun, maps)
         self._scores = self._put(self._scores, begun, scores)
         self._shown = (self._batch, self._maps)
 
     def _observe(self) -> Any:
         """The current observations, freshly copied; see the class."""
-        maps = self._maps.clone()[..., None]
+        maps = self._maps.painted()[..., None]
         return {
             "image": super()._observe(),
             "map": self._export(alike(self._batch.index, maps)),
             "step": self._export(np.repeat(self._steps, self.group_size)[:, None]),
         }
 
-    def _painted(self, shown: Any) -> torch.Tensor:
-        return shown
+    def _painted(self, shown: DrawnMaps) -> torch.Tensor:
+        return shown.painted()
 
     def get_state(self) -> dict[str, list[Any]]:
         """Return all that decides what comes next, JSON-able: a list with an entry for each group.
@@ -227,7 +233,7 @@ class SequentialTask(SegmentationTask):
         parts = {
             "stopped": self._stopped.astype(int),
             "scores": self._scores.cpu().numpy(),
-            "maps": self._maps.cpu().numpy(),
+            "maps": self._maps.painted().cpu().numpy(),
         }
         rows = {name: part.reshape(len(self._done), -1).tolist() for name, part in parts.items()}
         return {**super().get_state(), "steps": self._steps.tolist(), **rows}
@@ -249,4 +255,5 @@ class SequentialTask(SegmentationTask):
         device = self.device
         self._steps, self._stopped = steps, stopped.astype(np.bool_).ravel()
         self._scores = to_device(scores.astype(np.float32).ravel(), device)
-        self._maps = to_device(maps.astype(np.uint8).reshape(-1, height, width), device)
+        pixels = to_device(maps.astype(np.uint8).reshape(-1, height, width), device)
+        self._maps = DrawnMaps.of_pixels(pixels)
