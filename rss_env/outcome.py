@@ -39,11 +39,12 @@ class Drawing:
         groups: (g,) int64, whose they are.
         maps: (g * K, cells) uint8 tensor, of that scale.
         stops: (N,) bool, of all sub-environments: whose map is not to be changed any more.
-        kept: (N,) bool likewise: whose map this step has not touched, so that its score stays.
+        kept: (N,) bool likewise: whose map this step has not touched, so that its score stays;
+            None: nobody's.
     """
 
     scale: int
     groups: npt.NDArray[np.int64]
     maps: Any
     stops: npt.NDArray[np.bool_]
-    kept: npt.NDArray[np.bool_]
+    kept: npt.NDArray[np.bool_] | None = None

@@ -40,23 +40,19 @@ class ProgressiveTask(SequentialTask):
     def _parse(self, actions: Any) -> list[Drawing]:
         shape = (self._num_envs, max(self.geometry.cells))
         given = check_integers(actions, shape, "actions", None if self._on_cpu else self.device)
-        drawings, nothing = [], np.zeros(self._num_envs, np.bool_)
-        for step in np.unique(self._steps[~self._done]).tolist():
-            groups = np.flatnonzero(~self._done & (self._steps == step))
-            values = given[:, : self.geometry.cells[step]]
-            rows = self._rows(groups)
-            if len(rows) < len(given):
-                values = self._take(as_tensor(values), rows)
-                values = values.numpy() if self._on_cpu else values
+        playing, nobody = ~self._done, np.zeros(self._num_envs, np.bool_)
+        drawings = []
+        for step in np.flatnonzero(np.bincount(self._steps[playing])).tolist():
+            at_step = playing & (self._steps == step)
+            groups = np.flatnonzero(at_step)
+            values = self._take(given[:, : self.geometry.cells[step]], groups)
             classes = self.geometry.num_classes
             maps = narrow(values, classes, "actions", check_range=self._validate_actions)
             if not self._on_cpu:
                 maps = maps.clone()  # there actions may be bytes already, which are the caller's
-            finished = nothing
-            if step == self.max_steps - 1:
-                finished = nothing.copy()
-                finished[rows] = True
-            drawings.append(Drawing(step, groups, as_tensor(maps), finished, nothing))
+            is_last = step == self.max_steps - 1
+            stops = np.repeat(at_step, self.group_size) if is_last else nobody
+            drawings.append(Drawing(step, groups, as_tensor(maps), stops))
         return drawings
 
     def _first_maps(self, groups: npt.NDArray[np.int64]) -> torch.Tensor:

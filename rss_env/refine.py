@@ -96,7 +96,7 @@ class RefineTask(SequentialTask):
         classes, old = as_tensor(classes), maps.gather(1, cells)
         untouched = (classes == keep) | to_device(kept, self.device)[:, None]
         maps = maps.scatter(1, cells, torch.where(untouched, old, classes))
-        return [Drawing(0, groups, self._take(maps, self._rows(groups)), stops, kept)]
+        return [Drawing(0, groups, self._take(maps, groups), stops, kept)]
 
     def _check_places(self, places: torch.Tensor) -> None:
         legal, last = (places >= 0) & (places <= self.num_windows), self.num_windows - 1

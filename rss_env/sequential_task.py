@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 
 from rss_env.action_maps import ActionMapGeometry
-from rss_env.arrays import alike, as_tensor, kept_where, to_device
+from rss_env.arrays import Array, alike, as_tensor, kept_where, to_device
 from rss_env.config import EnvironmentConfig
 from rss_env.drawn_maps import DrawnMaps
 from rss_env.errors import InputError
@@ -107,9 +107,8 @@ class SequentialTask(SegmentationTask):
         ends = playing & (stopped.reshape(-1, size).all(1) | (steps == self.max_steps))
         over = np.repeat(ends, size)
         before, scores = self._judge_drawings(parsed, playing if self.shows_scores else ends)
-        rewards = scores - before
-        if self._numpy:  # differences of float32 are exact in float64
-            rewards = scores.double() - before.double()
+        # Differences of float32 are exact in float64, which arrays have.
+        rewards = (scores.double() if self._numpy else scores) - before
         told = np.repeat(playing, size) if self.shows_scores else over
         maps = self._maps
         for drawing in parsed:
@@ -129,27 +128,35 @@ class SequentialTask(SegmentationTask):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What is seen of the scores (N,) before and after a step, of the groups in a mask (G,)."""
         parts = [drawing.groups[judged[drawing.groups]] for drawing in drawings]
-        first = np.flatnonzero(~self._done & (self._steps == 0) & self._starts_with_a_map)
+        first = np.empty(0, np.int64)
+        if self._starts_with_a_map:
+            first = np.flatnonzero(~self._done & (self._steps == 0))
         pairs = list(zip(drawings, parts, strict=True))
-        asked = [int(np.count_nonzero(~d.kept[self._rows(groups)])) for d, groups in pairs]
-        self._ask(sum(asked) + len(first) * self.group_size)
+        asked = sum(self._count_touched(drawing, groups) for drawing, groups in pairs)
+        self._ask(asked + len(first) * self.group_size)
         scores = self._scores
         if len(first):  # in the first step, which can be refused, unlike a reset in a step
-            cells = self._take(self._maps.cells_of(self.geometry.scales[0]), self._rows(first))
+            cells = self._take(self._maps.cells_of(self.geometry.scales[0]), first)
             # Noise of a number that no step has: that of the last is one less.
             scores = self._put(scores, first, self._judge_groups(0, first, cells, self.max_steps))
         before = scores
         for drawing, groups in pairs:
             if not len(groups):
                 continue
-            rows = self._rows(np.searchsorted(drawing.groups, groups))
-            maps = self._take(drawing.maps, rows)
+            maps = self._take(drawing.maps, np.searchsorted(drawing.groups, groups))
             found = self._judge_groups(drawing.scale, groups, maps, self._steps[groups])
             scores = self._put(scores, groups, found)
-            if self.shows_scores and drawing.kept.any():
+            if self.shows_scores and drawing.kept is not None:
                 kept = to_device(drawing.kept, scores.device)
                 scores = torch.where(kept, before, scores)
         return before, scores
+
+    def _count_touched(self, drawing: Drawing, groups: npt.NDArray[np.int64]) -> int:
+        """How many maps of some groups a step has changed."""
+        count = len(groups) * self.group_size
+        if drawing.kept is None:
+            return count
+        return count - int(np.count_nonzero(drawing.kept[self._rows(groups)]))
 
     def _judge_groups(
         self, scale: int, groups: npt.NDArray[np.int64], maps: torch.Tensor, steps: Any
@@ -170,8 +177,12 @@ class SequentialTask(SegmentationTask):
         """Numbers of the sub-environments of some groups."""
         return (groups[:, None] * self.group_size + np.arange(self.group_size)).ravel()
 
-    def _take(self, values: torch.Tensor, rows: npt.NDArray[np.int64]) -> torch.Tensor:
-        return values if len(rows) == len(values) else values[to_device(rows, values.device)]
+    def _take(self, values: Array, groups: npt.NDArray[np.int64]) -> Array:
+        """The rows (g * K, ...) of some groups among those of more; a view if of all of them."""
+        if len(groups) * self.group_size == len(values):
+            return values
+        rows: Any = self._rows(groups)
+        return values[rows if isinstance(values, np.ndarray) else to_device(rows, values.device)]
 
     def _put(
         self, values: torch.Tensor, groups: npt.NDArray[np.int64], new: torch.Tensor
