@@ -261,12 +261,14 @@ def growth(case: Case, config: ThroughputConfig, options: dict[str, Any]) -> lis
 
 
 def sequences(case: Case, config: ThroughputConfig, options: dict[str, Any]) -> list[str]:
-    """Whole episodes of several steps beside those of one step, by the cells scored in them."""
+    """Whole episodes of several steps beside those of one, in groups alike, by the cells scored."""
     number, steps = config.compare_at, len(case.scales)
     groups = _groups_of(number)
     one = native(number, options)
     of_map = one.unwrapped.geometry.cells[-1]
     whole = one.unwrapped.geometry.num_cells
+    of_groups = {**options, "group_size": groups}
+    beside = f", group_size={groups}"
     things = {  # with the cells scored in an episode, and its steps
         "one step": (one, whole, 1),
         "Progressive": (native(number, options, "Progressive"), whole, steps),
@@ -275,11 +277,8 @@ def sequences(case: Case, config: ThroughputConfig, options: dict[str, Any]) -> 
             (steps + 1) * of_map,  # the first map is scored as well
             steps,
         ),
-        f"Progressive, group_size={groups}": (
-            native(number, {**options, "group_size": groups}, "Progressive"),
-            whole,
-            steps,
-        ),
+        f"one step{beside}": (native(number, of_groups), whole, 1),
+        f"Progressive{beside}": (native(number, of_groups, "Progressive"), whole, steps),
     }
     calls: dict[str, Callable[[], object]] = {}
     for name, (env, _, length) in things.items():
@@ -295,15 +294,21 @@ def sequences(case: Case, config: ThroughputConfig, options: dict[str, Any]) -> 
 
         calls[name] = episode
     timings = time_in_turn(calls, config.repeats)
-    base = timings["one step"].median / whole
     rows = []
     for name, timing in timings.items():
         env, cells, length = things[name]
         each = timing.median / cells
+        base = timings[f"one step{beside if name.endswith(beside) else ''}"].median / whole
         spread = timing.spread(number * cells * 1e-9)
         rows.append((name, length, f"{cells:,}", spread, f"{each / base:.2f}"))
         env.close()
-    header = ("episodes", "steps", "cells scored", "ns a cell, median (quartiles)", "of one step")
+    header = (
+        "episodes",
+        "steps",
+        "cells scored",
+        "ns a cell, median (quartiles)",
+        "of one step, groups alike",
+    )
     return [f"\nEpisodes of {number} sub-environments:\n", markdown_table(header, rows)]
 
 
