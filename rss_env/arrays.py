@@ -76,6 +76,7 @@ def steady_mean(values: torch.Tensor, axes: int | tuple[int, ...]) -> torch.Tens
 
 def kept_where(mask: npt.NDArray[np.bool_], values: Array) -> Array:
     """Keep the rows of values (N, ...) in a mask (N,), and put zeros for the others."""
-    tensor = as_tensor(values)
-    rows = to_device(mask, tensor.device).view(-1, *[1] * (tensor.ndim - 1))
-    return alike(values, torch.where(rows, tensor, 0.0))
+    rows = mask.reshape(-1, *[1] * (values.ndim - 1))
+    if isinstance(values, np.ndarray):
+        return np.where(rows, values, values.dtype.type(0))
+    return torch.where(to_device(rows, values.device), values, 0.0)

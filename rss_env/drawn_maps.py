@@ -41,7 +41,7 @@ class DrawnMaps:
         return self.painted()[:, ::scale, ::scale].flatten(1)
 
     def with_rows(self, rows: torch.Tensor, maps: DrawnMaps) -> DrawnMaps:
-        """These with others (b, ...) in rows (b,) int64: in pixels, unless the scale is the same."""
+        """These with others (b, ...) in rows (b,) int64; in pixels, unless scales are the same."""
         old, new = self, maps
         if old.scale != new.scale:
             old, new = DrawnMaps.of_pixels(old.painted()), DrawnMaps.of_pixels(new.painted())

@@ -51,7 +51,7 @@ class ProgressiveTask(SequentialTask):
             if not self._on_cpu:
                 maps = maps.clone()  # there actions may be bytes already, which are the caller's
             is_last = step == self.max_steps - 1
-            stops = np.repeat(at_step, self.group_size) if is_last else nobody
+            stops = at_step.repeat(self.group_size) if is_last else nobody
             drawings.append(Drawing(step, groups, as_tensor(maps), stops))
         return drawings
 

@@ -52,7 +52,7 @@ class SequentialTask(SegmentationTask):
         raise NotImplementedError
 
     def _first_maps(self, groups: npt.NDArray[np.int64]) -> torch.Tensor:
-        """The maps that episodes of some groups begin with: (g * K, P) uint8, of the first scale."""
+        """What episodes of some groups begin with: (g * K, P) uint8, cells of the first scale."""
         raise NotImplementedError
 
     def _parse(self, actions: Any) -> list[Drawing]:
@@ -105,11 +105,11 @@ class SequentialTask(SegmentationTask):
         for drawing in parsed:
             stopped |= drawing.stops
         ends = playing & (stopped.reshape(-1, size).all(1) | (steps == self.max_steps))
-        over = np.repeat(ends, size)
+        over = ends.repeat(size)
         before, scores = self._judge_drawings(parsed, playing if self.shows_scores else ends)
         # Differences of float32 are exact in float64, which arrays have.
         rewards = (scores.double() if self._numpy else scores) - before
-        told = np.repeat(playing, size) if self.shows_scores else over
+        told = playing.repeat(size) if self.shows_scores else over
         maps = self._maps
         for drawing in parsed:
             maps = self._redrawn(maps, drawing.groups, self._drawn(drawing.maps, drawing.scale))
@@ -127,12 +127,12 @@ class SequentialTask(SegmentationTask):
         self, drawings: list[Drawing], judged: npt.NDArray[np.bool_]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What is seen of the scores (N,) before and after a step, of the groups in a mask (G,)."""
-        parts = [drawing.groups[judged[drawing.groups]] for drawing in drawings]
+        # Of each drawing, which of its groups are judged.
+        pairs = [(drawing, np.flatnonzero(judged[drawing.groups])) for drawing in drawings]
         first = np.empty(0, np.int64)
         if self._starts_with_a_map:
             first = np.flatnonzero(~self._done & (self._steps == 0))
-        pairs = list(zip(drawings, parts, strict=True))
-        asked = sum(self._count_touched(drawing, groups) for drawing, groups in pairs)
+        asked = sum(self._count_touched(drawing, places) for drawing, places in pairs)
         self._ask(asked + len(first) * self.group_size)
         scores = self._scores
         if len(first):  # in the first step, which can be refused, unlike a reset in a step
@@ -140,10 +140,10 @@ class SequentialTask(SegmentationTask):
             # Noise of a number that no step has: that of the last is one less.
             scores = self._put(scores, first, self._judge_groups(0, first, cells, self.max_steps))
         before = scores
-        for drawing, groups in pairs:
-            if not len(groups):
+        for drawing, places in pairs:
+            if not len(places):
                 continue
-            maps = self._take(drawing.maps, np.searchsorted(drawing.groups, groups))
+            groups, maps = drawing.groups[places], self._take(drawing.maps, places)
             found = self._judge_groups(drawing.scale, groups, maps, self._steps[groups])
             scores = self._put(scores, groups, found)
             if self.shows_scores and drawing.kept is not None:
@@ -151,12 +151,12 @@ class SequentialTask(SegmentationTask):
                 scores = torch.where(kept, before, scores)
         return before, scores
 
-    def _count_touched(self, drawing: Drawing, groups: npt.NDArray[np.int64]) -> int:
-        """How many maps of some groups a step has changed."""
-        count = len(groups) * self.group_size
+    def _count_touched(self, drawing: Drawing, places: npt.NDArray[np.int64]) -> int:
+        """How many maps a step has changed, of some of a drawing's groups."""
+        count = len(places) * self.group_size
         if drawing.kept is None:
             return count
-        return count - int(np.count_nonzero(drawing.kept[self._rows(groups)]))
+        return count - int(np.count_nonzero(drawing.kept[self._rows(drawing.groups[places])]))
 
     def _judge_groups(
         self, scale: int, groups: npt.NDArray[np.int64], maps: torch.Tensor, steps: Any
@@ -181,8 +181,10 @@ class SequentialTask(SegmentationTask):
         """The rows (g * K, ...) of some groups among those of more; a view if of all of them."""
         if len(groups) * self.group_size == len(values):
             return values
-        rows: Any = self._rows(groups)
-        return values[rows if isinstance(values, np.ndarray) else to_device(rows, values.device)]
+        rows = self._rows(groups)
+        if isinstance(values, np.ndarray):
+            return values[rows]
+        return values[to_device(rows, values.device)]
 
     def _put(
         self, values: torch.Tensor, groups: npt.NDArray[np.int64], new: torch.Tensor
@@ -192,9 +194,7 @@ class SequentialTask(SegmentationTask):
             return new
         return values.index_copy(0, to_device(self._rows(groups), values.device), new)
 
-    def _redrawn(
-        self, maps: DrawnMaps, groups: npt.NDArray[np.int64], new: DrawnMaps
-    ) -> DrawnMaps:
+    def _redrawn(self, maps: DrawnMaps, groups: npt.NDArray[np.int64], new: DrawnMaps) -> DrawnMaps:
         """Maps (N, ...) with new ones (g * K, ...) for some groups, likewise."""
         if len(groups) == len(self._done):
             return new
@@ -218,7 +218,7 @@ class SequentialTask(SegmentationTask):
         # What nothing has drawn scores 0; a first map is judged in the first step.
         scores = torch.zeros(len(maps.cells), dtype=torch.float32, device=self.device)
         self._steps = np.where(groups, 0, self._steps)
-        self._stopped = self._stopped & ~np.repeat(groups, self.group_size)
+        self._stopped = self._stopped & ~groups.repeat(self.group_size)
         self._maps = self._redrawn(self._maps, begun, maps)
         self._scores = self._put(self._scores, begun, scores)
         self._shown = (self._batch, self._maps)
@@ -229,7 +229,7 @@ class SequentialTask(SegmentationTask):
         return {
             "image": super()._observe(),
             "map": self._export(alike(self._batch.index, maps)),
-            "step": self._export(np.repeat(self._steps, self.group_size)[:, None]),
+            "step": self._export(self._steps.repeat(self.group_size)[:, None]),
         }
 
     def _painted(self, shown: DrawnMaps) -> torch.Tensor:

@@ -10,7 +10,9 @@ from rss_env.kernels.paint_cells import paint_cells
 
 
 @pytest.mark.parametrize("scale", [1, 2, 3, 4, 7, 8, 16])
-@pytest.mark.parametrize("shape", [(3, 5, 7), (1, 1, 1), (1, 2, 9), (2, 3, 4, 1), (4, 1, 33), (6, 2)])
+@pytest.mark.parametrize(
+    "shape", [(3, 5, 7), (1, 1, 1), (1, 2, 9), (2, 3, 4, 1), (4, 1, 33), (6, 2)]
+)
 def test_painted_cells_are_those_of_the_reference(shape, scale):
     columns = shape[-1]
     cells = torch.randint(0, 256, shape, dtype=torch.uint8).flatten(-2)

@@ -1,0 +1,38 @@
+"""Maps in cells of one scale, and of several."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from rss_env.drawn_maps import DrawnMaps
+
+COARSE = DrawnMaps(torch.arange(12, dtype=torch.uint8).view(2, 6), columns=3, scale=4)
+FINE = DrawnMaps(torch.arange(24, 48, dtype=torch.uint8).view(1, 24), columns=6, scale=2)
+
+
+def test_maps_are_painted_freshly_or_where_it_is_said():
+    want = COARSE.cells.view(2, 2, 3).repeat_interleave(4, 1).repeat_interleave(4, 2)
+    into = np.empty((2, 8, 12), np.uint8)
+    for painted in (COARSE.painted(), COARSE.painted(into)):
+        torch.testing.assert_close(painted, want, rtol=0, atol=0)
+        painted.zero_()
+    assert not into.any()
+    pixels = DrawnMaps.of_pixels(want)
+    pixels.painted().zero_()
+    torch.testing.assert_close(COARSE.painted(), want, rtol=0, atol=0)
+    torch.testing.assert_close(pixels.painted(), want, rtol=0, atol=0)
+    torch.testing.assert_close(pixels.cells_of(4), COARSE.cells, rtol=0, atol=0)
+    assert COARSE.cells_of(4) is COARSE.cells
+
+
+def test_rows_of_any_scale_replace_others():
+    row = torch.tensor([1])
+    mixed = COARSE.with_rows(row, FINE)
+    assert mixed.scale == 1
+    want = torch.cat([COARSE.painted()[:1], FINE.painted()])
+    torch.testing.assert_close(mixed.painted(), want, rtol=0, atol=0)
+    alike = COARSE.with_rows(row, DrawnMaps(COARSE.cells[:1], columns=3, scale=4))
+    assert alike.scale == 4
+    assert alike.cells.tolist() == [[0, 1, 2, 3, 4, 5]] * 2
+    assert COARSE.cells[1].tolist() == [6, 7, 8, 9, 10, 11]
