@@ -70,6 +70,8 @@ class ProgressiveTask(SequentialTask):
 class ProgressiveVectorEnv(ProgressiveTask, RSSVectorEnv):
     """N maps at a time, each drawn from coarse to fine."""
 
+    _shares_images = True
+
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """The choices that count in the next step: (N, cells * C), C for each cell in turn.
 

@@ -123,6 +123,8 @@ class RefineTask(SequentialTask):
 class RefineVectorEnv(RefineTask, RSSVectorEnv):
     """N maps at a time, edited window by window."""
 
+    _shares_images = True
+
 
 class RefineEnv(RefineTask, RSSEnv):
     """One map, edited window by window."""

@@ -33,6 +33,11 @@ class SequentialTask(SegmentationTask):
     Observations are dicts: `image` (H, W, 3) uint8; `map` (H, W, 1) uint8, the class of each pixel
     so far, 255 where nothing is drawn; `step` (1,) int64, how many of the episode lie behind.
 
+    Vector environments of arrays do not copy images in every step: the observations of an episode,
+    in which they do not change, share them, read-only. `image.copy()` may be written to. They are
+    no memory of the data set, and of no later episode. All else is new in each observation, as are
+    images in tensors, which cannot be read-only.
+
     A group's episodes begin and end together. A map that is finished before those of the rest of
     its group waits for them: it stays as it is, earns nothing, and its actions are ignored.
 
@@ -44,6 +49,7 @@ class SequentialTask(SegmentationTask):
     takes_one_step = False
     max_steps: int
     _starts_with_a_map = False
+    _shares_images = False  # Gymnasium's checker of single environments wants them anew
 
     # --- what differs between sequences ---
 
@@ -211,6 +217,10 @@ class SequentialTask(SegmentationTask):
 
     # --- episodes ---
 
+    def _look_up(self) -> None:
+        super()._look_up()
+        self._images: np.ndarray | None = None  # of the current scenes, once they are observed
+
     def _begin_episodes(self, groups: np.ndarray, index: np.ndarray | None = None) -> None:
         super()._begin_episodes(groups, index)
         begun = np.flatnonzero(groups)
@@ -224,13 +234,23 @@ class SequentialTask(SegmentationTask):
         self._shown = (self._batch, self._maps)
 
     def _observe(self) -> Any:
-        """The current observations, freshly copied; see the class."""
+        """The current observations; see the class for what they share."""
         maps = self._maps.painted()[..., None]
         return {
-            "image": super()._observe(),
+            "image": self._observe_images(),
             "map": self._export(alike(self._batch.index, maps)),
             "step": self._export(self._steps.repeat(self.group_size)[:, None]),
         }
+
+    def _observe_images(self) -> Any:
+        """The current images (N, H, W, 3) uint8: fresh, or a read-only view."""
+        if not (self._shares_images and self._numpy):
+            return super()._observe()
+        if self._images is None:
+            images: np.ndarray = super()._observe()
+            images.flags.writeable = False
+            self._images = images
+        return self._images.view()  # whose shape is the caller's to set
 
     def _painted(self, shown: DrawnMaps) -> torch.Tensor:
         return shown.painted()

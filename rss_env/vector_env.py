@@ -204,7 +204,10 @@ class RSSVectorEnv(SegmentationTask, VectorEnv[Any, Any, Any]):
         return infos
 
     def observe(self) -> Any:
-        """The current observations (N, H, W, 3) uint8, freshly copied."""
+        """The current observations (N, H, W, 3) uint8, freshly copied.
+
+        Those of sequences are dicts; see `SequentialTask` for what they share.
+        """
         return self._observe()
 
     def render(self) -> tuple[np.ndarray, ...] | None:

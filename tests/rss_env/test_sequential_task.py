@@ -7,6 +7,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+import torch
 from gymnasium.vector import AutoresetMode
 from PIL import Image
 
@@ -112,3 +113,67 @@ def test_a_budget_of_scores_is_kept():
     stops[:, 0] = edited.num_windows
     edited.step(stops)  # nothing is measured
     assert edited.score_queries == 4
+
+
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep", "Disabled"])
+@pytest.mark.parametrize("name", SEQUENCE_NAMES)
+def test_observations_share_images_that_never_change(name, mode):
+    options = {**OPTIONS, "group_size": 2, **({"max_steps": 3} if name == "Refine" else {})}
+    env: Any = gym.make_vec(f"RSS/Shapes-{name}-v0", 6, autoreset_mode=mode, **options)
+    data = env.unwrapped._scenes.images.numpy()
+    before, kept = data.copy(), list[tuple[np.ndarray, np.ndarray]]()
+
+    def keep(observations: dict[str, np.ndarray]) -> np.ndarray:
+        image = observations["image"]
+        assert not image.flags.writeable
+        with pytest.raises(ValueError, match="read-only|WRITEABLE"):
+            image.flags.writeable = True
+        assert not np.shares_memory(image, data)
+        kept.append((image, image.copy()))
+        return image
+
+    seen = keep(env.reset(seed=0)[0])
+    shared = 0
+    for step in range(14):
+        observations, *_, infos = env.step(actions_for(env, step))
+        last, seen = seen, keep(observations)
+        begins = (observations["step"] == 0).any()
+        assert np.shares_memory(seen, last) is not bool(begins)
+        shared += not begins
+        if "final_obs" in infos:
+            assert np.shares_memory(keep(infos["final_obs"]), last)
+        over = env.unwrapped._done.repeat(2)
+        if mode == "Disabled" and (over.any() or step == 4):  # there, of some in an episode
+            mask = over if over.any() else np.arange(6) < 2
+            fresh = keep(env.reset(options={"reset_mask": mask})[0])
+            assert not np.shares_memory(fresh, seen)
+            np.testing.assert_array_equal(fresh[~mask], seen[~mask])
+            seen = fresh
+    assert shared > 4
+    state = env.unwrapped.get_state()
+    env.unwrapped.set_state(state)
+    assert not np.shares_memory(keep(env.unwrapped.observe()), seen)
+    for image, want in kept:
+        np.testing.assert_array_equal(image, want)
+    np.testing.assert_array_equal(data, before)
+
+
+@pytest.mark.parametrize("name", SEQUENCE_NAMES)
+def test_what_is_written_to_an_observation_is_seen_nowhere_else(name):
+    for array in ("numpy", "torch"):
+        env, twin = (
+            gym.make_vec(f"RSS/Shapes-{name}-v0", 2, array=array, **OPTIONS) for _ in range(2)
+        )
+        observations, want = env.reset(seed=0)[0], twin.reset(seed=0)[0]
+        for step in range(9):
+            assert_same(observations, want)
+            if array == "torch":
+                observations["image"].add_(1)
+            else:
+                observations["image"].shape = -1
+            observations["map"][:] = 77
+            action = actions_for(env, step)
+            action = torch.from_numpy(action) if array == "torch" else action
+            observations, *others = env.step(action)
+            want, *expected = twin.step(action)
+            assert_same(others, expected)
