@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import torch
 
 from rss_env.kernels.paint_cells import paint_cells
@@ -30,9 +28,9 @@ class DrawnMaps:
         """Maps (B, H, W) uint8, whose cells are pixels."""
         return cls(maps.flatten(1), maps.shape[2], 1)
 
-    def painted(self, into: npt.NDArray[np.uint8] | None = None) -> torch.Tensor:
-        """The maps on pixels, (B, H, W) uint8: freshly, or on the CPU in an array of that size."""
-        return paint_cells(self.cells, self.columns, self.scale, into=into)
+    def painted(self) -> torch.Tensor:
+        """The maps on pixels, (B, H, W) uint8, in memory of their own."""
+        return paint_cells(self.cells, self.columns, self.scale)
 
     def cells_of(self, scale: int) -> torch.Tensor:
         """Their cells (B, P) at a scale, if they are of that scale or of pixels that make it up."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numba
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from rss_env.arrays import as_array, as_tensor
@@ -54,12 +53,7 @@ def _paint(
 
 
 def paint_cells(
-    cells: torch.Tensor,
-    columns: int,
-    scale: int,
-    *,
-    into: npt.NDArray[np.uint8] | None = None,
-    backend: str = "auto",
+    cells: torch.Tensor, columns: int, scale: int, *, backend: str = "auto"
 ) -> torch.Tensor:
     """Paint the cells of grids onto pixels.
 
@@ -67,8 +61,6 @@ def paint_cells(
         cells: (..., P) of any type, row by row.
         columns: Cells in a row.
         scale: Side of a cell in pixels.
-        into: C-contiguous array of as many bytes as the result has, which numba writes to; None
-            for a new one.
         backend: `auto`, `reference` or `numba`, which takes uint8.
 
     Returns:
@@ -80,7 +72,7 @@ def paint_cells(
         backend = "reference"
     if choose(backend, cells) == "reference":
         return paint_cells_reference(cells, columns, scale)
-    maps = np.empty(shape, np.uint8) if into is None else into.reshape(shape)
+    maps = np.empty(shape, np.uint8)
     if scale == 1:
         np.copyto(maps, as_array(cells).reshape(shape))
         return as_tensor(maps)

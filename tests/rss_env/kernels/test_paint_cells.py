@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
@@ -18,11 +17,8 @@ def test_painted_cells_are_those_of_the_reference(shape, scale):
     cells = torch.randint(0, 256, shape, dtype=torch.uint8).flatten(-2)
     want = paint_cells(cells, columns, scale, backend="reference")
     assert want.shape == (*shape[:-2], shape[-2] * scale, columns * scale)
-    into = np.empty(want.shape, np.uint8)
-    for given in (None, into):
-        found = paint_cells(cells, columns, scale, into=given, backend="numba")
-        torch.testing.assert_close(found, want, rtol=0, atol=0)
-    assert np.shares_memory(found.numpy(), into)
+    found = paint_cells(cells, columns, scale, backend="numba")
+    torch.testing.assert_close(found, want, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("backend", ["auto", "reference"])
