@@ -29,9 +29,14 @@ class Incumbent:
         network: The incumbent, in evaluation mode.
     """
 
-    def __init__(self, network: SegmentationNetwork):
-        """Begin with a trained network, which is copied."""
-        self.network = network.frozen_copy()
+    def __init__(self, network: SegmentationNetwork, least_gain: float = 0.0):
+        """Begin with a trained network, which is copied.
+
+        Args:
+            network: The first incumbent.
+            least_gain: By how much others have to score better, beside chance.
+        """
+        self.network, self.least_gain = network.frozen_copy(), least_gain
         device = network.mean.device
         # Of the most likely classes, and of decisions for the metric: what they score more.
         self._gains = torch.zeros(2, dtype=torch.float64, device=device)
@@ -74,7 +79,7 @@ class Incumbent:
         # grows as the root of log n.
         self._comparisons += 1
         deviations = math.sqrt(math.log(1 + self._comparisons))
-        surplus = gains - deviations * variances.sqrt()
+        surplus = gains - self.least_gain - deviations * variances.sqrt()
         best = int(surplus.argmax())
         if surplus[best] <= 0:
             return

@@ -32,7 +32,7 @@ from rss_agents.algorithms.objectives import Beliefs
 from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.distributed import mean_over_ranks, own_seed
-from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.networks.segmentation_network import SegmentationNetwork, evaluating
 from rss_agents.random_draws import RandomDraws
 from rss_agents.replay.share_memory import ShareMemory
 from rss_env.errors import InputError
@@ -167,7 +167,7 @@ class RSSLearner(Learner):
 
         # Draw K maps of each image and scale.
         maps = objective.draw(policy, self.config.exploration_at(progress), keys)
-        answers = self._answer(images, mirrored, policy)
+        answers = self._answer(images, mirrored)
         if answers is not None:
             maps[:, -answers.shape[1] :] = answers
 
@@ -224,18 +224,23 @@ class RSSLearner(Learner):
         return batches * self.queries_per_update
 
     @torch.no_grad()
-    def _answer(
-        self, images: torch.Tensor, mirrored: torch.Tensor | None, cells: torch.Tensor
-    ) -> torch.Tensor | None:
+    def _answer(self, images: torch.Tensor, mirrored: torch.Tensor | None) -> torch.Tensor | None:
         """Answers (B, 3, P) to be compared by their scores; None if there is nothing to compare."""
         if self.incumbent is None:
             return None
         self._asked += 1
         if (self._asked - 1) % self.objective.compared_every:
             return None
-        own = self.objective.beliefs(self.incumbent.network(images), mirrored)
+
+        def cells_of(network: SegmentationNetwork) -> torch.Tensor:
+            return self.objective.policy(self.objective.beliefs(network(images), mirrored))
+
+        with evaluating(self._own_network):  # as it would answer: not by statistics of this batch
+            cells = cells_of(self._own_network)
         return self.incumbent.answers(
-            cells, self.objective.policy(own), self.decide if self.objective.serves_metric else None
+            cells,
+            cells_of(self.incumbent.network),
+            self.decide if self.objective.serves_metric else None,
         )
 
     def _ask(

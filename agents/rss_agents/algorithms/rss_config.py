@@ -50,6 +50,9 @@ class RSSConfig:
     keep_answers: bool = True
     """With --start-from and at least 6 maps an image: three of them are answers, those of the
     start among them, and it is the start that is validated and saved until others score better."""
+    least_gain: float = 0.005
+    """With --keep-answers: by how much others have to score better, in 0..1 and beside chance. Less
+    than that is not worth a change: it may as well be an error of what scores."""
     metric_decisions: bool = True
     """Metric model: answer with the class that adds most to the expected metric, instead of the
     most likely one."""
@@ -97,6 +100,7 @@ class RSSConfig:
             )
         if self.varied is not None and not 0 <= self.varied <= 1:
             raise InputError(f"varied must be in 0..1, got {self.varied}")
+        check_value(0 <= self.least_gain < 1, "least_gain", "in 0..1 (below 1)", self.least_gain)
         check_value(self.replay >= 0, "replay", "at least 0", self.replay)
         check_value(self.most_importance > 0, "most_importance", "positive", self.most_importance)
         self.metric_model.check()

@@ -128,7 +128,7 @@ def _incumbent_of(
     least = 2 if config.agent.objective == "expert_iteration" else 2 * COMPARED_MAPS
     if not compares or env.group_size < least:
         return None
-    return Incumbent(network)
+    return Incumbent(network, config.agent.least_gain)
 
 
 def _starts_trained(config: TrainConfig, env: RSSVectorEnv, body: nn.Module | None) -> bool:
