@@ -2,8 +2,12 @@
 
 What learns may be worse for a while than what it started from. So there is an incumbent, whose
 answers are what is validated and saved. Among the maps of a batch that is scored there are its own
-and those of the network that learns; as soon as the latter are better by more than chance, that
-network is the new incumbent. Labels are not asked.
+and those of a challenger; as soon as the latter are better by more than chance, that network is the
+new incumbent. Labels are not asked. The challenger has the weights of what learns, averaged over
+its last updates: a network that learns fast is better on average than at any time.
+
+Source: exponential averages of weights (Polyak and Juditsky, 1992; Tarvainen and Valpola, arXiv
+1703.01780).
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from rss_agents.distributed import mean_over_ranks
 from rss_agents.networks.decisions import MetricDecision
@@ -20,6 +25,7 @@ from rss_agents.networks.segmentation_network import SegmentationNetwork
 
 COMPARED_MAPS = 3  # at most: of the incumbent, and two answers of the network that learns
 _DECAY = 0.8  # of the running differences, per batch that is scored
+_WEIGHT_DECAY = 0.98  # of the average of the weights, per update
 
 
 class Incumbent:
@@ -27,7 +33,10 @@ class Incumbent:
 
     Attributes:
         network: The incumbent, in evaluation mode.
+        challenger: The running average of the network that learns, in evaluation mode.
     """
+
+    challenger: SegmentationNetwork
 
     def __init__(self, network: SegmentationNetwork, least_gain: float = 0.0):
         """Begin with a trained network, which is copied.
@@ -37,19 +46,26 @@ class Incumbent:
             least_gain: By how much others have to score better, beside chance.
         """
         self.network, self.least_gain = network.frozen_copy(), least_gain
+        average = get_ema_multi_avg_fn(_WEIGHT_DECAY)
+        self._average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
+        self.challenger = self._average.module
         device = network.mean.device
         # Of the most likely classes, and of decisions for the metric: what they score more.
         self._gains = torch.zeros(2, dtype=torch.float64, device=device)
         self._variances = torch.zeros(2, dtype=torch.float64, device=device)
         self._comparisons = 0
 
+    def follow(self, network: SegmentationNetwork) -> None:
+        """Take the weights of the network that learns into the challenger's, once per update."""
+        self._average.update_parameters(network)
+
     def answers(
         self, cells: torch.Tensor, own_cells: torch.Tensor, decide: MetricDecision | None
     ) -> torch.Tensor:
-        """Maps to be scored: the incumbent's, and one or two of the network that learns.
+        """Maps to be scored: the incumbent's, and one or two of the challenger.
 
         Args:
-            cells: (B, C, P) beliefs of the network that learns, of all scales.
+            cells: (B, C, P) beliefs of the challenger, of all scales.
             own_cells: (B, C, P) those of the incumbent.
             decide: The decisions of the network that learns; None if they are not learned.
 
@@ -62,14 +78,14 @@ class Incumbent:
             parts.append(_decided(cells, decide))
         return torch.stack([part.argmax(1) for part in parts], 1).to(torch.uint8)
 
-    def compare(self, scores: torch.Tensor, network: SegmentationNetwork) -> None:
+    def compare(self, scores: torch.Tensor, decide: MetricDecision) -> None:
         """Take in the scores of answers, and change the incumbent if they say so.
 
         Args:
             scores: (B, 3) or (B, 2) of the maps of `answers`.
-            network: What learns.
+            decide: The decisions of the network that learns.
         """
-        more = scores[:, 1:].double() - scores[:, :1].double()
+        more = scores[:, 1:].double() - scores[:, :1].double() - self.least_gain
         gain = mean_over_ranks(more.mean(0))
         spread = mean_over_ranks((more - gain).square().mean(0)) / len(more)
         gains, variances = self._gains[: len(gain)], self._variances[: len(gain)]
@@ -79,11 +95,12 @@ class Incumbent:
         # grows as the root of log n.
         self._comparisons += 1
         deviations = math.sqrt(math.log(1 + self._comparisons))
-        surplus = gains - self.least_gain - deviations * variances.sqrt()
+        surplus = gains - deviations * variances.sqrt()
         best = int(surplus.argmax())
         if surplus[best] <= 0:
             return
-        self.network.load_state_dict(network.state_dict())
+        self.network.load_state_dict(self.challenger.state_dict())
+        self.network.decide.load_state_dict(decide.state_dict())
         if best == 0:
             self.network.decide.forget()
         self._gains.zero_()
@@ -93,6 +110,7 @@ class Incumbent:
         """The incumbent, and how the comparison stands."""
         return {
             "network": self.network.state_dict(),
+            "average": self._average.state_dict(),
             "gains": self._gains,
             "variances": self._variances,
             "comparisons": self._comparisons,
@@ -101,6 +119,8 @@ class Incumbent:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `get_state`."""
         self.network.load_state_dict(state["network"])
+        if "average" in state:  # not of an earlier version: it begins with what learns then
+            self._average.load_state_dict(state["average"])
         self._gains.copy_(state["gains"])
         self._variances.copy_(state["variances"])
         self._comparisons = state.get("comparisons", 0)

@@ -32,7 +32,7 @@ from rss_agents.algorithms.objectives import Beliefs
 from rss_agents.algorithms.query_plan import QueryPlan
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.distributed import mean_over_ranks, own_seed
-from rss_agents.networks.segmentation_network import SegmentationNetwork, evaluating
+from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.random_draws import RandomDraws
 from rss_agents.replay.share_memory import ShareMemory
 from rss_env.errors import InputError
@@ -108,6 +108,8 @@ class RSSLearner(Learner):
         self, progress: Progress = 0.0
     ) -> Iterator[tuple[torch.Tensor | None, dict[str, torch.Tensor]]]:
         """See `Learner.losses`; none where a batch says nothing, or serves another end."""
+        if self.incumbent is not None:
+            self.incumbent.follow(self._own_network)
         learns = self.objective.learns
         if not learns and not self._asks(progress):
             yield None, self._logged
@@ -176,7 +178,7 @@ class RSSLearner(Learner):
         rewards, scores = self._ask(shown, batch)
         self._last = {"images": images, "index": batch.index, "maps": shown, "scores": scores}
         if answers is not None and self.incumbent is not None:
-            self.incumbent.compare(scores[:, -answers.shape[1] :, -1], self._own_network)
+            self.incumbent.compare(scores[:, -answers.shape[1] :, -1], self.decide)
 
         # Remember them, beside earlier ones of the same images.
         uncounted = None  # answers are chosen for what is predicted of them, and teach otherwise
@@ -235,10 +237,8 @@ class RSSLearner(Learner):
         def cells_of(network: SegmentationNetwork) -> torch.Tensor:
             return self.objective.policy(self.objective.beliefs(network(images), mirrored))
 
-        with evaluating(self._own_network):  # as it would answer: not by statistics of this batch
-            cells = cells_of(self._own_network)
         return self.incumbent.answers(
-            cells,
+            cells_of(self.incumbent.challenger),
             cells_of(self.incumbent.network),
             self.decide if self.objective.serves_metric else None,
         )

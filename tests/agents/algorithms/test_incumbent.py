@@ -41,10 +41,11 @@ def test_better_answers_make_a_new_incumbent(networks):
     first, other = networks
     incumbent = Incumbent(first)
     assert same(incumbent.network, first)
+    incumbent.follow(other)
     other.decide.observe(torch.rand(2, CLASSES, 4, 4).softmax(1), "miou")
-    incumbent.compare(scores_of(0.5, 0.4, 0.45), other)
+    incumbent.compare(scores_of(0.5, 0.4, 0.45), other.decide)
     assert same(incumbent.network, first)
-    incumbent.compare(scores_of(0.5, 0.5, 0.7), other)
+    incumbent.compare(scores_of(0.5, 0.5, 0.7), other.decide)
     assert same(incumbent.network, other)
     assert incumbent.network.decide.has_observed
     assert not incumbent.network.training
@@ -53,8 +54,9 @@ def test_better_answers_make_a_new_incumbent(networks):
 def test_the_most_likely_classes_may_be_better_than_decisions(networks):
     first, other = networks
     incumbent = Incumbent(first)
+    incumbent.follow(other)
     other.decide.observe(torch.rand(2, CLASSES, 4, 4).softmax(1), "miou")
-    incumbent.compare(scores_of(0.5, 0.7, 0.6), other)
+    incumbent.compare(scores_of(0.5, 0.7, 0.6), other.decide)
     assert same(incumbent.network.body, other.body)
     assert not incumbent.network.decide.has_observed
     assert other.decide.has_observed
@@ -63,10 +65,39 @@ def test_the_most_likely_classes_may_be_better_than_decisions(networks):
 def test_chance_makes_no_new_incumbent(networks):
     first, other = networks
     incumbent = Incumbent(first)
+    incumbent.follow(other)
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
-        incumbent.compare(0.3 + 0.3 * torch.rand(16, 1, generator=generator).expand(16, 3), other)
+        scores = 0.3 + 0.3 * torch.rand(16, 1, generator=generator).expand(16, 3)
+        incumbent.compare(scores, other.decide)
     assert same(incumbent.network, first)
+
+
+def test_what_is_hardly_better_makes_no_new_incumbent(networks):
+    """However sure it is: what scores may itself err by so little."""
+    first, other = networks
+    level = torch.linspace(0.2, 0.8, 16)[:, None]
+    scores = torch.cat([level, level + 0.004], 1)
+    careful, careless = Incumbent(first, least_gain=0.005), Incumbent(first)
+    for incumbent in (careful, careless):
+        incumbent.follow(other)
+        incumbent.compare(scores, other.decide)
+    assert same(careful.network, first)
+    assert same(careless.network, other)
+
+
+def test_the_challenger_is_the_average_of_what_learns(networks):
+    first, other = networks
+    incumbent = Incumbent(first)
+    incumbent.follow(first)
+    incumbent.follow(other)
+    pairs = zip(first.body.parameters(), other.body.parameters(), strict=True)
+    expected = [0.98 * one + 0.02 * two for one, two in pairs]
+    for value, wanted in zip(incumbent.challenger.body.parameters(), expected, strict=True):
+        torch.testing.assert_close(value, wanted)
+    assert same(incumbent.network, first)
+    assert not incumbent.challenger.training
+    assert not any(value.requires_grad for value in incumbent.challenger.parameters())
 
 
 def test_answers_are_those_of_the_networks(networks):
