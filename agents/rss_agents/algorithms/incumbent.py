@@ -12,7 +12,6 @@ Source: exponential averages of weights (Polyak and Juditsky, 1992; Tarvainen an
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +24,7 @@ from rss_agents.networks.segmentation_network import SegmentationNetwork
 
 COMPARED_MAPS = 3  # at most: of the incumbent, and two answers of the network that learns
 _DECAY = 0.8  # of the running differences, per batch that is scored
+_DEVIATIONS = 1.0  # standard errors that are chance
 _WEIGHT_DECAY = 0.98  # of the average of the weights, per update
 
 
@@ -43,7 +43,7 @@ class Incumbent:
 
         Args:
             network: The first incumbent.
-            least_gain: By how much others have to score better, beside chance.
+            least_gain: By which share of its score others have to score better, beside chance.
         """
         self.network, self.least_gain = network.frozen_copy(), least_gain
         average = get_ema_multi_avg_fn(_WEIGHT_DECAY)
@@ -53,7 +53,6 @@ class Incumbent:
         # Of the most likely classes, and of decisions for the metric: what they score more.
         self._gains = torch.zeros(2, dtype=torch.float64, device=device)
         self._variances = torch.zeros(2, dtype=torch.float64, device=device)
-        self._comparisons = 0
 
     def follow(self, network: SegmentationNetwork) -> None:
         """Take the weights of the network that learns into the challenger's, once per update."""
@@ -85,17 +84,13 @@ class Incumbent:
             scores: (B, 3) or (B, 2) of the maps of `answers`.
             decide: The decisions of the network that learns.
         """
-        more = scores[:, 1:].double() - scores[:, :1].double() - self.least_gain
+        more = scores[:, 1:].double() - (1 + self.least_gain) * scores[:, :1].double()
         gain = mean_over_ranks(more.mean(0))
         spread = mean_over_ranks((more - gain).square().mean(0)) / len(more)
         gains, variances = self._gains[: len(gain)], self._variances[: len(gain)]
         gains.mul_(_DECAY).add_(gain, alpha=1 - _DECAY)
         variances.mul_(_DECAY**2).add_(spread, alpha=(1 - _DECAY) ** 2)
-        # Chance has the more to offer the more often it is asked: the largest of n normal numbers
-        # grows as the root of log n.
-        self._comparisons += 1
-        deviations = math.sqrt(math.log(1 + self._comparisons))
-        surplus = gains - deviations * variances.sqrt()
+        surplus = gains - _DEVIATIONS * variances.sqrt()
         best = int(surplus.argmax())
         if surplus[best] <= 0:
             return
@@ -113,7 +108,6 @@ class Incumbent:
             "average": self._average.state_dict(),
             "gains": self._gains,
             "variances": self._variances,
-            "comparisons": self._comparisons,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -123,7 +117,6 @@ class Incumbent:
             self._average.load_state_dict(state["average"])
         self._gains.copy_(state["gains"])
         self._variances.copy_(state["variances"])
-        self._comparisons = state.get("comparisons", 0)
 
 
 def _decided(cells: torch.Tensor, decide: MetricDecision) -> torch.Tensor:

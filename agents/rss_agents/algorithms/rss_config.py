@@ -51,8 +51,8 @@ class RSSConfig:
     """With --start-from and at least 6 maps an image: three of them are answers, those of the
     start among them, and it is the start that is validated and saved until others score better."""
     least_gain: float = 0.005
-    """With --keep-answers: by how much others have to score better, in 0..1 and beside chance. Less
-    than that is not worth a change: it may as well be an error of what scores."""
+    """With --keep-answers: by which share of the start's score others have to score better, beside
+    chance. Less than that is not worth a change: it may as well be an error of what scores."""
     metric_decisions: bool = True
     """Metric model: answer with the class that adds most to the expected metric, instead of the
     most likely one."""
@@ -69,6 +69,9 @@ class RSSConfig:
     metric_model: MetricModelConfig = field(default_factory=MetricModelConfig)
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
     varied_maps: VariedMapsConfig = field(default_factory=VariedMapsConfig)
+    expert_maps: int = 4
+    """Expert iteration: maps of an image that are scored at once, if --group-size is not less. The
+    fewer, the more images a budget of scores goes round."""
     proposals: VariedMapsConfig = field(
         default_factory=lambda: VariedMapsConfig(weakest=0.33, strongest=1.33)
     )
@@ -106,5 +109,6 @@ class RSSConfig:
         self.metric_model.check()
         self.mixture.check()
         self.varied_maps.check()
+        check_value(self.expert_maps >= 2, "expert_maps", "at least 2", self.expert_maps)
         self.proposals.check()
         self.bias_search.check()

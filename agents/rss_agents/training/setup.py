@@ -93,6 +93,16 @@ def _make_env(
     )
 
 
+def _fitting_task(config: TrainConfig, env: RSSVectorEnv) -> TrainConfig:
+    """The same training with the scales and the maps of an image that its algorithm asks for."""
+    scales, group_size = config.scales, config.group_size
+    if acts_at_one_scale(config.algo, config.agent) and len(env.geometry.scales) > 1:
+        scales = env.geometry.scales[-1:]
+    if config.algo == "rss" and config.agent.objective == "expert_iteration":
+        group_size = min(group_size, config.agent.expert_maps)
+    return dataclasses.replace(config, scales=scales, group_size=group_size)
+
+
 def _plan_of(config: TrainConfig, env: RSSVectorEnv) -> QueryPlan | None:
     """When scores are asked for; None for always."""
     if config.queries is None:
@@ -190,9 +200,10 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
     starts_trained = _starts_trained(config, env, objects.network)
     agent = settle_objective(config.agent, env, starts_trained=starts_trained)
     config = dataclasses.replace(config, agent=agent)
-    if acts_at_one_scale(config.algo, config.agent) and len(geometry.scales) > 1:
+    fitting = _fitting_task(config, env)
+    if fitting != config:
         env.close()
-        env = _make_env(dataclasses.replace(config, scales=geometry.scales[-1:]), scorer, objects)
+        env = _make_env(fitting, scorer, objects)
     validation = open_validation(config, env.image_size, device, objects)
     check_same_classes(env.class_names, validation)
     note_shape(config, env)

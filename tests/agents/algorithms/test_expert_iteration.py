@@ -23,7 +23,7 @@ from rss_env.errors import InputError
 from training_runs import TINY, assert_alike, prefer_houses, run, start, start_and_stop
 
 SCORER = ("--scorer", "training_runs:prefer_houses")
-SIX = ("--group-size", "6")
+SIX = ("--group-size", "6", "--expert-maps", "6")
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +59,21 @@ def test_a_start_and_a_scorer_settle_the_objective(tmp_path, trained, monkeypatc
         assert opened(trained, tmp_path, **options).objective == "relative_regression", name
     monkeypatch.setattr("rss_agents.training.setup.is_whole_start", lambda *_: False)
     assert opened(trained, tmp_path).objective == "relative_regression"
+
+
+def test_few_maps_of_an_image_are_scored_at_once(tmp_path, trained):
+    """Where the best one is learned; the regression has all that are asked for."""
+    for name, (settings, members) in {
+        "default": ({}, 4),
+        "fewer": ({"group_size": 2}, 2),
+        "more": ({"agent": RSSConfig(expert_maps=5)}, 5),
+        "regression": ({"agent": RSSConfig(objective="relative_regression")}, 6),
+        "known formula": ({"scorer": None}, 6),
+    }.items():
+        learner = opened(trained, tmp_path, **settings).learner
+        assert isinstance(learner, RSSLearner)
+        assert learner.env.group_size == members, name
+        assert learner.queries_per_update == 2 * members * len(learner.env.geometry.scales), name
 
 
 @pytest.mark.parametrize("ranked", [(), ("--feedback", "ranking")], ids=["scores", "orders"])
@@ -109,7 +124,7 @@ def _gone(folder, *_):
 def test_nothing_but_biases_changes_while_they_are_searched(
     search, feedback, batches, tmp_path, trained
 ):
-    agent = RSSConfig(bias_search=search)
+    agent = RSSConfig(bias_search=search, expert_maps=6)
     opening = opened(trained, tmp_path, queries=120, updates=20, agent=agent, feedback=feedback)
     assert isinstance(opening.learner, RSSLearner)
     assert isinstance(opening.learner.objective, ExpertIteration)

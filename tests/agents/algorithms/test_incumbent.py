@@ -77,7 +77,7 @@ def test_what_is_hardly_better_makes_no_new_incumbent(networks):
     """However sure it is: what scores may itself err by so little."""
     first, other = networks
     level = torch.linspace(0.2, 0.8, 16)[:, None]
-    scores = torch.cat([level, level + 0.004], 1)
+    scores = torch.cat([level, 1.004 * level], 1)
     careful, careless = Incumbent(first, least_gain=0.005), Incumbent(first)
     for incumbent in (careful, careless):
         incumbent.follow(other)
