@@ -12,6 +12,7 @@ Source: exponential averages of weights (Polyak and Juditsky, 1992; Tarvainen an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,7 +25,6 @@ from rss_agents.networks.segmentation_network import SegmentationNetwork
 
 COMPARED_MAPS = 3  # at most: of the incumbent, and two answers of the network that learns
 _DECAY = 0.8  # of the running differences, per batch that is scored
-_DEVIATIONS = 1.0  # standard errors that are chance
 _WEIGHT_DECAY = 0.98  # of the average of the weights, per update
 
 
@@ -53,6 +53,7 @@ class Incumbent:
         # Of the most likely classes, and of decisions for the metric: what they score more.
         self._gains = torch.zeros(2, dtype=torch.float64, device=device)
         self._variances = torch.zeros(2, dtype=torch.float64, device=device)
+        self._comparisons = 0
 
     def follow(self, network: SegmentationNetwork) -> None:
         """Take the weights of the network that learns into the challenger's, once per update."""
@@ -90,7 +91,10 @@ class Incumbent:
         gains, variances = self._gains[: len(gain)], self._variances[: len(gain)]
         gains.mul_(_DECAY).add_(gain, alpha=1 - _DECAY)
         variances.mul_(_DECAY**2).add_(spread, alpha=(1 - _DECAY) ** 2)
-        surplus = gains - _DEVIATIONS * variances.sqrt()
+        # Chance has the more to offer the more often it is asked: the largest of n normal numbers
+        # grows as the root of log n.
+        self._comparisons += 1
+        surplus = gains - math.sqrt(math.log(1 + self._comparisons)) * variances.sqrt()
         best = int(surplus.argmax())
         if surplus[best] <= 0:
             return
@@ -108,6 +112,7 @@ class Incumbent:
             "average": self._average.state_dict(),
             "gains": self._gains,
             "variances": self._variances,
+            "comparisons": self._comparisons,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -117,6 +122,7 @@ class Incumbent:
             self._average.load_state_dict(state["average"])
         self._gains.copy_(state["gains"])
         self._variances.copy_(state["variances"])
+        self._comparisons = state.get("comparisons", 0)
 
 
 def _decided(cells: torch.Tensor, decide: MetricDecision) -> torch.Tensor:
