@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -36,8 +36,6 @@ class Incumbent:
         challenger: The running average of the network that learns, in evaluation mode.
     """
 
-    challenger: SegmentationNetwork
-
     def __init__(self, network: SegmentationNetwork, least_gain: float = 0.0):
         """Begin with a trained network, which is copied.
 
@@ -48,7 +46,7 @@ class Incumbent:
         self.network, self.least_gain = network.frozen_copy(), least_gain
         average = get_ema_multi_avg_fn(_WEIGHT_DECAY)
         self._average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
-        self.challenger = self._average.module
+        self.challenger = cast(SegmentationNetwork, self._average.module)
         device = network.mean.device
         # Of the most likely classes, and of decisions for the metric: what they score more.
         self._gains = torch.zeros(2, dtype=torch.float64, device=device)

@@ -360,13 +360,15 @@ class PolicyGradient(Objective):
         ]
         terms = [
             policy_gradient(
-                *of_scale,
+                probabilities,
+                own,
+                gained,
                 entropy,
                 likelihoods=None if self.memory is None else likelihoods,
                 most_importance=config.most_importance,
                 valid=scored.valid,
             )
-            for *of_scale, likelihoods in zip(
+            for probabilities, own, gained, likelihoods in zip(
                 split(policy), maps, advantages, split(scored.likelihoods), strict=True
             )
         ]
