@@ -10,7 +10,7 @@ were not known to us, as a policy gradient:
 - PSD, pair-wise spatial difference: two maps of one image owe the difference of their scores to the
   cells in which they differ, and nowhere else.
 - SyncAN, synchronised advantage normalisation: advantages are divided by their deviation over the
-  whole batch, one for all scales, and so is the entropy beside them.
+  whole batch, at each scale, and so is the entropy beside them.
 
 Each can be switched off (`--no-psr`, `--no-psd`, `--no-syncan`). Environment and network share
 tensors; with `--device cuda` nothing crosses to the host but what is printed.
@@ -19,7 +19,6 @@ tensors; with `--device cuda` nothing crosses to the host but what is printed.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,21 +150,19 @@ def scale_loss(
     scores: torch.Tensor,
     entropy: float,
     args: Args,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The score-function gradient of one scale, and the advantages (B, K, cells) in it."""
+) -> torch.Tensor:
+    """The score-function gradient of one scale, with SyncAN."""
     advantages = (pairwise_advantages if args.psd else leave_one_out)(maps, scores)
     advantages = advantages * maps.shape[2]  # a cell decides about so little of a score
     log_probabilities = probabilities.clamp(min=1e-12).log()
     drawn = log_probabilities.gather(1, maps)  # (B, K, cells), of the classes that were drawn
     cell_entropy = -(probabilities * log_probabilities).sum(1).mean()
-    return -(advantages * drawn).mean() - entropy * cell_entropy, advantages
-
-
-def synchronised(loss: torch.Tensor, advantages: Sequence[torch.Tensor]) -> torch.Tensor:
-    """The loss of all scales in units of the deviation of advantages, where cells have any."""
-    everywhere = torch.cat([part.flatten() for part in advantages])
-    moved = (everywhere != 0).sum().clamp(min=1)
-    return loss / (everywhere.square().sum() / moved).sqrt().clamp(min=1e-6)
+    objective = (advantages * drawn).mean() + entropy * cell_entropy
+    if args.syncan:
+        moved = advantages != 0
+        deviation = (advantages.square().sum() / moved.sum().clamp(min=1)).sqrt()
+        objective = objective / deviation.clamp(min=1e-6)
+    return -objective
 
 
 # --- training ---
@@ -218,18 +215,12 @@ def main() -> None:
             maps = (uniform > steps).sum(2)  # (B, K, cells)
         observations, rewards, _, _, infos = env.step(maps.flatten(0, 1))
         scores = infos["final_info"]["scale_scores"].unflatten(0, (-1, size))  # (B, K, scales)
-        losses, advantages = zip(
-            *(
-                scale_loss(part, drawn, scores[..., scale], args.entropy * falling, args)
-                for scale, (part, drawn) in enumerate(zip(cells, geometry.split(maps), strict=True))
-            ),
-            strict=True,
-        )
-        loss = torch.stack(losses).mean()
-        if args.syncan:
-            loss = synchronised(loss, advantages)
+        losses = [
+            scale_loss(part, drawn, scores[..., scale], args.entropy * falling, args)
+            for scale, (part, drawn) in enumerate(zip(cells, geometry.split(maps), strict=True))
+        ]
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        torch.stack(losses).mean().backward()
         optimizer.step()
         schedule.step()
         if update % args.evaluate_every == 0 or update == args.updates:

@@ -27,7 +27,7 @@ from rss_agents.losses.advantages import synchronised_deviation
 from rss_agents.losses.cross_entropy import coarsened_cross_entropy
 from rss_agents.losses.metric_mixture import MetricMixture
 from rss_agents.losses.metric_regression import metric_regression
-from rss_agents.losses.policy_gradient import cell_advantages, policy_gradient, synchronised
+from rss_agents.losses.policy_gradient import policy_gradient
 from rss_agents.losses.regression import relative_regression
 from rss_agents.losses.score_models import linear_prediction
 from rss_agents.networks.segmentation_network import SegmentationNetwork
@@ -353,27 +353,27 @@ class PolicyGradient(Objective):
         if isinstance(entropy, torch.Tensor):
             entropy = entropy.to(policy.dtype)
         assert scored.likelihoods is not None
-        maps = split(scored.own_maps)
-        advantages = [
-            cell_advantages(own, scores, psd=config.psd)
-            for own, scores in zip(maps, self._by_scale(scored), strict=True)
-        ]
         terms = [
             policy_gradient(
                 probabilities,
-                own,
-                gained,
+                maps,
+                scores,
                 entropy,
+                psd=config.psd,
+                syncan=config.syncan,
                 likelihoods=None if self.memory is None else likelihoods,
                 most_importance=config.most_importance,
                 valid=scored.valid,
             )
-            for probabilities, own, gained, likelihoods in zip(
-                split(policy), maps, advantages, split(scored.likelihoods), strict=True
+            for probabilities, maps, scores, likelihoods in zip(
+                split(policy),
+                split(scored.own_maps),
+                self._by_scale(scored),
+                split(scored.likelihoods),
+                strict=True,
             )
         ]
-        loss = torch.stack(terms).mean()
-        return synchronised(loss, advantages) if config.syncan else loss
+        return torch.stack(terms).mean()
 
 
 class CellCrossEntropy(Objective):
