@@ -268,20 +268,26 @@ def sequences(case: Case, config: ThroughputConfig, options: dict[str, Any]) -> 
     of_map = one.unwrapped.geometry.cells[-1]
     whole = one.unwrapped.geometry.num_cells
     of_groups = {**options, "group_size": groups}
-    beside = f", group_size={groups}"
-    things = {  # with the cells scored in an episode, and its steps
-        "one step": (one, whole, 1),
-        "Progressive": (native(number, options, "Progressive"), whole, steps),
+    of_one = f"one step, group_size={groups}"
+    things = {  # with the cells scored in an episode, its steps, and what it is compared with
+        "one step": (one, whole, 1, "one step"),
+        "Progressive": (native(number, options, "Progressive"), whole, steps, "one step"),
         "Refine": (
             native(number, {**options, "max_steps": steps}, "Refine"),
             (steps + 1) * of_map,  # the first map is scored as well
             steps,
+            "one step",
         ),
-        f"one step{beside}": (native(number, of_groups), whole, 1),
-        f"Progressive{beside}": (native(number, of_groups, "Progressive"), whole, steps),
+        of_one: (native(number, of_groups), whole, 1, of_one),
+        f"Progressive, group_size={groups}": (
+            native(number, of_groups, "Progressive"),
+            whole,
+            steps,
+            of_one,
+        ),
     }
     calls: dict[str, Callable[[], object]] = {}
-    for name, (env, _, length) in things.items():
+    for name, (env, _, length, _) in things.items():
         high = env.unwrapped.single_action_space.nvec.copy()
         if name == "Refine":
             high[0] -= 1  # it never stops
@@ -296,9 +302,9 @@ def sequences(case: Case, config: ThroughputConfig, options: dict[str, Any]) -> 
     timings = time_in_turn(calls, config.repeats)
     rows = []
     for name, timing in timings.items():
-        env, cells, length = things[name]
+        env, cells, length, compared = things[name]
         each = timing.median / cells
-        base = timings[f"one step{beside if name.endswith(beside) else ''}"].median / whole
+        base = timings[compared].median / whole
         spread = timing.spread(number * cells * 1e-9)
         rows.append((name, length, f"{cells:,}", spread, f"{each / base:.2f}"))
         env.close()

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 
 from rss_env.errors import InputError
+from rss_env.kernels.paint_cells import paint_cells
 from rss_env.labels import VOID
 from rss_env.rewards import score_counts_in_double
 from rss_env.scenes import Scenes, count_classes
@@ -26,9 +27,8 @@ def best_maps(scenes: Scenes, scale: int) -> torch.Tensor:
     if table.ndim == 2:  # pixels: the label itself
         assert scenes.labels is not None
         return torch.where(scenes.labels == VOID, 0, scenes.labels)
-    height, width = scenes.image_size
-    cells = table[..., :-1].argmax(2).unflatten(1, (height // scale, width // scale))
-    return cells.repeat_interleave(scale, 1).repeat_interleave(scale, 2).to(torch.uint8)
+    cells = table[..., :-1].argmax(2).to(torch.uint8)
+    return paint_cells(cells, scenes.image_size[1] // scale, scale)
 
 
 def reference_scores(scenes: Scenes, metric: str, scale: int) -> tuple[float, float]:

@@ -25,7 +25,7 @@ from rss_agents.networks.segmentation_network import SegmentationNetwork
 
 COMPARED_MAPS = 3  # at most: of the incumbent, and two answers of the network that learns
 _DECAY = 0.8  # of the running differences, per batch that is scored
-_WEIGHT_DECAY = 0.98  # of the average of the weights, per update
+_WEIGHT_DECAY = 0.98  # of the average of the weights, per batch
 
 
 class Incumbent:
@@ -54,7 +54,7 @@ class Incumbent:
         self._comparisons = 0
 
     def follow(self, network: SegmentationNetwork) -> None:
-        """Take the weights of the network that learns into the challenger's, once per update."""
+        """Take the weights of the network that learns into the challenger's, once per batch."""
         self._average.update_parameters(network)
 
     def answers(

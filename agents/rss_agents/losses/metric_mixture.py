@@ -163,9 +163,8 @@ class MetricMixture:
             elif value.grad is not None:  # ratings tell nothing of the offset
                 value.grad.copy_(mean_over_ranks(value.grad))
         self._optimizer.step()
-        if (
-            stars is None
-        ):  # at last: what is likely was judged by predictions made without these scores
+        if stars is None:
+            # At last: what is likely was judged by predictions made without these scores.
             self._follow(candidates, scores.double())
 
     @torch.no_grad()
