@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -19,6 +20,7 @@ from typing import Any, TypeVar, cast
 import numba
 import torch
 import torch.distributed as dist
+import torch.distributed.nn.functional  # noqa: F401  (later, its defaults would keep the group)
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -90,6 +92,9 @@ def joined_processes(device: str, timeout: float) -> Iterator[None]:
             f"another process of this run has {happened}, so process {number} of {count} stops too"
         ) from error
     dist.destroy_process_group()
+    # What has learned lies in cycles of references, and keeps the group and its threads. One of
+    # those that lets go of a tensor while the interpreter ends aborts the process.
+    gc.collect()
 
 
 def own_images(num_images: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -11,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
@@ -59,6 +61,15 @@ def scorer(images, action_maps):
     return (action_maps == 1).float().mean((2, 3))
 
 
+def scorer_that_notes_threads_at_the_end(images, action_maps):
+    """The share of class 1; the names of the threads that outlive the run go to a file."""
+    if not (noted := Path(os.environ["THREADS"]) / os.environ["RANK"]).exists():
+        noted.touch()
+        names = Path("/proc/self/task").glob("*/comm")
+        atexit.register(lambda: noted.write_text("".join(name.read_text() for name in names)))
+    return scorer(images, action_maps)
+
+
 def test_two_processes_write_one_folder(tmp_path):
     process = start(tmp_path / "run", "--updates", "4")
     printed, error = process.communicate(timeout=300)
@@ -102,6 +113,20 @@ def test_two_processes_go_on_bit_for_bit(tmp_path):
         torch.testing.assert_close(weights[1][name], value, rtol=0, atol=0)
     rows = [(tmp_path / name / "metrics.jsonl").read_text() for name in ("whole", "killed")]
     assert rows[0] == rows[1]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads have no names here")
+def test_no_thread_of_the_group_outlives_the_run(tmp_path):
+    """One that holds tensors aborts a process whose interpreter ends meanwhile."""
+    process = launch(
+        *COMMAND, "--out", str(tmp_path / "run"), "--updates", "2",
+        "--scorer", "test_torchrun:scorer_that_notes_threads_at_the_end", THREADS=str(tmp_path),
+    )  # fmt: skip
+    _, error = process.communicate(timeout=300)
+    assert process.returncode == 0, error
+    for rank in "01":
+        assert "python" in (names := (tmp_path / rank).read_text())
+        assert "gloo" not in names
 
 
 def scorer_that_hangs_in_the_second_process(images, action_maps):
