@@ -7,9 +7,9 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
+from loss_problems import policy_gradient_loss
 from rss_agents.losses.advantages import synchronised_deviation
 from rss_agents.losses.metric_regression import whitened_regression
-from rss_agents.losses.policy_gradient import policy_gradient
 from rss_agents.losses.regression import relative_regression
 
 
@@ -32,7 +32,7 @@ def _gradient(rows: slice) -> tuple[torch.Tensor, torch.Tensor]:
             deviation = synchronised_deviation(scores - scores.mean(1, keepdim=True))
             loss = relative_regression(predicted[:, None], scores[:, None], deviation)
         else:
-            loss = policy_gradient(leaf.softmax(1), maps[:, None], scores[:, None], 0.1)
+            loss = policy_gradient_loss(leaf.softmax(1), maps[:, None], scores[:, None], 0.1)
         (loss * len(maps)).backward()
         results.append(leaf.grad)
     return results[0], results[1]
@@ -57,7 +57,7 @@ def _gradients_with_memory(rows: slice) -> list[torch.Tensor]:
             noise = torch.ones_like(scores)
             loss = whitened_regression(predicted, scores, covariance, noise, valid=valid)
         else:
-            loss = policy_gradient(leaf.softmax(1), maps, scores, 0.1, valid=valid)
+            loss = policy_gradient_loss(leaf.softmax(1), maps, scores, 0.1, valid=valid)
         loss.backward()
         assert leaf.grad is not None
         gradients.append(leaf.grad)

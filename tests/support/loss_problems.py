@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+
+from rss_agents.losses.policy_gradient import cell_advantages, policy_gradient
+from rss_agents.losses.running_deviation import RunningDeviation
 
 SCORES = torch.tensor([[1.0, 0.0, 0.5], [0.2, 0.2, 0.2]], dtype=torch.float64)
 
@@ -23,3 +28,19 @@ def scored_groups(seed=0, images=2, number=3, members=4):
     predicted, scores = (torch.rand(shape, generator=generator).double() for _ in range(2))
     factor = torch.randn(images, number * members, 20, generator=generator).double()
     return predicted.requires_grad_(), scores, factor @ factor.transpose(1, 2) / 20
+
+
+def policy_gradient_loss(
+    probabilities: torch.Tensor,
+    maps: torch.Tensor,
+    scores: torch.Tensor,
+    entropy: float,
+    *,
+    psd: bool = True,
+    syncan: bool = True,
+    **options: Any,
+) -> torch.Tensor:
+    """The policy gradient of scores at one scale; with SyncAN in units of this batch."""
+    advantages = cell_advantages(maps, scores, psd=psd)
+    loss = policy_gradient(probabilities, maps, advantages, entropy, **options)
+    return loss / RunningDeviation().observe([advantages]) if syncan else loss

@@ -27,8 +27,9 @@ from rss_agents.losses.advantages import synchronised_deviation
 from rss_agents.losses.cross_entropy import coarsened_cross_entropy
 from rss_agents.losses.metric_mixture import MetricMixture
 from rss_agents.losses.metric_regression import metric_regression
-from rss_agents.losses.policy_gradient import policy_gradient
+from rss_agents.losses.policy_gradient import cell_advantages, policy_gradient
 from rss_agents.losses.regression import relative_regression
+from rss_agents.losses.running_deviation import RunningDeviation
 from rss_agents.losses.score_models import linear_prediction
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.random_draws import RandomDraws
@@ -345,35 +346,51 @@ class PolicyGradient(Objective):
     stratified = False  # the baseline, the mean of the other maps, has to be independent
     needs_likelihoods = True
 
+    def __init__(self, env: RSSVectorEnv, config: RSSConfig, *arguments: Any, **options: Any):
+        """See `Objective`."""
+        super().__init__(env, config, *arguments, **options)
+        self._deviation = RunningDeviation(env.device)
+
     def loss(self, beliefs: Beliefs, scored: ScoredMaps, progress: Progress) -> torch.Tensor:
-        """See `losses.policy_gradient`; the mean over scales."""
+        """See `losses.policy_gradient`; the mean over scales.
+
+        SyncAN divides rewards and entropy alike, so that the balance between them stays.
+        """
         config, split = self.config, self.geometry.split
         policy = mix_with_uniform(beliefs.cells, config.exploration_at(progress))
         entropy = config.entropy_at(progress)
         if isinstance(entropy, torch.Tensor):
             entropy = entropy.to(policy.dtype)
         assert scored.likelihoods is not None
+        maps = split(scored.own_maps)
+        advantages = [
+            cell_advantages(own, scores, psd=config.psd)
+            for own, scores in zip(maps, self._by_scale(scored), strict=True)
+        ]
         terms = [
             policy_gradient(
-                probabilities,
-                maps,
-                scores,
+                *of_scale,
                 entropy,
-                psd=config.psd,
-                syncan=config.syncan,
                 likelihoods=None if self.memory is None else likelihoods,
                 most_importance=config.most_importance,
                 valid=scored.valid,
             )
-            for probabilities, maps, scores, likelihoods in zip(
-                split(policy),
-                split(scored.own_maps),
-                self._by_scale(scored),
-                split(scored.likelihoods),
-                strict=True,
+            for *of_scale, likelihoods in zip(
+                split(policy), maps, advantages, split(scored.likelihoods), strict=True
             )
         ]
-        return torch.stack(terms).mean()
+        loss = torch.stack(terms).mean()
+        return loss / self._deviation.observe(advantages) if config.syncan else loss
+
+    def get_state(self) -> dict[str, Any]:
+        """See `Objective.get_state`; with the unit of advantages."""
+        return super().get_state() | {"deviation": self._deviation.get_state()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """See `Objective.set_state`."""
+        super().set_state(state)
+        if "deviation" in state:  # states of before have none
+            self._deviation.set_state(state["deviation"])
 
 
 class CellCrossEntropy(Objective):

@@ -1,8 +1,7 @@
 """Advantages of K action maps of one image over each other, as pure functions.
 
-Beside these stands `kernels.pairwise_difference`, our reading of the paper's PSD. SyncAN,
-synchronised advantage normalisation (our reading): the deviation that advantages are measured in is
-taken over the whole batch on all ranks.
+Beside these stand `kernels.pairwise_difference`, our reading of the paper's PSD, and
+`losses.running_deviation`, our reading of its SyncAN, synchronised advantage normalisation.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ def leave_one_out(scores: torch.Tensor) -> torch.Tensor:
 def synchronised_deviation(
     values: torch.Tensor, active: torch.Tensor | None = None
 ) -> torch.Tensor:
-    """Root mean square of values over the global batch: the unit SyncAN measures in.
+    """Root mean square of values over the global batch.
 
-    The values are centred already (advantages, or scores less their group's mean), so their mean
-    is not subtracted again: cells without an advantage stay at zero.
+    The values are centred already (scores less their group's mean), so their mean is not
+    subtracted again.
 
     Args:
         values: Any shape.
@@ -47,8 +46,23 @@ def synchronised_deviation(
         batch whose maps all score alike weighs nothing. One all-reduce of (count, sum of squares)
         over the ranks.
     """
+    moments = count_and_squares(values, active)
+    return torch.where(differ(moments), root_mean_square(moments).to(values.dtype), torch.inf)
+
+
+def count_and_squares(values: torch.Tensor, active: torch.Tensor | None = None) -> torch.Tensor:
+    """(2,) float64: number of the values that count, on all ranks, and the sum of their squares."""
     counted = torch.ones_like(values) if active is None else active.to(values.dtype)
     moments = torch.stack([counted.sum(), (values.square() * counted).sum()]).double()
-    count, squares = sum_over_ranks(moments).unbind()
-    deviation = (squares / count.clamp(min=1)).sqrt().to(values.dtype)
-    return torch.where(deviation > _ROUNDING, deviation, torch.inf)
+    return sum_over_ranks(moments)
+
+
+def root_mean_square(moments: torch.Tensor) -> torch.Tensor:
+    """Of values with these moments; 0 if there are none."""
+    count, squares = moments.unbind()
+    return (squares / count.clamp(min=1)).sqrt()
+
+
+def differ(moments: torch.Tensor) -> torch.Tensor:
+    """Whether centred values with these moments are not all zero to rounding; a bool scalar."""
+    return root_mean_square(moments) > _ROUNDING

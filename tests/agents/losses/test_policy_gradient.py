@@ -7,10 +7,9 @@ import itertools
 import pytest
 import torch
 
-from loss_problems import loss_problem
+from loss_problems import loss_problem, policy_gradient_loss
 from rss_agents.kernels.sample_classes import mix_with_uniform
 from rss_agents.losses.advantages import leave_one_out
-from rss_agents.losses.policy_gradient import policy_gradient
 
 
 @pytest.mark.parametrize("psd", [False, True])
@@ -33,7 +32,7 @@ def test_policy_gradient_is_unbiased_on_an_enumerable_problem(psd):
     by_pairs = torch.zeros_like(logits)
     for a, b in itertools.product(score_of, repeat=2):
         weight = (likelihood(a) * likelihood(b)).detach()
-        loss = policy_gradient(
+        loss = policy_gradient_loss(
             probabilities,
             torch.tensor([[[a, b]]], dtype=torch.uint8),
             torch.tensor([[[score_of[a], score_of[b]]]], dtype=torch.float64),
@@ -58,7 +57,7 @@ def test_policy_gradient_entropy_is_in_the_units_of_advantages():
     maps, scores = maps[:, None], scores[:, None]
     gradients = []
     for factor in (1.0, 7.0):
-        loss = policy_gradient(logits.softmax(1), maps, factor * scores, entropy=0.3 * factor)
+        loss = policy_gradient_loss(logits.softmax(1), maps, factor * scores, entropy=0.3 * factor)
         gradients.append(torch.autograd.grad(loss, logits)[0])
     torch.testing.assert_close(gradients[0], gradients[1])
 
@@ -66,7 +65,7 @@ def test_policy_gradient_entropy_is_in_the_units_of_advantages():
 def test_pixel_level_policy_gradient_uses_each_cells_own_baseline():
     logits, maps, _ = loss_problem(6)
     rewards = torch.rand(maps.shape, dtype=torch.float64)
-    loss = policy_gradient(
+    loss = policy_gradient_loss(
         logits.softmax(1), maps[:, None], rewards[:, None], entropy=0.0, syncan=False
     )
     chosen = logits.log_softmax(1).gather(1, maps.long())
@@ -86,7 +85,7 @@ def test_policy_gradient_of_maps_that_another_policy_drew():
     total = torch.zeros_like(logits)
     for pair in itertools.product(range(3), repeat=2):
         chosen = torch.tensor(pair)
-        loss = policy_gradient(
+        loss = policy_gradient_loss(
             probabilities,
             chosen.to(torch.uint8).view(1, 1, 2, 1),
             score_of[chosen].view(1, 1, 2),
@@ -106,7 +105,7 @@ def test_older_maps_count_twice_at_most():
     gradients = []
     for likelihood in (0.45, 0.01):  # now it is 0.9: twice as likely, and 90 times
         drawn_with = torch.tensor([likelihood, 0.1], dtype=torch.float64).view(1, 1, 2, 1)
-        loss = policy_gradient(
+        loss = policy_gradient_loss(
             probabilities,
             maps,
             scores,
@@ -126,10 +125,10 @@ def test_older_maps_count_twice_at_most():
 def test_groups_that_are_not_there_leave_the_policy_gradient_as_it_is(syncan):
     logits, maps, scores = loss_problem(8)
     probabilities = logits.softmax(1)
-    expected = policy_gradient(
+    expected = policy_gradient_loss(
         probabilities, maps[:, None], scores[:, None], entropy=0.2, syncan=syncan
     )
-    padded = policy_gradient(
+    padded = policy_gradient_loss(
         probabilities,
         torch.stack([maps, torch.zeros_like(maps), torch.zeros_like(maps)], 1),
         torch.stack([scores, torch.zeros_like(scores), torch.zeros_like(scores)], 1),

@@ -7,9 +7,8 @@ import itertools
 import pytest
 import torch
 
-from loss_problems import loss_problem
+from loss_problems import loss_problem, policy_gradient_loss
 from rss_agents.losses.advantages import synchronised_deviation
-from rss_agents.losses.policy_gradient import policy_gradient
 from rss_agents.losses.regression import relative_regression
 from rss_agents.losses.score_models import linear_prediction
 
@@ -70,7 +69,7 @@ def test_maps_that_all_score_alike_teach_nothing():
     predicted = linear_prediction(logits, maps, (0, maps.shape[2]))[..., 0]
     losses = [
         relative_regression(predicted[:, None], scores[:, None], deviation),
-        policy_gradient(logits.softmax(1), maps[:, None], scores[:, None], entropy=0.5),
+        policy_gradient_loss(logits.softmax(1), maps[:, None], scores[:, None], entropy=0.5),
     ]
     for loss in losses:
         assert loss == 0
