@@ -369,13 +369,15 @@ class PolicyGradient(Objective):
         ]
         terms = [
             policy_gradient(
-                *of_scale,
+                probabilities,
+                own,
+                gains,
                 entropy,
                 likelihoods=None if self.memory is None else likelihoods,
                 most_importance=config.most_importance,
                 valid=scored.valid,
             )
-            for *of_scale, likelihoods in zip(
+            for probabilities, own, gains, likelihoods in zip(
                 split(policy), maps, advantages, split(scored.likelihoods), strict=True
             )
         ]

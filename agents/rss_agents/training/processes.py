@@ -20,7 +20,7 @@ from typing import Any, TypeVar, cast
 import numba
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional  # noqa: F401  (later, its defaults would keep the group)
+import torch.distributed.nn.functional  # before there is a group, or its defaults would keep it
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
