@@ -32,15 +32,25 @@ class DrawnMaps:
         """The maps on pixels, (B, H, W) uint8, in memory of their own."""
         return paint_cells(self.cells, self.columns, self.scale)
 
+    def pixels(self) -> torch.Tensor:
+        """The same, not to be written to: cells that are pixels are not copied."""
+        if self.scale > 1:
+            return self.painted()
+        return self.cells.view(len(self.cells), -1, self.columns)
+
+    def first_rows(self, number: int) -> DrawnMaps:
+        """The first of them, of the same memory."""
+        return DrawnMaps(self.cells[:number], self.columns, self.scale)
+
     def cells_of(self, scale: int) -> torch.Tensor:
         """Their cells (B, P) at a scale, if they are of that scale or of pixels that make it up."""
         if scale == self.scale:
             return self.cells
-        return self.painted()[:, ::scale, ::scale].flatten(1)
+        return self.pixels()[:, ::scale, ::scale].flatten(1)
 
     def with_rows(self, rows: torch.Tensor, maps: DrawnMaps) -> DrawnMaps:
         """These with others (b, ...) in rows (b,) int64; in pixels, unless scales are the same."""
         old, new = self, maps
         if old.scale != new.scale:
-            old, new = DrawnMaps.of_pixels(old.painted()), DrawnMaps.of_pixels(new.painted())
+            old, new = DrawnMaps.of_pixels(old.pixels()), DrawnMaps.of_pixels(new.pixels())
         return DrawnMaps(old.cells.index_copy(0, rows, new.cells), old.columns, old.scale)

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from gymnasium import spaces
 
 from rss_env.arrays import as_tensor
 from rss_env.class_indices import check_integers, narrow
-from rss_env.labels import VOID
+from rss_env.drawn_maps import DrawnMaps
 from rss_env.outcome import Drawing
 from rss_env.sequential_config import ProgressiveConfig
 from rss_env.sequential_task import SequentialTask
@@ -55,8 +54,8 @@ class ProgressiveTask(SequentialTask):
             drawings.append(Drawing(step, groups, as_tensor(maps), stops))
         return drawings
 
-    def _first_maps(self, groups: npt.NDArray[np.int64]) -> torch.Tensor:
-        return self._filled(VOID, len(groups))
+    def _first_maps(self, groups: npt.NDArray[np.int64]) -> DrawnMaps:
+        return self._blank.first_rows(len(groups) * self.group_size)
 
     def _masks(self) -> npt.NDArray[np.bool_]:
         cells, classes = max(self.geometry.cells), self.geometry.num_classes
@@ -70,7 +69,7 @@ class ProgressiveTask(SequentialTask):
 class ProgressiveVectorEnv(ProgressiveTask, RSSVectorEnv):
     """N maps at a time, each drawn from coarse to fine."""
 
-    _shares_images = True
+    _shares_memory = True
 
     def action_masks(self) -> npt.NDArray[np.bool_]:
         """The choices that count in the next step: (N, cells * C), C for each cell in turn.

@@ -14,6 +14,7 @@ from rss_env.action_maps import ActionMapGeometry
 from rss_env.arguments import load_function
 from rss_env.arrays import as_tensor, assert_on_device, to_device
 from rss_env.class_indices import check_integers, narrow
+from rss_env.drawn_maps import DrawnMaps
 from rss_env.errors import ActionError, InputError
 from rss_env.outcome import Drawing
 from rss_env.sequential_config import MAJORITY, RefineConfig
@@ -107,9 +108,11 @@ class RefineTask(SequentialTask):
             wrong = int(legal.int().argmin())
             raise ActionError(f"{message}, got {int(places[wrong])} at index {wrong}")
 
-    def _first_maps(self, groups: npt.NDArray[np.int64]) -> torch.Tensor:
+    def _first_maps(self, groups: npt.NDArray[np.int64]) -> DrawnMaps:
         if self._start == MAJORITY:
-            return self._filled(self._majority, len(groups))
+            shape = (len(groups) * self.group_size, self.geometry.cells[0])
+            of_majority = torch.full(shape, self._majority, dtype=torch.uint8, device=self.device)
+            return self._drawn(of_majority, 0)
         images = self._export(self._scenes.observe(self._scenes_of(groups)))
         maps = self._start(images)  # pyright: ignore[reportCallIssue]
         shape, device = (len(groups), *self.geometry.grids[0]), None
@@ -117,13 +120,13 @@ class RefineTask(SequentialTask):
             device = self.device
         maps = check_integers(maps, shape, "what start returns", device)
         maps = narrow(maps, self.geometry.num_classes, "what start returns")
-        return as_tensor(maps).flatten(1).repeat_interleave(self.group_size, 0)
+        return self._drawn(as_tensor(maps).flatten(1).repeat_interleave(self.group_size, 0), 0)
 
 
 class RefineVectorEnv(RefineTask, RSSVectorEnv):
     """N maps at a time, edited window by window."""
 
-    _shares_images = True
+    _shares_memory = True
 
 
 class RefineEnv(RefineTask, RSSEnv):

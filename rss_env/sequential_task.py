@@ -33,10 +33,10 @@ class SequentialTask(SegmentationTask):
     Observations are dicts: `image` (H, W, 3) uint8; `map` (H, W, 1) uint8, the class of each pixel
     so far, 255 where nothing is drawn; `step` (1,) int64, how many of the episode lie behind.
 
-    Vector environments of arrays do not copy images in every step: the observations of an episode,
-    in which they do not change, share them, read-only. `image.copy()` may be written to. They are
-    no memory of the data set, and of no later episode. All else is new in each observation, as are
-    images in tensors, which cannot be read-only.
+    Vector environments of arrays give images and maps read-only; `image.copy()` may be written to.
+    So what does not change is not copied in every step: the observations of an episode share its
+    images, and those of all episodes the map that nothing is drawn on. They are no memory of the
+    data set. In tensors, which cannot be read-only, all is new in each observation.
 
     A group's episodes begin and end together. A map that is finished before those of the rest of
     its group waits for them: it stays as it is, earns nothing, and its actions are ignored.
@@ -49,7 +49,7 @@ class SequentialTask(SegmentationTask):
     takes_one_step = False
     max_steps: int
     _starts_with_a_map = False
-    _shares_images = False  # Gymnasium's checker of single environments wants them anew
+    _shares_memory = False  # Gymnasium's checker of single environments wants all anew
 
     # --- what differs between sequences ---
 
@@ -57,8 +57,8 @@ class SequentialTask(SegmentationTask):
         """The space of one action; sets `max_steps`, and whatever else depends on the arguments."""
         raise NotImplementedError
 
-    def _first_maps(self, groups: npt.NDArray[np.int64]) -> torch.Tensor:
-        """What episodes of some groups begin with: (g * K, P) uint8, cells of the first scale."""
+    def _first_maps(self, groups: npt.NDArray[np.int64]) -> DrawnMaps:
+        """What episodes of some groups begin with, g * K of them."""
         raise NotImplementedError
 
     def _parse(self, actions: Any) -> list[Drawing]:
@@ -91,7 +91,8 @@ class SequentialTask(SegmentationTask):
         self._steps = np.zeros(number // self.group_size, np.int64)
         self._stopped = np.zeros(number, np.bool_)
         self._scores = torch.zeros(number, dtype=torch.float32, device=device)
-        self._maps = self._drawn(self._filled(VOID, len(self._steps)), 0)
+        blank = torch.full((number, height, width), VOID, dtype=torch.uint8, device=device)
+        self._maps = self._blank = DrawnMaps.of_pixels(blank)
 
     @property
     def info_shapes(self) -> dict[str, tuple[int, ...]]:
@@ -210,11 +211,6 @@ class SequentialTask(SegmentationTask):
         """Maps of cells (B, P) of a scale, given by its index."""
         return DrawnMaps(cells, self.geometry.grids[scale][1], self.geometry.scales[scale])
 
-    def _filled(self, value: int, num_groups: int) -> torch.Tensor:
-        """Cells (g * K, P) of the first scale, of as many groups, with one value everywhere."""
-        shape = (num_groups * self.group_size, self.geometry.cells[0])
-        return torch.full(shape, value, dtype=torch.uint8, device=self.device)
-
     # --- episodes ---
 
     def _look_up(self) -> None:
@@ -224,7 +220,7 @@ class SequentialTask(SegmentationTask):
     def _begin_episodes(self, groups: np.ndarray, index: np.ndarray | None = None) -> None:
         super()._begin_episodes(groups, index)
         begun = np.flatnonzero(groups)
-        maps = self._drawn(self._first_maps(begun), 0)
+        maps = self._first_maps(begun)
         # What nothing has drawn scores 0; a first map is judged in the first step.
         scores = torch.zeros(len(maps.cells), dtype=torch.float32, device=self.device)
         self._steps = np.where(groups, 0, self._steps)
@@ -235,22 +231,19 @@ class SequentialTask(SegmentationTask):
 
     def _observe(self) -> Any:
         """The current observations; see the class for what they share."""
-        maps = self._maps.painted()[..., None]
+        shares = self._shares_memory and self._numpy
+        if not shares:
+            images, pixels = super()._observe(), self._maps.painted()
+        else:
+            if self._images is None:
+                self._images = super()._observe()
+            images, pixels = self._images, self._maps.pixels()
+        maps = self._export(alike(self._batch.index, pixels[..., None]))
         return {
-            "image": self._observe_images(),
-            "map": self._export(alike(self._batch.index, maps)),
+            "image": _read_only(images) if shares else images,
+            "map": _read_only(maps) if shares else maps,
             "step": self._export(self._steps.repeat(self.group_size)[:, None]),
         }
-
-    def _observe_images(self) -> Any:
-        """The current images (N, H, W, 3) uint8: fresh, or a read-only view."""
-        if not (self._shares_images and self._numpy):
-            return super()._observe()
-        if self._images is None:
-            images: np.ndarray = super()._observe()
-            images.flags.writeable = False
-            self._images = images
-        return self._images.view()  # whose shape is the caller's to set
 
     def _painted(self, shown: DrawnMaps) -> torch.Tensor:
         return shown.painted()
@@ -288,3 +281,9 @@ class SequentialTask(SegmentationTask):
         self._scores = to_device(scores.astype(np.float32).ravel(), device)
         pixels = to_device(maps.astype(np.uint8).reshape(-1, height, width), device)
         self._maps = DrawnMaps.of_pixels(pixels)
+
+
+def _read_only(values: np.ndarray) -> np.ndarray:
+    """A view of an array that can't be written to, nor its shape be set for others."""
+    values.flags.writeable = False
+    return values.view()

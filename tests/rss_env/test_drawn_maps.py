@@ -21,6 +21,14 @@ def test_maps_are_painted_freshly():
     torch.testing.assert_close(pixels.painted(), want, rtol=0, atol=0)
     torch.testing.assert_close(pixels.cells_of(4), COARSE.cells, rtol=0, atol=0)
     assert COARSE.cells_of(4) is COARSE.cells
+    torch.testing.assert_close(COARSE.pixels(), want, rtol=0, atol=0)
+    assert pixels.pixels().data_ptr() == want.data_ptr()  # nothing to paint
+
+
+def test_first_rows():
+    first = FINE.with_rows(torch.tensor([0]), FINE).first_rows(0)
+    assert first.cells.shape == (0, 24)
+    assert COARSE.first_rows(1).painted().shape == (1, 8, 12)
 
 
 def test_rows_of_any_scale_replace_others():

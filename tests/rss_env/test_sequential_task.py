@@ -158,6 +158,34 @@ def test_observations_share_images_that_never_change(name, mode):
     np.testing.assert_array_equal(data, before)
 
 
+@pytest.mark.parametrize("mode", ["SameStep", "NextStep", "Disabled"])
+@pytest.mark.parametrize("name", SEQUENCE_NAMES)
+def test_maps_of_observations_stay_as_they_are(name, mode):
+    """Though those of single pixels are not copied, and actions may be bytes, which are written."""
+    env: Any = gym.make_vec(f"RSS/Shapes-{name}-v0", 4, autoreset_mode=mode, **OPTIONS)
+    kept = list[tuple[np.ndarray, np.ndarray]]()
+    action = actions_for(env, 0).astype(np.uint8)
+
+    def keep(observations: dict[str, np.ndarray]) -> None:
+        drawn = observations["map"]
+        with pytest.raises(ValueError, match="read-only|WRITEABLE"):
+            drawn.flags.writeable = True
+        kept.append((drawn, drawn.copy()))
+
+    keep(env.reset(seed=0)[0])
+    for step in range(14):
+        action[:] = actions_for(env, step)
+        observations, *_, infos = env.step(action)
+        keep(observations)
+        if "final_obs" in infos:
+            keep(infos["final_obs"])
+        if mode == "Disabled" and env.unwrapped._done.any():
+            keep(env.reset(options={"reset_mask": env.unwrapped._done.copy()})[0])
+    for drawn, want in kept:
+        np.testing.assert_array_equal(drawn, want)
+    assert len({want.tobytes() for _, want in kept}) > 6
+
+
 @pytest.mark.parametrize("name", SEQUENCE_NAMES)
 def test_what_is_written_to_an_observation_is_seen_nowhere_else(name):
     for array in ("numpy", "torch"):
@@ -167,11 +195,11 @@ def test_what_is_written_to_an_observation_is_seen_nowhere_else(name):
         observations, want = env.reset(seed=0)[0], twin.reset(seed=0)[0]
         for step in range(9):
             assert_same(observations, want)
-            if array == "torch":
-                observations["image"].add_(1)
-            else:
-                observations["image"].shape = -1
-            observations["map"][:] = 77
+            for part in ("image", "map"):
+                if array == "torch":
+                    observations[part].add_(1)
+                else:
+                    observations[part].shape = -1
             action = actions_for(env, step)
             action = torch.from_numpy(action) if array == "torch" else action
             observations, *others = env.step(action)
