@@ -9,8 +9,8 @@ were not known to us, as a policy gradient:
   map has a score of its own, and each scale a loss of its own.
 - PSD, pair-wise spatial difference: two maps of one image owe the difference of their scores to the
   cells in which they differ, and nowhere else.
-- SyncAN, synchronised advantage normalisation: advantages are divided by their deviation over the
-  whole batch, at each scale, and so is the entropy beside them.
+- SyncAN, synchronised advantage normalisation: advantages are divided by one running deviation, of
+  all images, scales and updates, and so is the entropy beside them.
 
 Each can be switched off (`--no-psr`, `--no-psd`, `--no-syncan`). Environment and network share
 tensors; with `--device cuda` nothing crosses to the host but what is printed.
@@ -61,7 +61,7 @@ class Args:
     psd: bool = True
     """Compare maps where they differ; otherwise each with the mean of the others, everywhere."""
     syncan: bool = True
-    """Divide by the deviation of the advantages."""
+    """Divide by the running deviation of the advantages."""
     evaluate_every: int = 100
     """Updates between evaluations."""
     seed: int = 0
@@ -144,25 +144,21 @@ def leave_one_out(maps: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     return (scores - others)[..., None].expand(maps.shape)
 
 
-def scale_loss(
-    probabilities: torch.Tensor,
-    maps: torch.Tensor,
-    scores: torch.Tensor,
-    entropy: float,
-    args: Args,
+def scale_objective(
+    probabilities: torch.Tensor, maps: torch.Tensor, advantages: torch.Tensor, entropy: float
 ) -> torch.Tensor:
-    """The score-function gradient of one scale, with SyncAN."""
-    advantages = (pairwise_advantages if args.psd else leave_one_out)(maps, scores)
-    advantages = advantages * maps.shape[2]  # a cell decides about so little of a score
+    """What the score-function gradient of one scale rises on, and the entropy of its cells."""
     log_probabilities = probabilities.clamp(min=1e-12).log()
     drawn = log_probabilities.gather(1, maps)  # (B, K, cells), of the classes that were drawn
     cell_entropy = -(probabilities * log_probabilities).sum(1).mean()
-    objective = (advantages * drawn).mean() + entropy * cell_entropy
-    if args.syncan:
-        moved = advantages != 0
-        deviation = (advantages.square().sum() / moved.sum().clamp(min=1)).sqrt()
-        objective = objective / deviation.clamp(min=1e-6)
-    return -objective
+    return (advantages * drawn).mean() + entropy * cell_entropy
+
+
+def running_deviation(moments: torch.Tensor, advantages: list[torch.Tensor]) -> torch.Tensor:
+    """SyncAN: root mean square where maps differ. Moments (2,), count and sum, are updated."""
+    values = torch.cat([part.flatten() for part in advantages])
+    moments.mul_(0.99).add_(torch.stack([(values != 0).sum(), values.square().sum()]))
+    return (moments[1] / moments[0].clamp(min=1)).sqrt().clamp(min=1e-6)
 
 
 # --- training ---
@@ -200,6 +196,7 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, args.learning_rate, total_steps=args.updates + 2
     )
+    moments = torch.zeros(2, device=args.device)
     observations, _ = env.reset(seed=args.seed)
     start = time.perf_counter()
     for update in range(1, args.updates + 1):
@@ -215,12 +212,18 @@ def main() -> None:
             maps = (uniform > steps).sum(2)  # (B, K, cells)
         observations, rewards, _, _, infos = env.step(maps.flatten(0, 1))
         scores = infos["final_info"]["scale_scores"].unflatten(0, (-1, size))  # (B, K, scales)
-        losses = [
-            scale_loss(part, drawn, scores[..., scale], args.entropy * falling, args)
-            for scale, (part, drawn) in enumerate(zip(cells, geometry.split(maps), strict=True))
+        grids = geometry.split(maps)
+        advantages = [  # times the cells, as each decides about so little of a score
+            (pairwise_advantages if args.psd else leave_one_out)(part, score) * part.shape[2]
+            for part, score in zip(grids, scores.unbind(-1), strict=True)
         ]
+        parts = zip(cells, grids, advantages, strict=True)
+        objectives = [scale_objective(*part, args.entropy * falling) for part in parts]
+        loss = -torch.stack(objectives).mean()
+        if args.syncan:
+            loss = loss / running_deviation(moments, advantages)
         optimizer.zero_grad(set_to_none=True)
-        torch.stack(losses).mean().backward()
+        loss.backward()
         optimizer.step()
         schedule.step()
         if update % args.evaluate_every == 0 or update == args.updates:

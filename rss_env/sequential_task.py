@@ -232,12 +232,11 @@ class SequentialTask(SegmentationTask):
     def _observe(self) -> Any:
         """The current observations; see the class for what they share."""
         shares = self._shares_memory and self._numpy
-        if not shares:
-            images, pixels = super()._observe(), self._maps.painted()
+        if shares:
+            images = super()._observe() if self._images is None else self._images
+            self._images, pixels = images, self._maps.pixels()
         else:
-            if self._images is None:
-                self._images = super()._observe()
-            images, pixels = self._images, self._maps.pixels()
+            images, pixels = super()._observe(), self._maps.painted()
         maps = self._export(alike(self._batch.index, pixels[..., None]))
         return {
             "image": _read_only(images) if shares else images,
