@@ -20,7 +20,7 @@ class BiasSearchConfig:
     """Deviation of the noise of a bias, in logits."""
     share: float = 0.4
     """Share of the classes that are disturbed in a map."""
-    rate: float = 0.3
+    rate: float = 0.15
     """Learning rate at the start, in logits; it falls to 0 with the root of what is left."""
 
     def check(self) -> None:

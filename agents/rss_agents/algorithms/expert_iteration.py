@@ -85,8 +85,14 @@ class ExpertIteration(Objective):
 
     @property
     def compared_every(self) -> int:
-        """See `Objective.compared_every`; each time, where other maps have room beside answers."""
-        return 1 if self.env.group_size >= 4 else super().compared_every
+        """See `Objective.compared_every`.
+
+        Each time, where other maps have room beside answers; but not while biases are searched,
+        which change little, and by all maps that are no answers.
+        """
+        if self._search is not None or self.env.group_size < 4:
+            return super().compared_every
+        return 1
 
     def draw(
         self, policy: torch.Tensor, exploration: float | torch.Tensor, keys: ImageKeys | None

@@ -69,9 +69,10 @@ class RSSConfig:
     metric_model: MetricModelConfig = field(default_factory=MetricModelConfig)
     mixture: MixtureConfig = field(default_factory=MixtureConfig)
     varied_maps: VariedMapsConfig = field(default_factory=VariedMapsConfig)
-    expert_maps: int = 4
-    """Expert iteration: maps of an image that are scored at once, if --group-size is not less. The
-    fewer, the more images a budget of scores goes round."""
+    expert_maps: int | None = None
+    """Expert iteration: maps of an image that are scored at once, if --group-size is not less.
+    None: 8; but 4 where a budget (--queries) has less than 32 scores for each image, as it goes
+    round more of them then."""
     proposals: VariedMapsConfig = field(
         default_factory=lambda: VariedMapsConfig(weakest=0.33, strongest=1.33)
     )
@@ -109,6 +110,7 @@ class RSSConfig:
         self.metric_model.check()
         self.mixture.check()
         self.varied_maps.check()
-        check_value(self.expert_maps >= 2, "expert_maps", "at least 2", self.expert_maps)
+        if self.expert_maps is not None:
+            check_value(self.expert_maps >= 2, "expert_maps", "at least 2", self.expert_maps)
         self.proposals.check()
         self.bias_search.check()

@@ -99,8 +99,14 @@ def _fitting_task(config: TrainConfig, env: RSSVectorEnv) -> TrainConfig:
     if acts_at_one_scale(config.algo, config.agent) and len(env.geometry.scales) > 1:
         scales = env.geometry.scales[-1:]
     if config.algo == "rss" and config.agent.objective == "expert_iteration":
-        group_size = min(group_size, config.agent.expert_maps)
+        group_size = min(group_size, config.agent.expert_maps or _maps_by_budget(config, env))
     return dataclasses.replace(config, scales=scales, group_size=group_size)
+
+
+def _maps_by_budget(config: TrainConfig, env: RSSVectorEnv) -> int:
+    """Maps of an image that expert iteration scores at once, unless a number is given."""
+    is_small = config.queries is not None and config.queries < 32 * env.num_shown
+    return 4 if is_small else 8
 
 
 def _plan_of(config: TrainConfig, env: RSSVectorEnv) -> QueryPlan | None:

@@ -23,6 +23,7 @@ from rss_env.errors import InputError
 from training_runs import TINY, assert_alike, prefer_houses, run, start, start_and_stop
 
 SCORER = ("--scorer", "training_runs:prefer_houses")
+SHOWN = 500  # images of Shapes
 SIX = ("--group-size", "6", "--expert-maps", "6")
 
 
@@ -64,13 +65,15 @@ def test_a_start_and_a_scorer_settle_the_objective(tmp_path, trained, monkeypatc
 def test_few_maps_of_an_image_are_scored_at_once(tmp_path, trained):
     """Where the best one is learned; the regression has all that are asked for."""
     for name, (settings, members) in {
-        "default": ({}, 4),
+        "default": ({}, 8),
+        "a large budget": ({"queries": 32 * SHOWN, "updates": 4000}, 8),
+        "a small one": ({"queries": 32 * SHOWN - 1, "updates": 4000}, 4),
         "fewer": ({"group_size": 2}, 2),
         "more": ({"agent": RSSConfig(expert_maps=5)}, 5),
-        "regression": ({"agent": RSSConfig(objective="relative_regression")}, 6),
-        "known formula": ({"scorer": None}, 6),
+        "regression": ({"agent": RSSConfig(objective="relative_regression")}, 9),
+        "known formula": ({"scorer": None}, 9),
     }.items():
-        learner = opened(trained, tmp_path, **settings).learner
+        learner = opened(trained, tmp_path, **{"group_size": 9, **settings}).learner
         assert isinstance(learner, RSSLearner)
         assert learner.env.group_size == members, name
         assert learner.queries_per_update == 2 * members * len(learner.env.geometry.scales), name
@@ -131,7 +134,9 @@ def test_nothing_but_biases_changes_while_they_are_searched(
     before = {n: v.clone() for n, v in opening.network.body.named_parameters()}
     learned = max(2 * batches - 1, 0)  # every other update asks, and the first does
     for update in range(learned):
+        assert opening.learner.objective.compared_every == 3  # its maps are needed more
         assert "loss" not in opening.update(update / 20)
+    assert batches == 10 or opening.learner.objective.compared_every == 1
     after = dict(opening.network.body.named_parameters())
     changed = {n for n in before if not before[n].equal(after[n])}
     assert changed == ({"head.bias"} if batches else set())
