@@ -157,7 +157,7 @@ def scale_objective(
 def running_deviation(moments: torch.Tensor, advantages: list[torch.Tensor]) -> torch.Tensor:
     """SyncAN: root mean square where maps differ. Moments (2,), count and sum, are updated."""
     values = torch.cat([part.flatten() for part in advantages])
-    moments.mul_(0.99).add_(torch.stack([(values != 0).sum(), values.square().sum()]))
+    moments.add_(torch.stack([(values != 0).sum(), values.square().sum()]))
     return (moments[1] / moments[0].clamp(min=1)).sqrt().clamp(min=1e-6)
 
 

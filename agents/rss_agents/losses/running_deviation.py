@@ -8,15 +8,13 @@ import torch
 
 from rss_agents.losses.advantages import count_and_squares, differ, root_mean_square
 
-_FORGETTING_FACTOR = 0.99
-
 
 class RunningDeviation:
-    """Root mean square of the advantages of the cells that differ, older batches counting less.
+    """Root mean square of the advantages of the cells that differ, over all batches so far.
 
     One deviation for all scales leaves the balance between them, and between rewards and entropy,
     as it is. And a batch in which few cells differ counts by those few, so that it does not weigh
-    as much as one in which many do.
+    as much as one in which many do: nor does a policy learn faster for being surer.
     """
 
     def __init__(self, device: torch.device | str = "cpu"):
@@ -37,12 +35,12 @@ class RunningDeviation:
         """
         everywhere = torch.cat([part.flatten() for part in advantages])
         newest = count_and_squares(everywhere, everywhere != 0)
-        self._moments.copy_(_FORGETTING_FACTOR * self._moments + newest)
+        self._moments.add_(newest)
         deviation = root_mean_square(self._moments).to(everywhere.dtype)
         return torch.where(differ(newest), deviation, torch.inf)
 
     def get_state(self) -> dict[str, torch.Tensor]:
-        """Number of the cells so far and sum of their squares, fading."""
+        """Number of the cells so far, and the sum of their squares."""
         return {"moments": self._moments}
 
     def set_state(self, state: dict[str, torch.Tensor]) -> None:
