@@ -9,8 +9,8 @@ were not known to us, as a policy gradient:
   map has a score of its own, and each scale a loss of its own.
 - PSD, pair-wise spatial difference: two maps of one image owe the difference of their scores to the
   cells in which they differ, and nowhere else.
-- SyncAN, synchronised advantage normalisation: advantages are divided by one running deviation, of
-  all images, scales and updates, and so is the entropy beside them.
+- SyncAN, synchronised advantage normalisation: advantages are divided by one deviation, of all
+  images and scales of the first batch, and so is the entropy beside them.
 
 Each can be switched off (`--no-psr`, `--no-psd`, `--no-syncan`). Environment and network share
 tensors; with `--device cuda` nothing crosses to the host but what is printed.
@@ -61,7 +61,7 @@ class Args:
     psd: bool = True
     """Compare maps where they differ; otherwise each with the mean of the others, everywhere."""
     syncan: bool = True
-    """Divide by the running deviation of the advantages."""
+    """Divide by the deviation of the first advantages."""
     evaluate_every: int = 100
     """Updates between evaluations."""
     seed: int = 0
@@ -154,11 +154,10 @@ def scale_objective(
     return (advantages * drawn).mean() + entropy * cell_entropy
 
 
-def running_deviation(moments: torch.Tensor, advantages: list[torch.Tensor]) -> torch.Tensor:
-    """SyncAN: root mean square where maps differ. Moments (2,), count and sum, are updated."""
+def deviation(advantages: list[torch.Tensor]) -> torch.Tensor:
+    """SyncAN: root mean square of the advantages of all scales, where maps differ."""
     values = torch.cat([part.flatten() for part in advantages])
-    moments.add_(torch.stack([(values != 0).sum(), values.square().sum()]))
-    return (moments[1] / moments[0].clamp(min=1)).sqrt().clamp(min=1e-6)
+    return (values.square().sum() / (values != 0).sum().clamp(min=1)).sqrt().clamp(min=1e-6)
 
 
 # --- training ---
@@ -196,7 +195,7 @@ def main() -> None:
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, args.learning_rate, total_steps=args.updates + 2
     )
-    moments = torch.zeros(2, device=args.device)
+    unit = None
     observations, _ = env.reset(seed=args.seed)
     start = time.perf_counter()
     for update in range(1, args.updates + 1):
@@ -221,7 +220,8 @@ def main() -> None:
         objectives = [scale_objective(*part, args.entropy * falling) for part in parts]
         loss = -torch.stack(objectives).mean()
         if args.syncan:
-            loss = loss / running_deviation(moments, advantages)
+            unit = deviation(advantages) if unit is None else unit
+            loss = loss / unit
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()

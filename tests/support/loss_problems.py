@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from rss_agents.losses.advantage_unit import AdvantageUnit
 from rss_agents.losses.policy_gradient import cell_advantages, policy_gradient
-from rss_agents.losses.running_deviation import RunningDeviation
 
 SCORES = torch.tensor([[1.0, 0.0, 0.5], [0.2, 0.2, 0.2]], dtype=torch.float64)
 
@@ -43,4 +43,4 @@ def policy_gradient_loss(
     """The policy gradient of scores at one scale; with SyncAN in units of this batch."""
     advantages = cell_advantages(maps, scores, psd=psd)
     loss = policy_gradient(probabilities, maps, advantages, entropy, **options)
-    return loss / RunningDeviation().observe([advantages]) if syncan else loss
+    return loss / AdvantageUnit().observe([advantages]) if syncan else loss

@@ -23,13 +23,13 @@ from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.algorithms.sampling import sample_maps, sample_varied_maps
 from rss_agents.kernels.pool_cells import pool_cells
 from rss_agents.kernels.sample_classes import mix_with_uniform
+from rss_agents.losses.advantage_unit import AdvantageUnit
 from rss_agents.losses.advantages import synchronised_deviation
 from rss_agents.losses.cross_entropy import coarsened_cross_entropy
 from rss_agents.losses.metric_mixture import MetricMixture
 from rss_agents.losses.metric_regression import metric_regression
 from rss_agents.losses.policy_gradient import cell_advantages, policy_gradient
 from rss_agents.losses.regression import relative_regression
-from rss_agents.losses.running_deviation import RunningDeviation
 from rss_agents.losses.score_models import linear_prediction
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.random_draws import RandomDraws
@@ -349,7 +349,7 @@ class PolicyGradient(Objective):
     def __init__(self, env: RSSVectorEnv, config: RSSConfig, *arguments: Any, **options: Any):
         """See `Objective`."""
         super().__init__(env, config, *arguments, **options)
-        self._deviation = RunningDeviation(env.device)
+        self._unit = AdvantageUnit(env.device)
 
     def loss(self, beliefs: Beliefs, scored: ScoredMaps, progress: Progress) -> torch.Tensor:
         """See `losses.policy_gradient`; the mean over scales.
@@ -382,17 +382,17 @@ class PolicyGradient(Objective):
             )
         ]
         loss = torch.stack(terms).mean()
-        return loss / self._deviation.observe(advantages) if config.syncan else loss
+        return loss / self._unit.observe(advantages) if config.syncan else loss
 
     def get_state(self) -> dict[str, Any]:
         """See `Objective.get_state`; with the unit of advantages."""
-        return super().get_state() | {"deviation": self._deviation.get_state()}
+        return super().get_state() | {"advantages": self._unit.get_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """See `Objective.set_state`."""
         super().set_state(state)
-        if "deviation" in state:  # states of before have none
-            self._deviation.set_state(state["deviation"])
+        if "advantages" in state:  # states of before have none
+            self._unit.set_state(state["advantages"])
 
 
 class CellCrossEntropy(Objective):

@@ -3,8 +3,8 @@
 K action maps a_k of an image are drawn at each of several scales, and each gets a score R_k. Every
 scale has a loss of its own (PSR, progressive scale rewards): the score of a coarse grid says much
 about each of its few cells. Only differences R_k - R_j count, and they concern only the cells where
-two maps differ (PSD, pair-wise spatial difference). Where they are normalised, it is by their
-deviation over the whole batch (SyncAN, synchronised advantage normalisation).
+two maps differ (PSD, pair-wise spatial difference). Where they are normalised, it is by one
+deviation for all images and processes (SyncAN, synchronised advantage normalisation).
 
 REINFORCE follows (R_k - b) d log p(a_k) with a running mean b, RLOO with b the mean of the other
 K - 1 scores, GRPO divides that by the group's deviation: each cell is paid for the whole map, and

@@ -36,8 +36,9 @@ class RSSConfig:
     psd: bool = True
     """Compare maps in pairs, cell by cell where they differ."""
     syncan: bool = True
-    """Policy gradient, linear model: normalise by the deviation over the whole batch, on all
-    ranks. (The metric model knows the deviations of its predictions, image by image.)"""
+    """Measure advantages of the policy gradient in their deviation over all scales of the first
+    batch, and differences under the linear model in that of a scale and batch; on all ranks. (The
+    metric model knows the deviations of its predictions, image by image.)"""
     replay: int = 56
     """Image scores: scored maps remembered of each image and learned from again, in whole groups;
     none with --zoom and --colour-jitter, which make it another image each time."""

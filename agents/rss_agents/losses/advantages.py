@@ -1,7 +1,7 @@
 """Advantages of K action maps of one image over each other, as pure functions.
 
 Beside these stand `kernels.pairwise_difference`, our reading of the paper's PSD, and
-`losses.running_deviation`, our reading of its SyncAN, synchronised advantage normalisation.
+`losses.advantage_unit`, our reading of its SyncAN, synchronised advantage normalisation.
 """
 
 from __future__ import annotations
