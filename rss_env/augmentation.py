@@ -21,7 +21,7 @@ from rss_env.errors import InputError
 from rss_env.labels import VOID
 
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
-_NUM_DRAWS = 8  # of an image: zoom, x, y, brightness, contrast, saturation, cut's y, cut's x
+NUM_DRAWS = 8  # of an image: zoom, x, y, brightness, contrast, saturation, cut's y, cut's x
 
 
 @dataclass(frozen=True)
@@ -212,18 +212,26 @@ class Augmentation:
             seeds[:, None],
             episodes[:, None],
             counter_random.AUGMENTATION_STREAM,
-            np.arange(_NUM_DRAWS)[None],
+            np.arange(NUM_DRAWS)[None],
         ).astype(np.float32)
+        return mirrored, *self.changes(draws)
+
+    def changes(self, draws: Any) -> tuple[Any, Any, Any]:
+        """A variation's window, colours and cut, or None, of what is drawn.
+
+        Args:
+            draws: (G, 8) float32 in [0, 1), an array or a tensor; so are they then.
+        """
         window = colours = None
         if self.zoom is not None:
             low, high = self.zoom
             zoom = low * (high / low) ** draws[:, :1]
             centre = (2 * draws[:, 1:3] - 1) * (1 - 1 / zoom)
-            window = np.concatenate([zoom, centre], 1).astype(np.float32)
+            join = torch.cat if isinstance(draws, torch.Tensor) else np.concatenate
+            window = join([zoom, centre], 1)
         if self.colour_jitter:
-            jitter = np.float32(self.colour_jitter)
-            colours = 1 + jitter * (2 * draws[:, 3:6] - 1)
-        return mirrored, window, colours, None if self.cut_size is None else draws[:, 6:]
+            colours = 1 + self.colour_jitter * (2 * draws[:, 3:6] - 1)
+        return window, colours, None if self.cut_size is None else draws[:, 6:]
 
 
 def _is_number(value: object) -> bool:

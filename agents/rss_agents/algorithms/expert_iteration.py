@@ -2,7 +2,8 @@
 
 For scores of any formula, on top of what a network already knows. First the biases of its classes
 are searched. Then variations of its answers are scored, the best map of each image so far is
-remembered, and learned as if it were the label. Nothing is asked of scores but which are higher.
+remembered, and learned as if it were the label, in other views of the image: what is learned by
+heart in one would teach little of other images. Nothing is asked of scores but which are higher.
 
 Source: expert iteration (Anthony et al., arXiv 1705.08439), with best-of-K for the expert.
 """
@@ -20,11 +21,13 @@ from rss_agents.algorithms.base import Progress
 from rss_agents.algorithms.bias_search import BiasSearch
 from rss_agents.algorithms.objectives import Beliefs, Objective
 from rss_agents.algorithms.sampling import sample_varied_maps
-from rss_agents.distributed import world_size
+from rss_agents.distributed import own_rows, world_size
 from rss_agents.networks.head import head_bias
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.replay.best_maps import BestMaps
 from rss_agents.replay.image_memory import ImageKeys
+from rss_env.augmentation import NUM_DRAWS
+from rss_env.drawn_maps import DrawnMaps
 from rss_env.errors import InputError, warn_of
 from rss_env.labels import VOID
 
@@ -42,6 +45,8 @@ class ExpertIteration(Objective):
         """
         super().__init__(*arguments, **options)
         self._compares_all = self.env.feedback.kind != "ranking"  # scores of several groups
+        self._augmentation = self.config.views.augmentation()
+        self.varies_views = self._augmentation.varies_images
         self._search: BiasSearch | None = None  # until it is over
 
     def _make_memory(self, *, with_uncounted: bool) -> BestMaps:
@@ -134,6 +139,21 @@ class ExpertIteration(Objective):
     def recall(self, keys: ImageKeys) -> torch.Tensor:
         """See `Objective.recall`; the best maps (B, cells)."""
         return self._best.recall(keys.keys)[0]
+
+    def view(
+        self, images: torch.Tensor, mirrored: torch.Tensor | None, scored: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        """See `Objective.view`; windows on images and best maps, the former in other colours."""
+        draws = own_rows(self.draws.uniform(len(images) * world_size(), NUM_DRAWS))
+        variation = self._augmentation.variation_of(self._augmentation.changes(draws))
+        if variation is None:
+            return images, mirrored, scored
+        if mirrored is not None:
+            scored = self.geometry.mirror(scored, mirrored)
+        scale, (_, columns) = self.geometry.scales[0], self.geometry.grids[0]
+        seen = variation.of_labels(DrawnMaps(scored, columns, scale).painted())
+        centres = slice(scale // 2, None, scale)  # of cells
+        return variation.of_images(images), None, seen[:, centres, centres].flatten(1)
 
     def loss(self, beliefs: Beliefs, scored: torch.Tensor, progress: Progress) -> torch.Tensor:
         """Cross-entropy of the cells' classes with those of the best maps, of those known."""

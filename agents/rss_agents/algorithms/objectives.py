@@ -76,6 +76,7 @@ class Objective(ABC):
         serves_metric: Whether decisions are to serve the metric that is scored.
         compares_answers: Whether some of a group's maps may be answers that are to be compared, and
             not learned from.
+        varies_views: Whether images that are learned from are others than those that are scored.
     """
 
     default_temperature: float = 1.0
@@ -84,6 +85,7 @@ class Objective(ABC):
     num_varied: int = 0
     serves_metric: bool = False
     compares_answers: bool = False
+    varies_views: bool = False
     memory: ReplayMemory | ShareMemory | BestMaps | None = None
 
     def __init__(
@@ -219,6 +221,18 @@ class Objective(ABC):
         """What is remembered of images, as `remember` would return it with nothing new."""
         assert isinstance(self.memory, ReplayMemory)
         return self.memory.recall(keys.keys)
+
+    def view(
+        self, images: torch.Tensor, mirrored: torch.Tensor | None, scored: Any
+    ) -> tuple[torch.Tensor, torch.Tensor | None, Any]:
+        """Images to be learned from, and what `remember` or `recall` returned, as they see it.
+
+        Args:
+            images: (B, H, W, 3) uint8, those that were scored.
+            mirrored: (B,) bool, which of them have to be flipped to stand as they are remembered.
+            scored: What is remembered of them.
+        """
+        return images, mirrored, scored
 
     @abstractmethod
     def loss(self, beliefs: Beliefs, scored: Any, progress: Progress) -> torch.Tensor:

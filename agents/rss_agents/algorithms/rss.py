@@ -156,6 +156,7 @@ class RSSLearner(Learner):
         if not self._asks(progress):
             return self._recalled_loss(progress), self._logged
         objective, memory = self.objective, self.objective.memory
+        looks_again = objective.varies_views and objective.learns
         batch = self.env.tell_scenes(self.draws.inputs)
         images = self.env.images_in(batch)
         if self.plan is not None:
@@ -164,7 +165,8 @@ class RSSLearner(Learner):
         # Believe: what the network holds about the labels of images as they are remembered.
         keys = None if memory is None else memory.recognise(images)
         mirrored = None if keys is None else keys.mirrored
-        beliefs = objective.beliefs(self.network(images), mirrored)
+        with torch.set_grad_enabled(not objective.varies_views):
+            beliefs = objective.beliefs(self.network(images), mirrored)
         policy = objective.policy(beliefs).detach()
 
         # Draw K maps of each image and scale.
@@ -188,6 +190,9 @@ class RSSLearner(Learner):
 
         # Learn: how much of each class there is, for decisions that serve the metric; and the loss.
         self._note_decisions(beliefs)
+        if looks_again:
+            images, mirrored, scored = objective.view(images, mirrored, scored)
+            beliefs = objective.beliefs(self.network(images), mirrored)
         loss = objective.loss(beliefs, scored, progress)
         spread = self._spread_of(scores)
         self._logged = {"score": rewards.mean(), **spread, **objective.numbers()}
@@ -204,9 +209,9 @@ class RSSLearner(Learner):
             flip = self.draws.uniform(count) < 0.5
             images = torch.where(flip[:, None, None, None], images.flip(2), images)
         keys = objective.memory.recognise(images)
-        beliefs = objective.beliefs(self.network(images), keys.mirrored)
-        scored = objective.recall(keys)
         self._last = {"images": images, "index": index}
+        images, mirrored, scored = objective.view(images, keys.mirrored, objective.recall(keys))
+        beliefs = objective.beliefs(self.network(images), mirrored)
         self._note_decisions(beliefs)
         return objective.loss(beliefs, scored, progress)
 

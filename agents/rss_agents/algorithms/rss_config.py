@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from rss_agents.algorithms.bias_search_config import BiasSearchConfig
+from rss_agents.algorithms.learned_views_config import LearnedViewsConfig
 from rss_agents.algorithms.varied_maps_config import VariedMapsConfig
 from rss_agents.losses.score_model_config import MetricModelConfig, MixtureConfig
 from rss_env.errors import InputError, check_value
@@ -79,6 +80,7 @@ class RSSConfig:
     )
     """Expert iteration: how maps vary around the network's answers."""
     bias_search: BiasSearchConfig = field(default_factory=BiasSearchConfig)
+    views: LearnedViewsConfig = field(default_factory=LearnedViewsConfig)
 
     def exploration_at(self, progress: Progress) -> float | torch.Tensor:
         """Share of uniformly random classes when a share 0..1 of the training is done."""
@@ -111,6 +113,7 @@ class RSSConfig:
         self.metric_model.check()
         self.mixture.check()
         self.varied_maps.check()
+        self.views.augmentation()
         if self.expert_maps is not None:
             check_value(self.expert_maps >= 2, "expert_maps", "at least 2", self.expert_maps)
         self.proposals.check()

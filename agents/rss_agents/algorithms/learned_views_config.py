@@ -1,0 +1,30 @@
+"""The options of learning the best maps in other views of their images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # torch, which a command that shows its options need not wait for
+    from rss_env.augmentation import Augmentation
+
+
+@dataclass(frozen=True)
+class LearnedViewsConfig:
+    """How images and their best maps vary together; what is scored are images as they are."""
+
+    zoom: tuple[float, float] | None = (1.0, 1.67)
+    """Lowest and highest factor, drawn log-uniformly: a window of an image fills the frame. None
+    for whole images."""
+    colour_jitter: float = 0.3
+    """How far the factors of brightness, contrast and saturation go from 1."""
+
+    def augmentation(self) -> Augmentation:
+        """What draws views.
+
+        Raises:
+            InputError: If a value is invalid.
+        """
+        from rss_env.augmentation import Augmentation
+
+        return Augmentation.parse(False, self.zoom, self.colour_jitter)
