@@ -2,8 +2,8 @@
 
 What learns may be worse for a while than what it started from. So there is an incumbent, whose
 answers are what is validated and saved. Among the maps of a batch that is scored there are its own
-and those of a challenger; as soon as the latter are better by more than chance, that network is the
-new incumbent. Labels are not asked. The challenger has the weights of what learns, averaged over
+and those of a challenger; as soon as the latter score better, that network is the new incumbent.
+Labels are not asked. The challenger has the weights of what learns, averaged over
 its last updates: a network that learns fast is better on average than at any time.
 
 Source: exponential averages of weights (Polyak and Juditsky, 1992; Tarvainen and Valpola, arXiv
@@ -12,7 +12,6 @@ Source: exponential averages of weights (Polyak and Juditsky, 1992; Tarvainen an
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -26,6 +25,9 @@ from rss_agents.networks.segmentation_network import SegmentationNetwork
 COMPARED_MAPS = 3  # at most: of the incumbent, and two answers of the network that learns
 _DECAY = 0.8  # of the running differences, per batch that is scored
 _WEIGHT_DECAY = 0.98  # of the average of the weights, per batch
+# By which a gain has to exceed nothing. Few: a network that learned more images is better on new
+# ones than its scores could prove for long, and what is worse for a while scores far less.
+_STANDARD_ERRORS = 0.5
 
 
 class Incumbent:
@@ -51,7 +53,6 @@ class Incumbent:
         # Of the most likely classes, and of decisions for the metric: what they score more.
         self._gains = torch.zeros(2, dtype=torch.float64, device=device)
         self._variances = torch.zeros(2, dtype=torch.float64, device=device)
-        self._comparisons = 0
 
     def follow(self, network: SegmentationNetwork) -> None:
         """Take the weights of the network that learns into the challenger's, once per batch."""
@@ -89,10 +90,7 @@ class Incumbent:
         gains, variances = self._gains[: len(gain)], self._variances[: len(gain)]
         gains.mul_(_DECAY).add_(gain, alpha=1 - _DECAY)
         variances.mul_(_DECAY**2).add_(spread, alpha=(1 - _DECAY) ** 2)
-        # Chance has the more to offer the more often it is asked: the largest of n normal numbers
-        # grows as the root of log n.
-        self._comparisons += 1
-        surplus = gains - math.sqrt(math.log(1 + self._comparisons)) * variances.sqrt()
+        surplus = gains - _STANDARD_ERRORS * variances.sqrt()
         best = int(surplus.argmax())
         if surplus[best] <= 0:
             return
@@ -110,7 +108,6 @@ class Incumbent:
             "average": self._average.state_dict(),
             "gains": self._gains,
             "variances": self._variances,
-            "comparisons": self._comparisons,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -120,7 +117,6 @@ class Incumbent:
             self._average.load_state_dict(state["average"])
         self._gains.copy_(state["gains"])
         self._variances.copy_(state["variances"])
-        self._comparisons = state.get("comparisons", 0)
 
 
 def _decided(cells: torch.Tensor, decide: MetricDecision) -> torch.Tensor:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from rss_agents import train
 from rss_agents.algorithms.bias_search_config import BiasSearchConfig
 from rss_agents.algorithms.expert_iteration import ExpertIteration
+from rss_agents.algorithms.learned_views_config import LearnedViewsConfig
 from rss_agents.algorithms.objectives import MetricRegression
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
@@ -161,3 +162,44 @@ def test_the_start_is_left_as_it_is(tmp_path, trained):
     before = load_file(file)
     run(tmp_path / "run", "--start-from", trained, *SCORER)
     assert all(value.equal(before[name]) for name, value in load_file(file).items())
+
+
+@pytest.mark.parametrize("cell", [1, 2])
+def test_best_maps_are_seen_as_their_images_are(cell, tmp_path, trained):
+    """Images show the class of each cell; half of them are mirrored, and remembered unmirrored."""
+    agent = RSSConfig(views=LearnedViewsConfig(zoom=(1.0, 2.0), colour_jitter=0.0))
+    opening = opened(trained, tmp_path, agent=agent, scales=(cell,))
+    assert isinstance(opening.learner, RSSLearner)
+    objective = opening.learner.objective
+    side = 16 // cell
+    maps = torch.arange(6).repeat(6).view(6, 6).repeat_interleave(3, 1)[:, :side]
+    maps = maps.repeat_interleave(3, 0)[:side].expand(4, -1, -1).to(torch.uint8)
+    mirrored = torch.tensor([False, True, False, True])
+    shown = torch.where(mirrored[:, None, None], maps.flip(2), maps)
+    shown = shown.repeat_interleave(cell, 1).repeat_interleave(cell, 2)
+    images = (40 * shown)[..., None].expand(-1, -1, -1, 3).contiguous()
+    seen, flips, best = objective.view(images, mirrored, maps.flatten(1))
+    assert flips is None  # maps stand as images do
+    assert not seen.equal(images)
+    values = seen.view(4, side, cell, side, cell, 3).float().mean((2, 4, 5)) / 40
+    right = (values - best.view(4, side, side)).abs() < 0.3
+    assert right.float().mean() > 0.6  # all but borders, which are blended
+    assert objective.view(images, mirrored, torch.full((4, side**2), 255))[2].eq(255).all()
+
+
+def test_without_views_images_are_learned_from_as_they_are(tmp_path, trained):
+    agent = RSSConfig(views=LearnedViewsConfig(zoom=None, colour_jitter=0.0))
+    opening = opened(trained, tmp_path, agent=agent)
+    assert isinstance(opening.learner, RSSLearner)
+    given = torch.zeros(2, 16, 16, 3, dtype=torch.uint8), torch.ones(2).bool(), torch.ones(2, 256)
+    assert opening.learner.objective.view(*given) == given
+    assert not opening.learner.objective.varies_views
+
+
+def test_views_that_are_none_are_refused(tmp_path, trained):
+    for views, message in {
+        LearnedViewsConfig(zoom=(2.0, 1.0)): "zoom must be two positive factors",
+        LearnedViewsConfig(colour_jitter=1.5): "colour_jitter must be in 0..1",
+    }.items():
+        with pytest.raises(InputError, match=message):
+            opened(trained, tmp_path, agent=RSSConfig(views=views))

@@ -1,4 +1,4 @@
-"""The incumbent: it answers until other answers score better by more than chance."""
+"""The incumbent: it answers until other answers score better."""
 
 from __future__ import annotations
 
@@ -63,14 +63,15 @@ def test_the_most_likely_classes_may_be_better_than_decisions(networks):
 
 
 def test_chance_makes_no_new_incumbent(networks):
+    """A gain that is small beside how much gains differ."""
     first, other = networks
-    incumbent = Incumbent(first)
-    incumbent.follow(other)
-    generator = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        scores = 0.3 + 0.3 * torch.rand(16, 1, generator=generator).expand(16, 3)
-        incumbent.compare(scores, other.decide)
-    assert same(incumbent.network, first)
+    level = torch.linspace(0.2, 0.8, 16)[:, None]
+    differing = torch.tensor([0.1, -0.1]).repeat(8)[:, None]
+    for gain, changes in ((0.0, False), (0.01, False), (0.015, True)):
+        incumbent = Incumbent(first)
+        incumbent.follow(other)
+        incumbent.compare(torch.cat([level, level + differing + gain], 1), other.decide)
+        assert same(incumbent.network, other) is changes
 
 
 def test_what_is_hardly_better_makes_no_new_incumbent(networks):
