@@ -143,17 +143,24 @@ class ExpertIteration(Objective):
     def view(
         self, images: torch.Tensor, mirrored: torch.Tensor | None, scored: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
-        """See `Objective.view`; windows on images and best maps, the former in other colours."""
+        """See `Objective.view`; windows on some images and best maps, in other colours."""
         draws = own_rows(self.draws.uniform(len(images) * world_size(), NUM_DRAWS))
         variation = self._augmentation.variation_of(self._augmentation.changes(draws))
-        if variation is None:
+        count = round(self.config.views.share * len(images))
+        if variation is None or not count:
             return images, mirrored, scored
         if mirrored is not None:
             scored = self.geometry.mirror(scored, mirrored)
         scale, (_, columns) = self.geometry.scales[0], self.geometry.grids[0]
-        seen = variation.of_labels(DrawnMaps(scored, columns, scale).painted())
+        maps = variation.of_labels(DrawnMaps(scored, columns, scale).painted())
         centres = slice(scale // 2, None, scale)  # of cells
-        return variation.of_images(images), None, seen[:, centres, centres].flatten(1)
+        varied = variation.of_images(images), maps[:, centres, centres].flatten(1)
+        is_varied = torch.arange(len(images), device=images.device) < count
+        return (
+            torch.where(is_varied[:, None, None, None], varied[0], images),
+            None,
+            torch.where(is_varied[:, None], varied[1], scored),
+        )
 
     def loss(self, beliefs: Beliefs, scored: torch.Tensor, progress: Progress) -> torch.Tensor:
         """Cross-entropy of the cells' classes with those of the best maps, of those known."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rss_env.errors import check_value
+
 if TYPE_CHECKING:  # torch, which a command that shows its options need not wait for
     from rss_env.augmentation import Augmentation
 
@@ -18,6 +20,9 @@ class LearnedViewsConfig:
     for whole images."""
     colour_jitter: float = 0.3
     """How far the factors of brightness, contrast and saturation go from 1."""
+    share: float = 0.5
+    """Share of a batch's images that are varied; the others keep what is known of images as they
+    are, such as statistics of the normalisation."""
 
     def augmentation(self) -> Augmentation:
         """What draws views.
@@ -27,4 +32,5 @@ class LearnedViewsConfig:
         """
         from rss_env.augmentation import Augmentation
 
+        check_value(0 <= self.share <= 1, "views share", "in 0..1", self.share)
         return Augmentation.parse(False, self.zoom, self.colour_jitter)
