@@ -43,7 +43,7 @@ class ProgressiveTask(SequentialTask):
         drawings = []
         for step in np.flatnonzero(np.bincount(self._steps[playing])).tolist():
             at_step = playing & (self._steps == step)
-            groups = np.flatnonzero(at_step)
+            groups = self._where(at_step)
             values = self._take(given[:, : self.geometry.cells[step]], groups)
             classes = self.geometry.num_classes
             maps = narrow(values, classes, "actions", check_range=self._validate_actions)

@@ -14,7 +14,7 @@ import torch
 from gymnasium import spaces
 
 from rss_env.action_maps import ActionMapGeometry
-from rss_env.arrays import Array, alike, as_tensor, kept_where, to_device
+from rss_env.arrays import Array, alike, as_tensor, to_device
 from rss_env.config import EnvironmentConfig
 from rss_env.drawn_maps import DrawnMaps
 from rss_env.errors import InputError
@@ -88,7 +88,8 @@ class SequentialTask(SegmentationTask):
         )
         self._spaces = observation_space, action_space
         number, device = self._num_envs, self.device
-        self._steps = np.zeros(number // self.group_size, np.int64)
+        self._every_group = np.arange(number // self.group_size)
+        self._steps = np.zeros(len(self._every_group), np.int64)
         self._stopped = np.zeros(number, np.bool_)
         self._scores = torch.zeros(number, dtype=torch.float32, device=device)
         blank = torch.full((number, height, width), VOID, dtype=torch.uint8, device=device)
@@ -114,9 +115,13 @@ class SequentialTask(SegmentationTask):
         ends = playing & (stopped.reshape(-1, size).all(1) | (steps == self.max_steps))
         over = ends.repeat(size)
         before, scores = self._judge_drawings(parsed, playing if self.shows_scores else ends)
-        # Differences of float32 are exact in float64, which arrays have.
-        rewards = (scores.double() if self._numpy else scores) - before
+        if self._numpy:  # differences of float32 are exact in float64, which arrays have
+            rewards = scores.numpy().astype(np.float64) - before.numpy()
+        else:
+            rewards = scores - before
         told = playing.repeat(size) if self.shows_scores else over
+        seen = alike(self._batch.index, scores)
+        seen = seen * (told if isinstance(seen, np.ndarray) else to_device(told, self.device))
         maps = self._maps
         for drawing in parsed:
             maps = self._redrawn(maps, drawing.groups, self._drawn(drawing.maps, drawing.scale))
@@ -126,7 +131,7 @@ class SequentialTask(SegmentationTask):
             terminated=over & stopped,
             truncated=over & ~stopped,
             told=told,
-            infos={"score": kept_where(told, alike(self._batch.index, scores))},
+            infos={"score": seen},
             shown=(self._batch, maps) if parsed else None,
         )
 
@@ -135,7 +140,7 @@ class SequentialTask(SegmentationTask):
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """What is seen of the scores (N,) before and after a step, of the groups in a mask (G,)."""
         # Of each drawing, which of its groups are judged.
-        pairs = [(drawing, np.flatnonzero(judged[drawing.groups])) for drawing in drawings]
+        pairs = [(drawing, self._where(judged[drawing.groups])) for drawing in drawings]
         first = np.empty(0, np.int64)
         if self._starts_with_a_map:
             first = np.flatnonzero(~self._done & (self._steps == 0))
@@ -179,6 +184,12 @@ class SequentialTask(SegmentationTask):
         return as_tensor(self._judges[scale](actions, batch, noise_states).rewards)
 
     # --- maps of some groups among those of all ---
+
+    def _where(self, mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        """Places of a mask (g,) of groups that are true; not to be written to."""
+        if np.count_nonzero(mask) == len(mask):  # as mostly
+            return self._every_group[: len(mask)]
+        return np.flatnonzero(mask)
 
     def _rows(self, groups: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Numbers of the sub-environments of some groups."""
