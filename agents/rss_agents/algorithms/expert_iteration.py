@@ -144,10 +144,10 @@ class ExpertIteration(Objective):
         self, images: torch.Tensor, mirrored: torch.Tensor | None, scored: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """See `Objective.view`; windows on some images and best maps, in other colours."""
-        draws = own_rows(self.draws.uniform(len(images) * world_size(), NUM_DRAWS))
+        total = len(images) * world_size()
+        draws = own_rows(self.draws.uniform(total, NUM_DRAWS))
         variation = self._augmentation.variation_of(self._augmentation.changes(draws))
-        count = round(self.config.views.share * len(images))
-        if variation is None or not count:
+        if variation is None:
             return images, mirrored, scored
         if mirrored is not None:
             scored = self.geometry.mirror(scored, mirrored)
@@ -155,7 +155,8 @@ class ExpertIteration(Objective):
         maps = variation.of_labels(DrawnMaps(scored, columns, scale).painted())
         centres = slice(scale // 2, None, scale)  # of cells
         varied = variation.of_images(images), maps[:, centres, centres].flatten(1)
-        is_varied = torch.arange(len(images), device=images.device) < count
+        places = torch.arange(total, device=images.device)
+        is_varied = own_rows(places < round(self.config.views.share * total))
         return (
             torch.where(is_varied[:, None, None, None], varied[0], images),
             None,
