@@ -19,39 +19,24 @@ from torch import nn
 
 from rss_agents.algorithms.bias_search_config import BiasSearchConfig
 from rss_agents.distributed import mean_over_ranks, own_rows, world_size
-from rss_agents.losses.coarse_feedback import StarCount
 from rss_agents.random_draws import RandomDraws
 
 
 class BiasSearch:
-    """Moves the biases of a network's last layer, for a number of batches.
+    """Moves the biases of a network's last layer, for a number of batches."""
 
-    Scores that are coarse tell biases slowly, and hardly anything else: as long as all scores look
-    like stars, it may take more batches.
-    """
-
-    def __init__(
-        self, bias: nn.Parameter, batches: int, config: BiasSearchConfig, under_stars: int = 0
-    ):
+    def __init__(self, bias: nn.Parameter, batches: int, config: BiasSearchConfig):
         """Begin with the biases (C,) that there are, which are changed in place.
 
         Args:
             bias: (C,) of the last layer.
             batches: How many batches of scores it takes.
             config: How it searches.
-            under_stars: How many batches it takes under stars, if that is more.
         """
-        self._bias, self._config = bias, config
-        self._without_stars, self._under_stars = batches, max(under_stars, batches)
-        self._star_count, self._varies = StarCount(bias.device), False
+        self._bias, self._batches, self._config = bias, batches, config
         self._done = 0
         self._noise: torch.Tensor | None = None
         self._optimizer = torch.optim.Adam([bias], config.rate, betas=(0.8, 0.95))
-
-    @property
-    def _batches(self) -> int:
-        has_stars = self._varies and self._star_count.stars is not None
-        return self._under_stars if has_stars else self._without_stars
 
     @property
     def is_over(self) -> bool:
@@ -78,9 +63,6 @@ class BiasSearch:
     def step(self, scores: torch.Tensor) -> None:
         """Move the biases by the scores (B, K) of the first K maps drawn, the same on all ranks."""
         assert self._noise is not None
-        self._star_count.observe(scores)
-        alike = (scores.max() == scores.min()).double()
-        self._varies |= bool(mean_over_ranks(alike) < 1)
         surplus = scores - scores.mean(1, keepdim=True)
         gradient = (surplus[..., None] * self._noise[:, : scores.shape[1]]).mean((0, 1))
         left = max(1 - self._done / self._batches, 0.0)
@@ -94,17 +76,10 @@ class BiasSearch:
         """How far it has come."""
         return {
             "done": self._done,
-            "varies": self._varies,
-            **self._star_count.get_state(),
             "optimizer": copy.deepcopy(self._optimizer.state_dict()),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `get_state`."""
         self._done = state["done"]
-        if "varies" in state:
-            self._varies = state["varies"]
-            self._star_count.set_state(state)
-        else:  # of an earlier version, which did not look for stars
-            self._star_count.stars = None
         self._optimizer.load_state_dict(state["optimizer"])

@@ -14,8 +14,7 @@ class BiasSearchConfig:
     scores: int = 2000
     """Scores that the search asks for at most, the first of a budget; 0: no search."""
     budget_share: float = 0.33
-    """Share of a budget of scores (--queries) that it takes at most, if they are no orders and no
-    ratings; the rest is learned from."""
+    """Share of a budget of scores (--queries) that it takes at most; the rest is learned from."""
     spread: float = 0.5
     """Deviation of the noise of a bias, in logits."""
     share: float = 0.4

@@ -70,18 +70,15 @@ class ExpertIteration(Objective):
         """Begin the search for biases."""
         config, env = self.config.bias_search, self.env
         wanted = -(-config.scores // (env.num_envs * world_size()))
-        usual = wanted
         if batches is not None:
-            usual = wanted = min(wanted, batches)
-            if self._compares_all:
-                usual = min(usual, math.ceil(config.budget_share * batches))
+            wanted = min(wanted, math.ceil(config.budget_share * batches))
         if not wanted:
             return
         bias = head_bias(network, env.geometry.num_classes, env.geometry.image_size)
         if bias is None:
             warn_of("the network's last layer has no bias: the classes' biases are not searched")
         else:
-            self._search = BiasSearch(bias, usual, config, under_stars=wanted)
+            self._search = BiasSearch(bias, wanted, config)
 
     @property
     def learns(self) -> bool:

@@ -55,36 +55,6 @@ def test_maps_of_a_pair_are_disturbed_in_opposite_ways():
     assert not (maps[:, 0] == maps[:, 1]).any()  # the class that one favours is last in the other
 
 
-@pytest.mark.parametrize(
-    ("scores", "batches"),
-    [
-        (torch.tensor([[0.2, 0.8, 0.4, 1.0]]), 7),
-        (torch.tensor([[0.0, 1.0, 0.0, 1.0]]), 7),
-        (torch.tensor([[0.21, 0.83, 0.4, 1.0]]), 3),
-        (torch.full((1, 4), 0.5), 3),  # nothing is said of what scores are
-    ],
-)
-def test_stars_are_asked_for_longer(scores, batches):
-    search = BiasSearch(nn.Parameter(torch.zeros(CLASSES)), 3, BiasSearchConfig(), 7)
-    policy, random, done = torch.full((1, CLASSES, CELLS), 1 / CLASSES), draws(), 0
-    while not search.is_over:
-        search.draw(policy, 4, random)
-        search.step(scores)
-        done += 1
-    assert done == batches
-
-
-def test_stars_that_turn_out_to_be_none_end_a_search():
-    bias = nn.Parameter(torch.zeros(CLASSES))
-    search, random = BiasSearch(bias, 3, BiasSearchConfig(), 7), draws()
-    for scores in 4 * [[0.2, 0.8, 0.4, 1.0]] + [[0.21, 0.83, 0.4, 1.0]]:
-        assert not search.is_over
-        search.draw(torch.full((1, CLASSES, CELLS), 1 / CLASSES), 4, random)
-        search.step(torch.tensor([scores]))
-    assert search.is_over
-    assert bias.isfinite().all()
-
-
 def test_it_goes_on_from_a_state():
     score = torch.rand(8, 8, generator=torch.Generator().manual_seed(2))
     biases = [nn.Parameter(torch.zeros(CLASSES)) for _ in range(2)]

@@ -121,7 +121,7 @@ def _gone(folder, *_):
     [
         (BiasSearchConfig(scores=60, budget_share=1.0), "exact", 5),  # of 12 scores each
         (BiasSearchConfig(scores=2000), "exact", 4),  # a third of the ten, rounded up
-        (BiasSearchConfig(scores=2000), "ranking", 10),
+        (BiasSearchConfig(scores=2000), "ranking", 4),
         (BiasSearchConfig(scores=0), "exact", 0),
     ],
 )
@@ -137,7 +137,7 @@ def test_nothing_but_biases_changes_while_they_are_searched(
     for update in range(learned):
         assert opening.learner.objective.compared_every == 3  # its maps are needed more
         assert "loss" not in opening.update(update / 20)
-    assert batches == 10 or opening.learner.objective.compared_every == 1
+    assert opening.learner.objective.compared_every == 1
     after = dict(opening.network.body.named_parameters())
     changed = {n for n in before if not before[n].equal(after[n])}
     assert changed == ({"head.bias"} if batches else set())
