@@ -86,7 +86,7 @@ class RefineTask(SequentialTask):
         self._check_places(places)
         check = self._validate_actions
         classes = narrow(given[:, 1:], keep + 1, "actions[:, 1:]", check_range=check)
-        groups = np.flatnonzero(~self._done)
+        groups = self._where(~self._done)
         if not len(groups):
             return []
         # Who has stopped decides which image comes next: the host has to know.

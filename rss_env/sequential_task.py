@@ -143,7 +143,7 @@ class SequentialTask(SegmentationTask):
         pairs = [(drawing, self._where(judged[drawing.groups])) for drawing in drawings]
         first = np.empty(0, np.int64)
         if self._starts_with_a_map:
-            first = np.flatnonzero(~self._done & (self._steps == 0))
+            first = self._where(~self._done & (self._steps == 0))
         asked = sum(self._count_touched(drawing, places) for drawing, places in pairs)
         self._ask(asked + len(first) * self.group_size)
         scores = self._scores
@@ -230,7 +230,7 @@ class SequentialTask(SegmentationTask):
 
     def _begin_episodes(self, groups: np.ndarray, index: np.ndarray | None = None) -> None:
         super()._begin_episodes(groups, index)
-        begun = np.flatnonzero(groups)
+        begun = self._where(groups)
         maps = self._first_maps(begun)
         # What nothing has drawn scores 0; a first map is judged in the first step.
         scores = torch.zeros(len(maps.cells), dtype=torch.float32, device=self.device)

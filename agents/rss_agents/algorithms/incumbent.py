@@ -3,8 +3,8 @@
 What learns may be worse for a while than what it started from. So there is an incumbent, whose
 answers are what is validated and saved. Among the maps of a batch that is scored there are its own
 and those of a challenger; as soon as the latter score better, that network is the new incumbent.
-Labels are not asked. The challenger has the weights of what learns, averaged over
-its last updates: a network that learns fast is better on average than at any time.
+Labels are not asked. The challenger has the weights of what learns, averaged over its last updates:
+a network that learns fast is better on average than at any time.
 
 Source: exponential averages of weights (Polyak and Juditsky, 1992; Tarvainen and Valpola, arXiv
 1703.01780).

@@ -24,13 +24,17 @@ class LearnedViewsConfig:
     """Share of a batch's images that are varied; the others keep what is known of images as they
     are, such as statistics of the normalisation."""
 
+    def check(self) -> None:
+        """Refuse values that make no views, with an `InputError`."""
+        check_value(0 <= self.share <= 1, "views share", "in 0..1", self.share)
+        self.augmentation()
+
     def augmentation(self) -> Augmentation:
         """What draws views.
 
         Raises:
-            InputError: If a value is invalid.
+            InputError: If `zoom` or `colour_jitter` is invalid.
         """
         from rss_env.augmentation import Augmentation
 
-        check_value(0 <= self.share <= 1, "views share", "in 0..1", self.share)
         return Augmentation.parse(False, self.zoom, self.colour_jitter)

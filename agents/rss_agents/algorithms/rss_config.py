@@ -113,7 +113,7 @@ class RSSConfig:
         self.metric_model.check()
         self.mixture.check()
         self.varied_maps.check()
-        self.views.augmentation()
+        self.views.check()
         if self.expert_maps is not None:
             check_value(self.expert_maps >= 2, "expert_maps", "at least 2", self.expert_maps)
         self.proposals.check()

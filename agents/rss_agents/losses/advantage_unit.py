@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from rss_agents.losses.advantages import count_and_squares, differ, root_mean_square
+from rss_agents.losses.advantages import synchronised_deviation
 
 
 class AdvantageUnit:
@@ -33,11 +33,9 @@ class AdvantageUnit:
             over the ranks.
         """
         everywhere = torch.cat([part.flatten() for part in advantages])
-        moments = count_and_squares(everywhere, everywhere != 0)
-        tells = differ(moments)
-        is_first = tells & self._unit.isinf()
-        self._unit.copy_(torch.where(is_first, root_mean_square(moments), self._unit))
-        return torch.where(tells, self._unit, torch.inf).to(everywhere.dtype)
+        deviation = synchronised_deviation(everywhere, everywhere != 0)
+        self._unit.copy_(torch.where(self._unit.isinf(), deviation, self._unit))
+        return torch.where(deviation.isinf(), torch.inf, self._unit).to(everywhere.dtype)
 
     def get_state(self) -> dict[str, torch.Tensor]:
         """The unit; infinite if there is none yet."""

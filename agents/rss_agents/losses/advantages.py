@@ -34,8 +34,8 @@ def synchronised_deviation(
 ) -> torch.Tensor:
     """Root mean square of values over the global batch.
 
-    The values are centred already (scores less their group's mean), so their mean is not
-    subtracted again.
+    The values are centred already (advantages, or scores less their group's mean), so their mean
+    is not subtracted again: cells without an advantage stay at zero.
 
     Args:
         values: Any shape.
@@ -46,23 +46,8 @@ def synchronised_deviation(
         batch whose maps all score alike weighs nothing. One all-reduce of (count, sum of squares)
         over the ranks.
     """
-    moments = count_and_squares(values, active)
-    return torch.where(differ(moments), root_mean_square(moments).to(values.dtype), torch.inf)
-
-
-def count_and_squares(values: torch.Tensor, active: torch.Tensor | None = None) -> torch.Tensor:
-    """(2,) float64: number of the values that count, on all ranks, and the sum of their squares."""
     counted = torch.ones_like(values) if active is None else active.to(values.dtype)
     moments = torch.stack([counted.sum(), (values.square() * counted).sum()]).double()
-    return sum_over_ranks(moments)
-
-
-def root_mean_square(moments: torch.Tensor) -> torch.Tensor:
-    """Of values with these moments; 0 if there are none."""
-    count, squares = moments.unbind()
-    return (squares / count.clamp(min=1)).sqrt()
-
-
-def differ(moments: torch.Tensor) -> torch.Tensor:
-    """Whether centred values with these moments are not all zero to rounding; a bool scalar."""
-    return root_mean_square(moments) > _ROUNDING
+    count, squares = sum_over_ranks(moments).unbind()
+    deviation = (squares / count.clamp(min=1)).sqrt().to(values.dtype)
+    return torch.where(deviation > _ROUNDING, deviation, torch.inf)
