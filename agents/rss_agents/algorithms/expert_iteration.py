@@ -152,18 +152,15 @@ class ExpertIteration(Objective):
         """Maps (B, cells) that scores prove to be the best so far, or else answers; and scores."""
         evidence, drawn = self._evidence, maps.shape[1] - (uncounted or 0)
         own = maps[:, :drawn]
-        if drawn < maps.shape[1]:  # the incumbent's is the first of the answers
+        evidence.observe_pairs(own, scores[:, :drawn])
+        if uncounted:  # the incumbent's is the first of the answers
             answer, base = maps[:, drawn], scores[:, drawn]
-            share = changed_share(own, answer[:, None])
-            evidence.observe(share, scores[:, :drawn] - base[:, None])
+            more = (scores[:, :drawn] - base[:, None]).double()
+            evidence.observe_variations(changed_share(own, answer[:, None]), more)
         else:
             answer = policy.argmax(1).to(torch.uint8)
             lost = evidence.loss * changed_share(own, answer[:, None]).mean(1)
             base = scores.mean(1) + lost.to(scores.dtype)  # what it would have scored
-            if uncounted is None:  # nobody ever answers
-                pairs = slice(0, drawn - 1, 2), slice(1, drawn, 2)
-                share = changed_share(own[:, pairs[0]], own[:, pairs[1]])
-                evidence.observe(share, scores[:, pairs[0]] - scores[:, pairs[1]])
         earlier, score, known = self._best.recall(keys.keys)
         maps = torch.cat([answer[:, None], maps, earlier[:, None]], 1)
         scores = torch.cat([base[:, None], scores, score[:, None]], 1)

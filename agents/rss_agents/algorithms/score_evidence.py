@@ -1,10 +1,11 @@
 """What a difference between the scores of two maps proves, if scores are noisy.
 
-The best of many maps by noisy scores is the luckiest. What a map scores more than another, from
-which it differs in a share h of the cells, is taken for -loss * h on average, with a variance of
-noise + slope * h: what is left of it where maps hardly differ is noise. So much is expected before
-a map is scored, and its score moves that as far as it is more than noise. Exact scores are taken as
-they are.
+The best of many maps by noisy scores is the luckiest. How noisy they are is seen from pairs of maps
+that were drawn alike: the difference of their scores has a variance of noise + slope * h where they
+differ in a share h of the cells, so that what is left where they hardly differ is noise. A map that
+varies an answer in a share h is worth -loss * h more on average. So much is expected before it is
+scored, and its score moves that as far as it is more than noise. Exact scores are taken as they
+are.
 
 Source: empirical Bayes, the posterior mean of normal differences (Efron and Morris, 1973), with
 numbers by least squares.
@@ -32,37 +33,42 @@ class ScoreEvidence:
 
     def __init__(self, device: torch.device | str):
         """Begin with nothing known."""
-        # Sums of 1, h, h**2, h**3, of d**2 and d**2 * h, and of d * h and d * h**2.
-        self._sums = torch.zeros(8, dtype=torch.float64, device=device)
+        # Of pairs: their number, and sums of h, h**2, squared differences d**2 and d**2 * h.
+        self._pairs = torch.zeros(5, dtype=torch.float64, device=device)
+        # Of varied maps and answers: sums of d * h and h**2.
+        self._varied = torch.zeros(2, dtype=torch.float64, device=device)
 
-    def observe(self, share: torch.Tensor, difference: torch.Tensor) -> None:
-        """Take in what maps score more than others, and the shares of the cells that differ.
+    def observe_pairs(self, maps: torch.Tensor, scores: torch.Tensor) -> None:
+        """Take in maps (B, K, P) that were drawn alike, and their scores (B, K).
 
-        Both of any shape. Maps that are the same say nothing: most scorers give them one score.
+        Maps that are the same say nothing: most scorers give them one score.
         """
-        h, d = share.double(), difference.double()
-        square = d.square() * (h > 0)
-        terms = [(h > 0).double(), h, h.square(), h**3, square, square * h, d * h, d * h.square()]
-        self._sums += sum_over_ranks(torch.stack([term.sum() for term in terms]))
+        count = maps.shape[1] // 2 * 2
+        share = changed_share(maps[:, :count:2], maps[:, 1:count:2])
+        square = (scores[:, :count:2] - scores[:, 1:count:2]).double().square()
+        differs = (share > 0).double()
+        terms = [differs, share, share.square(), square * differs, square * share]
+        self._pairs += sum_over_ranks(torch.stack([term.sum() for term in terms]))
+
+    def observe_variations(self, share: torch.Tensor, difference: torch.Tensor) -> None:
+        """Take in what varied maps score more than answers, (B, K), and how far they differ."""
+        terms = [(share * difference).sum(), share.square().sum()]
+        self._varied += sum_over_ranks(torch.stack(terms))
 
     @property
     def loss(self) -> torch.Tensor:
-        """What maps of which all cells differ lose on average; at least 0."""
-        return (-self._sums[6] / self._sums[2].clamp(min=_TINY)).clamp(min=0)
+        """What a map loses on average of which all cells are varied; at least 0."""
+        return (-self._varied[0] / self._varied[1].clamp(min=_TINY)).clamp(min=0)
 
     @property
     def variances(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Those of a difference: of the noise, and the slope of what is real; at least 0."""
-        count, share, square, cube, *rest = self._sums
-        count, loss = count.clamp(min=1), self.loss
-        # Sums of squared residuals r**2, and of r**2 * h, with r = d + loss * h.
-        total = rest[0] + 2 * loss * rest[2] + loss**2 * square
-        product = rest[1] + 2 * loss * rest[3] + loss**2 * cube
+        count, share, square, total, product = self._pairs
         area = count * square - share.square()
         slope = (count * product - share * total) / area.clamp(min=_TINY)
-        noise = (total - slope * share) / count
+        noise = (total - slope * share) / count.clamp(min=1)
         none = torch.zeros_like(slope)
-        real_alone, noise_alone = product / square.clamp(min=_TINY), total / count
+        real_alone, noise_alone = product / square.clamp(min=_TINY), total / count.clamp(min=1)
         return (
             torch.where(slope > 0, noise.clamp(min=0), noise_alone),
             torch.where(slope > 0, torch.where(noise > 0, slope, real_alone), none),
@@ -82,8 +88,9 @@ class ScoreEvidence:
 
     def get_state(self) -> dict[str, Any]:
         """All that is known."""
-        return {"sums": self._sums}
+        return {"pairs": self._pairs, "varied": self._varied}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `get_state`."""
-        self._sums.copy_(state["sums"])
+        self._pairs.copy_(state["pairs"])
+        self._varied.copy_(state["varied"])

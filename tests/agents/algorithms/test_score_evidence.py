@@ -17,7 +17,7 @@ def scored(count: int, noise: float, *, generator: torch.Generator):
     """
     answers = (torch.rand(count, CELLS, generator=generator) < 0.5).to(torch.uint8)
     others = (torch.rand(count, 4, CELLS, generator=generator) < 0.3).to(torch.uint8)
-    share = torch.rand(count, 4, 1, generator=generator) * 0.4
+    share = 0.4 * torch.rand(count, 2, 1, generator=generator).repeat_interleave(2, 1)  # of pairs
     varies = torch.rand(count, 4, CELLS, generator=generator) < share
     maps = torch.where(varies, others, answers[:, None])
 
@@ -32,7 +32,8 @@ def taught(noise: float) -> ScoreEvidence:
     """What 4,000 scores say."""
     evidence = ScoreEvidence("cpu")
     answers, maps, base, scores = scored(1000, noise, generator=torch.Generator().manual_seed(0))
-    evidence.observe(changed_share(maps, answers[:, None]), scores - base[:, None])
+    evidence.observe_pairs(maps, scores)
+    evidence.observe_variations(changed_share(maps, answers[:, None]), scores - base[:, None])
     return evidence
 
 
@@ -55,10 +56,10 @@ def test_exact_scores_are_believed():
 
 
 def test_noisy_scores_move_what_is_expected_a_little():
-    evidence = taught(0.1)
+    evidence = taught(0.02)
     share = torch.full((1, 2), 0.1, dtype=torch.float64)
-    lucky = evidence.expected_gains(share, torch.tensor([[0.1, -0.1]], dtype=torch.float64))
-    assert (lucky < 0).all()  # a tenth of the cells at random is not worth 0.1
+    lucky = evidence.expected_gains(share, torch.tensor([[0.05, -0.05]], dtype=torch.float64))
+    assert (lucky < 0).all()  # a tenth of the cells, varied at random, is not worth 0.05
     assert lucky[0, 0] > lucky[0, 1]
 
 
@@ -85,10 +86,10 @@ def test_nothing_is_believed_before_anything_is_known():
 def test_a_scorer_of_one_score_has_no_noise():
     evidence = ScoreEvidence("cpu")
     _, maps, _, scores = scored(8, 0.0, generator=torch.Generator().manual_seed(0))
-    evidence.observe(changed_share(maps, maps[:, :1]), torch.zeros_like(scores))
+    evidence.observe_pairs(maps, torch.zeros_like(scores))
     assert [float(value) for value in evidence.variances] == [0, 0]
-    evidence.observe(torch.zeros(2, 0), torch.zeros(2, 0))
-    evidence.observe(torch.zeros(2, 1), torch.ones(2, 1))  # the same map
+    evidence.observe_pairs(maps[:1, :1], scores[:1, :1])  # no pair
+    evidence.observe_pairs(maps[:, :1].repeat(1, 2, 1), scores[:, :2])  # the same map
     assert [float(value) for value in evidence.variances] == [0, 0]
 
 
