@@ -56,8 +56,16 @@ class Incumbent:
         self._variances = torch.zeros(2, dtype=torch.float64, device=device)
         self._batches = 0  # that were compared since the last change
 
-    def follow(self, network: SegmentationNetwork) -> None:
-        """Take the weights of the network that learns into the challenger's, once per batch."""
+    def follow(self, network: SegmentationNetwork, *, averages: bool = True) -> None:
+        """Take the weights of the network that learns into the challenger's, once per update.
+
+        Args:
+            network: What learns.
+            averages: Whether the challenger is its running average; otherwise it is its equal, and
+                the average begins anew.
+        """
+        if not averages:
+            self._average.n_averaged.zero_()
         self._average.update_parameters(network)
 
     def answers(
