@@ -18,6 +18,7 @@ from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.networks.checkpoint import load_checkpoint
+from rss_agents.replay.best_maps import BestMaps
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.setup import open_run
 from rss_env.errors import InputError
@@ -178,6 +179,32 @@ def test_biases_are_searched_for_the_network_as_it_answers(tmp_path, trained):
 def same_state(one, other) -> bool:
     others = other.state_dict()
     return all(value.equal(others[name]) for name, value in one.state_dict().items())
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_the_luckiest_map_is_not_the_best(noise, tmp_path, trained):
+    """Answers are of class 2; of the maps that vary them, class 0 is better, and class 1 worse."""
+    agent = RSSConfig(expert_maps=6, bias_search=BiasSearchConfig(scores=0))
+    learner = opened(trained, tmp_path, agent=agent).learner
+    assert isinstance(learner, RSSLearner)
+    memory = learner.objective.memory
+    assert isinstance(memory, BestMaps)
+    random = torch.Generator().manual_seed(0)
+    keys = memory.recognise(torch.randint(256, (2, 16, 16, 3), generator=random).to(torch.uint8))
+    policy, varied = torch.full((2, 6, 256), 1 / 6), []
+    for _ in range(200):
+        maps = torch.full((2, 6, 256), 2, dtype=torch.uint8)
+        for k in range(3):
+            share = 0.1 * torch.rand(2, 1, generator=random)
+            maps[:, k][torch.rand(2, 256, generator=random) < share] = k % 2
+        scores = (maps == 0).float().mean(2) - (maps == 1).float().mean(2)
+        scores[:, :4] += noise * torch.randn(2, 4, generator=random)
+        best = learner.objective.remember(keys, maps, scores[..., None], policy, 1.0, 3)
+        varied.append((best != 2).any(1))
+    assert memory.recall(keys.keys)[0].equal(best)
+    share = torch.stack(varied[100:]).float().mean()
+    assert share == 1 if noise == 0 else share < 0.1  # of the luckiest, too, it would be 1
+    assert noise > 0 or not (best == 1).any()
 
 
 def test_cells_are_not_rewarded_one_by_one(tmp_path, trained):
