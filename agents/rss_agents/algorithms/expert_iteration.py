@@ -149,25 +149,27 @@ class ExpertIteration(Objective):
         policy: torch.Tensor,
         uncounted: int | None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps (B, cells) that scores prove to be the best so far, or else answers; and scores."""
+        """Maps (B, cells) that scores prove to be the best so far, or else answers.
+
+        And what they are expected to score (B,): a lucky score is not to be lucky again and again.
+        """
         evidence, drawn = self._evidence, maps.shape[1] - (uncounted or 0)
-        own = maps[:, :drawn]
-        evidence.observe_pairs(own, scores[:, :drawn])
+        answer = maps[:, drawn] if uncounted else policy.argmax(1).to(torch.uint8)
+        own = slice(0, drawn)
+        varied = changed_share(maps[:, own], answer[:, None])
         if uncounted:  # the incumbent's is the first of the answers
-            answer, base = maps[:, drawn], scores[:, drawn]
-            more = (scores[:, :drawn] - base[:, None]).double()
-            evidence.observe_variations(changed_share(own, answer[:, None]), more)
-        else:
-            answer = policy.argmax(1).to(torch.uint8)
-            lost = evidence.loss * changed_share(own, answer[:, None]).mean(1)
-            base = scores.mean(1) + lost.to(scores.dtype)  # what it would have scored
+            base = scores[:, drawn]
+            evidence.observe_variations(varied, (scores[:, own] - base[:, None]).double())
+        else:  # what it would have scored
+            base = scores.mean(1) + (evidence.loss * varied.mean(1)).to(scores.dtype)
+        evidence.observe_pairs(maps[:, own], scores[:, own], varied)
         earlier, score, known = self._best.recall(keys.keys)
         maps = torch.cat([answer[:, None], maps, earlier[:, None]], 1)
         scores = torch.cat([base[:, None], scores, score[:, None]], 1)
         share = changed_share(maps, answer[:, None])
         gains = evidence.expected_gains(share, (scores - base[:, None]).double())
         gains[:, -1].masked_fill_(~known, -torch.inf)
-        return _row_of(maps, scores, gains.argmax(1))
+        return _row_of(maps, base[:, None] + gains.to(scores.dtype), gains.argmax(1))
 
     def recall(self, keys: ImageKeys) -> torch.Tensor:
         """See `Objective.recall`; the best maps (B, cells)."""

@@ -28,7 +28,6 @@ _WEIGHT_DECAY = 0.98  # of the average of the weights, per batch
 # By which a gain has to exceed nothing. Few: a network that learned more images is better on new
 # ones than its scores could prove for long, and what is worse for a while scores far less.
 _STANDARD_ERRORS = 0.5
-_LEAST_BATCHES = 3  # that a change is decided on: of one alone it would be chance that decides
 
 
 class Incumbent:
@@ -54,7 +53,6 @@ class Incumbent:
         # Of the most likely classes, and of decisions for the metric: what they score more.
         self._gains = torch.zeros(2, dtype=torch.float64, device=device)
         self._variances = torch.zeros(2, dtype=torch.float64, device=device)
-        self._batches = 0  # that were compared since the last change
 
     def follow(self, network: SegmentationNetwork, *, averages: bool = True) -> None:
         """Take the weights of the network that learns into the challenger's, once per update.
@@ -102,8 +100,7 @@ class Incumbent:
         variances.mul_(_DECAY**2).add_(spread, alpha=(1 - _DECAY) ** 2)
         surplus = gains - _STANDARD_ERRORS * variances.sqrt()
         best = int(surplus.argmax())
-        self._batches += 1
-        if self._batches < _LEAST_BATCHES or surplus[best] <= 0:
+        if surplus[best] <= 0:
             return
         self.network.load_state_dict(self.challenger.state_dict())
         self.network.decide.load_state_dict(decide.state_dict())
@@ -111,7 +108,6 @@ class Incumbent:
             self.network.decide.forget()
         self._gains.zero_()
         self._variances.zero_()
-        self._batches = 0
 
     def get_state(self) -> dict[str, Any]:
         """The incumbent, and how the comparison stands."""
@@ -120,7 +116,6 @@ class Incumbent:
             "average": self._average.state_dict(),
             "gains": self._gains,
             "variances": self._variances,
-            "batches": self._batches,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -130,7 +125,6 @@ class Incumbent:
             self._average.load_state_dict(state["average"])
         self._gains.copy_(state["gains"])
         self._variances.copy_(state["variances"])
-        self._batches = state.get("batches", _LEAST_BATCHES)  # not of an earlier version
 
 
 def _decided(cells: torch.Tensor, decide: MetricDecision) -> torch.Tensor:

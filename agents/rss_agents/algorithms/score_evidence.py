@@ -3,9 +3,9 @@
 The best of many maps by noisy scores is the luckiest. How noisy they are is seen from pairs of maps
 that were drawn alike: the difference of their scores has a variance of noise + slope * h where they
 differ in a share h of the cells, so that what is left where they hardly differ is noise. A map that
-varies an answer in a share h is worth -loss * h more on average. So much is expected before it is
-scored, and its score moves that as far as it is more than noise. Exact scores are taken as they
-are.
+varies an answer in a share h is worth -loss * h more on average, which is taken off before. So much
+is expected before a map is scored, and its score moves that as far as it is more than noise. Exact
+scores are taken as they are.
 
 Source: empirical Bayes, the posterior mean of normal differences (Efron and Morris, 1973), with
 numbers by least squares.
@@ -38,14 +38,20 @@ class ScoreEvidence:
         # Of varied maps and answers: sums of d * h and h**2.
         self._varied = torch.zeros(2, dtype=torch.float64, device=device)
 
-    def observe_pairs(self, maps: torch.Tensor, scores: torch.Tensor) -> None:
-        """Take in maps (B, K, P) that were drawn alike, and their scores (B, K).
+    def observe_pairs(self, maps: torch.Tensor, scores: torch.Tensor, varied: torch.Tensor) -> None:
+        """Take in maps that were drawn alike, and their scores.
 
         Maps that are the same say nothing: most scorers give them one score.
+
+        Args:
+            maps: (B, K, P).
+            scores: (B, K).
+            varied: (B, K), the share of the cells in which each differs from an answer.
         """
         count = maps.shape[1] // 2 * 2
         share = changed_share(maps[:, :count:2], maps[:, 1:count:2])
-        square = (scores[:, :count:2] - scores[:, 1:count:2]).double().square()
+        scores = scores.double() + self.loss * varied
+        square = (scores[:, :count:2] - scores[:, 1:count:2]).square()
         differs = (share > 0).double()
         terms = [differs, share, share.square(), square * differs, square * share]
         self._pairs += sum_over_ranks(torch.stack([term.sum() for term in terms]))

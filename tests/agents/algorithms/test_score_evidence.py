@@ -17,7 +17,7 @@ def scored(count: int, noise: float, *, generator: torch.Generator):
     """
     answers = (torch.rand(count, CELLS, generator=generator) < 0.5).to(torch.uint8)
     others = (torch.rand(count, 4, CELLS, generator=generator) < 0.3).to(torch.uint8)
-    share = 0.4 * torch.rand(count, 2, 1, generator=generator).repeat_interleave(2, 1)  # of pairs
+    share = 0.4 * torch.rand(count, 4, 1, generator=generator)
     varies = torch.rand(count, 4, CELLS, generator=generator) < share
     maps = torch.where(varies, others, answers[:, None])
 
@@ -32,8 +32,9 @@ def taught(noise: float) -> ScoreEvidence:
     """What 4,000 scores say."""
     evidence = ScoreEvidence("cpu")
     answers, maps, base, scores = scored(1000, noise, generator=torch.Generator().manual_seed(0))
-    evidence.observe_pairs(maps, scores)
-    evidence.observe_variations(changed_share(maps, answers[:, None]), scores - base[:, None])
+    varied = changed_share(maps, answers[:, None])
+    evidence.observe_variations(varied, scores - base[:, None])
+    evidence.observe_pairs(maps, scores, varied)
     return evidence
 
 
@@ -41,7 +42,7 @@ def taught(noise: float) -> ScoreEvidence:
 def test_noise_is_found(noise):
     evidence = taught(noise)
     variance, slope = evidence.variances
-    assert float(variance) == pytest.approx(2 * noise**2, rel=0.15, abs=1e-5)
+    assert float(variance) == pytest.approx(2 * noise**2, rel=0.25, abs=1e-5)
     # Half of the cells that differ have class 1 in the one map, half in the other.
     if noise < 0.1:
         assert float(slope) == pytest.approx(1 / CELLS, rel=0.3)
@@ -86,10 +87,10 @@ def test_nothing_is_believed_before_anything_is_known():
 def test_a_scorer_of_one_score_has_no_noise():
     evidence = ScoreEvidence("cpu")
     _, maps, _, scores = scored(8, 0.0, generator=torch.Generator().manual_seed(0))
-    evidence.observe_pairs(maps, torch.zeros_like(scores))
+    evidence.observe_pairs(maps, torch.zeros_like(scores), scores)
     assert [float(value) for value in evidence.variances] == [0, 0]
-    evidence.observe_pairs(maps[:1, :1], scores[:1, :1])  # no pair
-    evidence.observe_pairs(maps[:, :1].repeat(1, 2, 1), scores[:, :2])  # the same map
+    evidence.observe_pairs(maps[:1, :1], scores[:1, :1], scores[:1, :1])  # no pair
+    evidence.observe_pairs(maps[:, :1].repeat(1, 2, 1), scores[:, :2], scores[:, :2])  # the same
     assert [float(value) for value in evidence.variances] == [0, 0]
 
 
