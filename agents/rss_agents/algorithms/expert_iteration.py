@@ -3,8 +3,7 @@
 For scores of any formula, on top of what a network already knows. First the biases of its classes
 are searched. Then variations of its answers are scored, the best map of each image so far is
 remembered, and learned as if it were the label, in other views of the image: what is learned by
-heart in one would teach little of other images. Nothing is asked of scores but which are higher;
-and a higher score has to be more than the noise that scores have (`ScoreEvidence`).
+heart in one would teach little of other images. Nothing is asked of scores but which are higher.
 
 Source: expert iteration (Anthony et al., arXiv 1705.08439), with best-of-K for the expert.
 """
@@ -22,7 +21,6 @@ from rss_agents.algorithms.base import Progress
 from rss_agents.algorithms.bias_search import BiasSearch
 from rss_agents.algorithms.objectives import Beliefs, Objective
 from rss_agents.algorithms.sampling import sample_varied_maps
-from rss_agents.algorithms.score_evidence import ScoreEvidence, changed_share
 from rss_agents.distributed import own_rows, world_size
 from rss_agents.networks.head import head_bias
 from rss_agents.networks.segmentation_network import SegmentationNetwork
@@ -50,7 +48,6 @@ class ExpertIteration(Objective):
         self._augmentation = self.config.views.augmentation()
         self.varies_views = self._augmentation.varies_images
         self._search: BiasSearch | None = None  # until it is over
-        self._evidence = ScoreEvidence(self.env.device)
 
     def _make_memory(self, *, with_uncounted: bool) -> BestMaps:
         """Of the best map of each image."""
@@ -111,7 +108,7 @@ class ExpertIteration(Objective):
         maps = sample_varied_maps(certain, count, grid, self.draws, config.proposals)
         if not self._compares_all:
             assert keys is not None
-            best, _, known = self._best.recall(keys.keys)
+            best, known = self._best.recall(keys.keys)
             maps[:, 0] = torch.where(known[:, None], best, maps[:, 0])
         return maps
 
@@ -132,44 +129,9 @@ class ExpertIteration(Objective):
             self._search.step(scores[:, : drawn - drawn % 2])
             if self._search.is_over:
                 self._search = None
-        if self._compares_all:
-            best, score = self._proven(keys, maps, scores, policy, uncounted)
-        elif drawn:  # the best map so far is one of them
-            best, score = _row_of(maps, scores, scores[:, :drawn].argmax(1))
-        else:
-            return self.recall(keys)
-        self._best.put(keys.keys, best, score)
-        return best
-
-    def _proven(
-        self,
-        keys: ImageKeys,
-        maps: torch.Tensor,
-        scores: torch.Tensor,
-        policy: torch.Tensor,
-        uncounted: int | None,
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Maps (B, cells) that scores prove to be the best so far, or else answers.
-
-        And what they are expected to score (B,): a lucky score is not to be lucky again and again.
-        """
-        evidence, drawn = self._evidence, maps.shape[1] - (uncounted or 0)
-        answer = maps[:, drawn] if uncounted else policy.argmax(1).to(torch.uint8)
-        own = slice(0, drawn)
-        varied = changed_share(maps[:, own], answer[:, None])
-        if uncounted:  # the incumbent's is the first of the answers
-            base = scores[:, drawn]
-            evidence.observe_variations(varied, (scores[:, own] - base[:, None]).double())
-        else:  # what it would have scored
-            base = scores.mean(1) + (evidence.loss * varied.mean(1)).to(scores.dtype)
-        evidence.observe_pairs(maps[:, own], scores[:, own], varied)
-        earlier, score, known = self._best.recall(keys.keys)
-        maps = torch.cat([answer[:, None], maps, earlier[:, None]], 1)
-        scores = torch.cat([base[:, None], scores, score[:, None]], 1)
-        share = changed_share(maps, answer[:, None])
-        gains = evidence.expected_gains(share, (scores - base[:, None]).double())
-        gains[:, -1].masked_fill_(~known, -torch.inf)
-        return _row_of(maps, base[:, None] + gains.to(scores.dtype), gains.argmax(1))
+        if not self._compares_all and not drawn:  # answers alone, and not the best map so far
+            maps, scores = maps[:, :0], scores[:, :0]
+        return self._best.add(keys.keys, maps, scores, anew=not self._compares_all)
 
     def recall(self, keys: ImageKeys) -> torch.Tensor:
         """See `Objective.recall`; the best maps (B, cells)."""
@@ -207,7 +169,7 @@ class ExpertIteration(Objective):
     def get_state(self) -> dict[str, Any]:
         """See `Objective.get_state`; with the search."""
         search = None if self._search is None else self._search.get_state()
-        return super().get_state() | {"search": search, "evidence": self._evidence.get_state()}
+        return super().get_state() | {"search": search}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """See `Objective.set_state`."""
@@ -216,13 +178,3 @@ class ExpertIteration(Objective):
             self._search = None
         elif self._search is not None:
             self._search.set_state(state["search"])
-        if "evidence" in state:  # states of before have none
-            self._evidence.set_state(state["evidence"])
-
-
-def _row_of(
-    maps: torch.Tensor, scores: torch.Tensor, which: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Of each image's maps (B, K, P) and scores (B, K) those that are named (B,)."""
-    rows = torch.arange(len(maps), device=maps.device)
-    return maps[rows, which], scores[rows, which]

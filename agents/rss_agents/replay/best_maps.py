@@ -1,4 +1,4 @@
-"""Memory of one map of each image, the best so far, and of its score."""
+"""Memory of the best map of each image so far, and of its score."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rss_env.labels import VOID
 
 
 class BestMaps(ImageMemory):
-    """A map and its score of each of the last images seen."""
+    """The map of the highest score of each of the last images seen."""
 
     def __init__(
         self,
@@ -26,24 +26,32 @@ class BestMaps(ImageMemory):
         self._maps = self._table(geometry.num_cells, dtype=torch.uint8)
         self._scores = self._table(dtype=torch.float32)
 
-    def put(self, keys: torch.Tensor, maps: torch.Tensor, scores: torch.Tensor) -> None:
-        """Remember a map (B, cells) uint8 and its score (B,) of each image, in place of others.
+    def add(
+        self, keys: torch.Tensor, maps: torch.Tensor, scores: torch.Tensor, *, anew: bool = False
+    ) -> torch.Tensor:
+        """Remember the best of new and remembered maps, and return it, (B, cells) uint8.
 
         Args:
             keys: (B,) of `recognise`.
-            maps: Of the images as they are remembered.
-            scores: float32.
+            maps: (B, K, cells) uint8, of the image as it is remembered; K may be 0.
+            scores: (B, K) float32.
+            anew: Whether the best new map takes the place of the remembered one whatever that
+                scored.
         """
-        places, _ = self._find(keys)
+        if not maps.shape[1]:
+            return self.recall(keys)[0]
+        places, known = self._find(keys)
+        newest, best = scores.max(1)
+        found = maps[torch.arange(len(maps), device=maps.device), best]
+        keeps = known & (self._scores[places] >= newest) & (not anew)
+        found = torch.where(keeps[:, None], self._maps[places], found)
+        newest = torch.where(keeps, self._scores[places], newest)
         earlier, count = rank_among_equals(keys)  # an image that comes twice is kept once
         places = torch.where(earlier == count - 1, places, self.capacity)
-        self._maps[places], self._scores[places] = maps, scores
+        self._maps[places], self._scores[places] = found, newest
+        return found
 
-    def recall(self, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """What is remembered: maps (B, cells) uint8, scores (B,), and (B,) bool, of which images.
-
-        Maps of images unknown are VOID.
-        """
+    def recall(self, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The best maps (B, cells) uint8, VOID of images unknown, and (B,) bool: those known."""
         places, known = self._look_up(keys)
-        maps = torch.where(known[:, None], self._maps[places], VOID)
-        return maps, self._scores[places], known
+        return torch.where(known[:, None], self._maps[places], VOID), known

@@ -18,7 +18,6 @@ from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.networks.checkpoint import load_checkpoint
-from rss_agents.replay.best_maps import BestMaps
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.setup import open_run
 from rss_env.errors import InputError
@@ -179,33 +178,6 @@ def test_biases_are_searched_for_the_network_as_it_answers(tmp_path, trained):
 def same_state(one, other) -> bool:
     others = other.state_dict()
     return all(value.equal(others[name]) for name, value in one.state_dict().items())
-
-
-@pytest.mark.parametrize("better", [0, 1])
-@pytest.mark.parametrize("noise", [0.0, 0.1])
-def test_the_luckiest_map_is_not_the_best(noise, better, tmp_path, trained):
-    """Answers are of class 2; of three maps that vary them so many have class 0, and are better."""
-    agent = RSSConfig(expert_maps=6, bias_search=BiasSearchConfig(scores=0))
-    learner = opened(trained, tmp_path, agent=agent).learner
-    assert isinstance(learner, RSSLearner)
-    memory = learner.objective.memory
-    assert isinstance(memory, BestMaps)
-    random = torch.Generator().manual_seed(0)
-    keys = memory.recognise(torch.randint(256, (2, 16, 16, 3), generator=random).to(torch.uint8))
-    policy, chosen = torch.full((2, 6, 256), 1 / 6), []
-    for _ in range(200):
-        maps = torch.full((2, 6, 256), 2, dtype=torch.uint8)
-        for k in range(3):
-            share = 0.5 * torch.rand(2, 1, generator=random)
-            maps[:, k][torch.rand(2, 256, generator=random) < share] = int(k >= better)
-        scores = (maps == 0).float().mean(2) - (maps == 1).float().mean(2)
-        scores[:, :4] += noise * torch.randn(2, 4, generator=random)
-        best = learner.objective.remember(keys, maps, scores[..., None], policy, 1.0, 3)
-        chosen.append(torch.stack([(best == c).float().mean() for c in (0, 1)]))
-    assert memory.recall(keys.keys)[0].equal(best)
-    better_share, worse_share = torch.stack(chosen[100:]).mean(0).tolist()  # of the cells
-    assert better_share > 0.3 if better else better_share == 0
-    assert worse_share < 0.01
 
 
 def test_cells_are_not_rewarded_one_by_one(tmp_path, trained):
