@@ -166,8 +166,8 @@ class RSSLearner(Learner):
         keys = None if memory is None else memory.recognise(images)
         mirrored = None if keys is None else keys.mirrored
         learns, varies = objective.learns, objective.varies_views
-        mode = torch.set_grad_enabled(not varies) if learns else _answering(self._own_network)
-        with mode:
+        # Until anything is learned, what is searched is what answers.
+        with torch.set_grad_enabled(not varies) if learns else _answering(self._own_network):
             beliefs = objective.beliefs(self.network(images), mirrored)
         policy = objective.policy(beliefs).detach()
 

@@ -145,7 +145,7 @@ def test_nothing_but_biases_changes_while_they_are_searched(
     assert "loss" in opening.update(learned / 20)
 
 
-def test_biases_are_searched_for_the_network_as_it_answers(tmp_path, trained):
+def test_biases_are_searched_for_the_network_as_it_answers(tmp_path, trained, monkeypatch):
     """Maps are drawn from what is answered, and statistics of batches stay as they are."""
     agent = RSSConfig(expert_maps=6)
     opening = opened(trained, tmp_path, queries=120, updates=20, agent=agent)
@@ -153,16 +153,16 @@ def test_biases_are_searched_for_the_network_as_it_answers(tmp_path, trained):
     assert isinstance(learner, RSSLearner)
     assert learner.incumbent is not None
     buffers = {name: value.clone() for name, value in network.body.named_buffers()}
-    drawn = []
-    draw = learner.objective.draw
+    drawn, draw = [], learner.objective.draw
 
     def noted(policy, *others):
         drawn.append(policy)
         return draw(policy, *others)
 
-    learner.objective.draw = noted
+    monkeypatch.setattr(learner.objective, "draw", noted)
     network.train()
     images = learner.env.images_in(learner.env.tell_scenes(learner.draws.inputs))
+    assert learner.objective.memory is not None
     mirrored = learner.objective.memory.recognise(images).mirrored
     answering = learner.incumbent.network
     with torch.no_grad():
