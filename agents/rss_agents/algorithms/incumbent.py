@@ -54,16 +54,8 @@ class Incumbent:
         self._gains = torch.zeros(2, dtype=torch.float64, device=device)
         self._variances = torch.zeros(2, dtype=torch.float64, device=device)
 
-    def follow(self, network: SegmentationNetwork, *, averages: bool = True) -> None:
-        """Take the weights of the network that learns into the challenger's, once per update.
-
-        Args:
-            network: What learns.
-            averages: Whether the challenger is its running average; otherwise it is its equal, and
-                the average begins anew.
-        """
-        if not averages:
-            self._average.n_averaged.zero_()
+    def follow(self, network: SegmentationNetwork) -> None:
+        """Take the weights of the network that learns into the challenger's, once per batch."""
         self._average.update_parameters(network)
 
     def answers(

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -110,7 +109,7 @@ class RSSLearner(Learner):
     ) -> Iterator[tuple[torch.Tensor | None, dict[str, torch.Tensor]]]:
         """See `Learner.losses`; none where a batch says nothing, or serves another end."""
         if self.incumbent is not None:
-            self.incumbent.follow(self._own_network, averages=self.objective.learns)
+            self.incumbent.follow(self._own_network)
         learns = self.objective.learns
         if not learns and not self._asks(progress):
             yield None, self._logged
@@ -157,6 +156,7 @@ class RSSLearner(Learner):
         if not self._asks(progress):
             return self._recalled_loss(progress), self._logged
         objective, memory = self.objective, self.objective.memory
+        looks_again = objective.varies_views and objective.learns
         batch = self.env.tell_scenes(self.draws.inputs)
         images = self.env.images_in(batch)
         if self.plan is not None:
@@ -165,9 +165,7 @@ class RSSLearner(Learner):
         # Believe: what the network holds about the labels of images as they are remembered.
         keys = None if memory is None else memory.recognise(images)
         mirrored = None if keys is None else keys.mirrored
-        learns, varies = objective.learns, objective.varies_views
-        # Until anything is learned, what is searched is what answers.
-        with torch.set_grad_enabled(not varies) if learns else _answering(self._own_network):
+        with torch.set_grad_enabled(not objective.varies_views):
             beliefs = objective.beliefs(self.network(images), mirrored)
         policy = objective.policy(beliefs).detach()
 
@@ -192,7 +190,7 @@ class RSSLearner(Learner):
 
         # Learn: how much of each class there is, for decisions that serve the metric; and the loss.
         self._note_decisions(beliefs)
-        if learns and varies:
+        if looks_again:
             images, mirrored, scored = objective.view(images, mirrored, scored)
             beliefs = objective.beliefs(self.network(images), mirrored)
         loss = objective.loss(beliefs, scored, progress)
@@ -317,15 +315,3 @@ class RSSLearner(Learner):
     def last_batch(self) -> dict[str, torch.Tensor]:
         """The images, their numbers, the maps drawn for them and their scores."""
         return self._last
-
-
-@contextmanager
-def _answering(network: SegmentationNetwork) -> Iterator[None]:
-    """Let a network see images as it does when it answers: nothing in it changes."""
-    was_training = network.training
-    network.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        network.train(was_training)

@@ -145,41 +145,6 @@ def test_nothing_but_biases_changes_while_they_are_searched(
     assert "loss" in opening.update(learned / 20)
 
 
-def test_biases_are_searched_for_the_network_as_it_answers(tmp_path, trained, monkeypatch):
-    """Maps are drawn from what is answered, and statistics of batches stay as they are."""
-    agent = RSSConfig(expert_maps=6)
-    opening = opened(trained, tmp_path, queries=120, updates=20, agent=agent)
-    learner, network = opening.learner, opening.network
-    assert isinstance(learner, RSSLearner)
-    assert learner.incumbent is not None
-    buffers = {name: value.clone() for name, value in network.body.named_buffers()}
-    drawn, draw = [], learner.objective.draw
-
-    def noted(policy, *others):
-        drawn.append(policy)
-        return draw(policy, *others)
-
-    monkeypatch.setattr(learner.objective, "draw", noted)
-    network.train()
-    images = learner.env.images_in(learner.env.tell_scenes(learner.draws.inputs))
-    assert learner.objective.memory is not None
-    mirrored = learner.objective.memory.recognise(images).mirrored
-    answering = learner.incumbent.network
-    with torch.no_grad():
-        answered = learner.objective.policy(learner.objective.beliefs(answering(images), mirrored))
-    opening.update(0.0)
-    assert drawn[0].equal(answered)
-    assert network.training
-    assert all(value.equal(buffers[name]) for name, value in network.body.named_buffers())
-    opening.update(1 / 20)  # the challenger follows before an update, and exactly
-    assert same_state(learner.incumbent.challenger, network)
-
-
-def same_state(one, other) -> bool:
-    others = other.state_dict()
-    return all(value.equal(others[name]) for name, value in one.state_dict().items())
-
-
 def test_cells_are_not_rewarded_one_by_one(tmp_path, trained):
     asked = {"agent": RSSConfig(objective="expert_iteration"), "scorer": None}
     data = DataConfig(env="RSS/Shapes-PixelReward-v0")
