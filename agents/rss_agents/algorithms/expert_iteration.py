@@ -1,15 +1,17 @@
 """Expert iteration: a trained network learns the best maps that its own variations came upon.
 
 For scores of any formula, on top of what a network already knows. First the biases of its classes
-are searched. Then variations of its answers are scored, the best map of each image so far is
-remembered, and learned as if it were the label, in other views of the image: what is learned by
-heart in one would teach little of other images. Nothing is asked of scores but which are higher.
+are searched. Then variations of the best map of each image so far are scored, in one region each,
+and the best one is remembered, and learned as if it were the label, in other views of the image:
+what is learned by heart in one would teach little of other images. Cells of which scores have
+spoken count more. Nothing is asked of scores but which are higher.
 
 Source: expert iteration (Anthony et al., arXiv 1705.08439), with best-of-K for the expert.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -19,12 +21,14 @@ import torch.nn.functional as F
 
 from rss_agents.algorithms.base import Progress
 from rss_agents.algorithms.bias_search import BiasSearch
+from rss_agents.algorithms.incumbent import Answers
 from rss_agents.algorithms.objectives import Beliefs, Objective
+from rss_agents.algorithms.region_flips import flip_regions
 from rss_agents.algorithms.sampling import sample_varied_maps
 from rss_agents.distributed import own_rows, world_size
 from rss_agents.networks.head import head_bias
 from rss_agents.networks.segmentation_network import SegmentationNetwork
-from rss_agents.replay.best_maps import BestMaps
+from rss_agents.replay.best_maps import BestMaps, JudgedMaps
 from rss_agents.replay.image_memory import ImageKeys
 from rss_env.augmentation import NUM_DRAWS
 from rss_env.drawn_maps import DrawnMaps
@@ -48,6 +52,8 @@ class ExpertIteration(Objective):
         self._augmentation = self.config.views.augmentation()
         self.varies_views = self._augmentation.varies_images
         self._search: BiasSearch | None = None  # until it is over
+        # Whose regions maps change, and (B, K) which of them change one.
+        self._flipped: tuple[JudgedMaps, torch.Tensor] | None = None
 
     def _make_memory(self, *, with_uncounted: bool) -> BestMaps:
         """Of the best map of each image."""
@@ -97,19 +103,35 @@ class ExpertIteration(Objective):
         return 1
 
     def draw(
-        self, policy: torch.Tensor, exploration: float | torch.Tensor, keys: ImageKeys | None
+        self,
+        policy: torch.Tensor,
+        exploration: float | torch.Tensor,
+        keys: ImageKeys | None,
+        answers: Answers | None = None,
     ) -> torch.Tensor:
-        """Variations of the answers; where only orders are told, the best map is one of them."""
-        config, count = self.config, self.env.group_size
+        """Variations of the best maps so far, or of the answers.
+
+        Where answers are compared, other maps change one region each, as long as there are any.
+        Otherwise, as where only orders are told, all of a map varies; and then the best map is one
+        of those that are told.
+        """
+        config, count, grid = self.config, self.env.group_size, self.geometry.grids[0]
+        self._flipped = None
         if self._search is not None:
             return self._search.draw(policy, count, self.draws)
-        grid = self.geometry.grids[0]
+        assert keys is not None
+        best = self._best.recall(keys.keys)
         certain = policy.clamp(min=1e-8)
         maps = sample_varied_maps(certain, count, grid, self.draws, config.proposals)
         if not self._compares_all:
-            assert keys is not None
-            best, known = self._best.recall(keys.keys)
-            maps[:, 0] = torch.where(known[:, None], best, maps[:, 0])
+            maps[:, 0] = torch.where(best.known[:, None], best.classes, maps[:, 0])
+        elif config.flip_regions and answers is not None:
+            known, others = best.known[:, None], count - answers.maps.shape[1]
+            classes = torch.where(known, best.classes, answers.maps[:, 0])
+            flips = flip_regions(answers.beliefs, classes, best.refused, others, grid)
+            is_flip = (flips != classes[:, None]).any(2)
+            self._flipped = dataclasses.replace(best, classes=classes), is_flip
+            maps[:, :others] = torch.where(is_flip[..., None], flips, maps[:, :others])
         return maps
 
     def remember(
@@ -120,8 +142,8 @@ class ExpertIteration(Objective):
         policy: torch.Tensor,
         progress: Progress,
         uncounted: int | None = None,
-    ) -> torch.Tensor:
-        """Move the biases, as long as they are searched; return the best maps (B, cells)."""
+    ) -> JudgedMaps:
+        """Move the biases, as long as they are searched; return the best maps."""
         assert keys is not None
         scores = scores[..., 0]
         drawn = maps.shape[1] - (uncounted or 0)
@@ -131,40 +153,75 @@ class ExpertIteration(Objective):
                 self._search = None
         if not self._compares_all and not drawn:  # answers alone, and not the best map so far
             maps, scores = maps[:, :0], scores[:, :0]
-        return self._best.add(keys.keys, maps, scores, anew=not self._compares_all)
+        if self._compares_all:  # of equal scores, that of an answer is taken
+            maps, scores = maps.roll(-drawn, 1), scores.roll(-drawn, 1)
+        best = self._best.add(keys.keys, maps, scores, anew=not self._compares_all)
+        if self._flipped is not None:
+            self._best.refuse(keys.keys, self._refused(maps, scores, best, *self._flipped))
+        return self._best.recall(keys.keys)
 
-    def recall(self, keys: ImageKeys) -> torch.Tensor:
-        """See `Objective.recall`; the best maps (B, cells)."""
-        return self._best.recall(keys.keys)[0]
+    @staticmethod
+    def _refused(
+        maps: torch.Tensor,
+        scores: torch.Tensor,
+        best: torch.Tensor,
+        before: JudgedMaps,
+        is_flip: torch.Tensor,
+    ) -> torch.Tensor:
+        """The classes (B, cells) that scored no higher in their cells' places.
+
+        Args:
+            maps: (B, K, cells), answers first, the incumbent's before others, then what was varied.
+            scores: (B, K).
+            best: (B, cells) best maps now.
+            before: What was varied: best maps before, the incumbent's answer of images unknown.
+            is_flip: (B, V) which of the last V maps are `before` but for one region.
+        """
+        bar = torch.where(before.known, before.scores, scores[:, 0])
+        refused = before.refused
+        first = maps.shape[1] - is_flip.shape[1]
+        for k in range(is_flip.shape[1]):
+            flipped, score = maps[:, first + k], scores[:, first + k]
+            lost = (flipped != before.classes) & (is_flip[:, k] & (score <= bar))[:, None]
+            refused = torch.where(lost, flipped, refused)
+        return torch.where(best != before.classes, before.classes, refused)
+
+    def recall(self, keys: ImageKeys) -> JudgedMaps:
+        """See `Objective.recall`; the best maps."""
+        return self._best.recall(keys.keys)
 
     def view(
-        self, images: torch.Tensor, mirrored: torch.Tensor | None, scored: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
+        self, images: torch.Tensor, mirrored: torch.Tensor | None, scored: JudgedMaps
+    ) -> tuple[torch.Tensor, torch.Tensor | None, JudgedMaps]:
         """See `Objective.view`; windows on some images and best maps, in other colours."""
         total = len(images) * world_size()
         draws = own_rows(self.draws.uniform(total, NUM_DRAWS))
         variation = self._augmentation.variation_of(self._augmentation.changes(draws))
         if variation is None:
             return images, mirrored, scored
-        if mirrored is not None:
-            scored = self.geometry.mirror(scored, mirrored)
-        scale, (_, columns) = self.geometry.scales[0], self.geometry.grids[0]
-        maps = variation.of_labels(DrawnMaps(scored, columns, scale).painted())
-        centres = slice(scale // 2, None, scale)  # of cells
-        varied = variation.of_images(images), maps[:, centres, centres].flatten(1)
         places = torch.arange(total, device=images.device)
         is_varied = own_rows(places < round(self.config.views.share * total))
-        return (
-            torch.where(is_varied[:, None, None, None], varied[0], images),
-            None,
-            torch.where(is_varied[:, None], varied[1], scored),
-        )
+        scale, (_, columns) = self.geometry.scales[0], self.geometry.grids[0]
+        centres = slice(scale // 2, None, scale)  # of cells
 
-    def loss(self, beliefs: Beliefs, scored: torch.Tensor, progress: Progress) -> torch.Tensor:
+        def seen(cells: torch.Tensor) -> torch.Tensor:
+            if mirrored is not None:
+                cells = self.geometry.mirror(cells, mirrored)
+            painted = variation.of_labels(DrawnMaps(cells, columns, scale).painted())
+            varied = painted[:, centres, centres].flatten(1)
+            return torch.where(is_varied[:, None], varied, cells)
+
+        images = torch.where(is_varied[:, None, None, None], variation.of_images(images), images)
+        classes, refused = seen(scored.classes), seen(scored.refused)
+        return images, None, JudgedMaps(classes, refused, scored.scores)
+
+    def loss(self, beliefs: Beliefs, scored: JudgedMaps, progress: Progress) -> torch.Tensor:
         """Cross-entropy of the cells' classes with those of the best maps, of those known."""
         logarithms = beliefs.cells.clamp(min=1e-8).log()
-        total = F.nll_loss(logarithms, scored.long(), ignore_index=VOID, reduction="sum")
-        return total / (scored != VOID).sum().clamp(min=1)
+        losses = F.nll_loss(logarithms, scored.classes.long(), ignore_index=VOID, reduction="none")
+        weights = torch.where(scored.refused != VOID, self.config.judged_weight, 1.0)
+        weights = weights * (scored.classes != VOID)
+        return (weights * losses).sum() / weights.sum().clamp(min=1)
 
     def get_state(self) -> dict[str, Any]:
         """See `Objective.get_state`; with the search."""

@@ -18,6 +18,7 @@ from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.networks.checkpoint import load_checkpoint
+from rss_agents.replay.best_maps import JudgedMaps
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.setup import open_run
 from rss_env.errors import InputError
@@ -85,7 +86,7 @@ def test_what_is_scored_is_learned(ranked, tmp_path, trained, one_thread):
     """The share of one class: found by biases alone, and learned without a search as well."""
     for name, search in {"search": (), "none": ("--bias-search.scores", "0")}.items():
         out = tmp_path / name
-        many = ("--updates", "40", "--eval-every", "40", *SIX, "--num-images", "4")
+        many = ("--updates", "80", "--eval-every", "80", *SIX, "--num-images", "4")
         many += ("--views.zoom", "None", "--views.colour-jitter", "0")  # which learns faster
         begin = ("--start-from", trained, *SCORER, *ranked, *search, "--learning-rate", "0.01")
         train.main([*TINY, *many, *begin, "--out", str(out)])
@@ -179,14 +180,21 @@ def test_best_maps_are_seen_as_their_images_are(cell, tmp_path, trained):
     shown = torch.where(mirrored[:, None, None], maps.flip(2), maps)
     shown = shown.repeat_interleave(cell, 1).repeat_interleave(cell, 2)
     images = (40 * shown)[..., None].expand(-1, -1, -1, 3).contiguous()
-    seen, flips, best = objective.view(images, mirrored, maps.flatten(1))
+    refused = (maps.flatten(1) + 1) % 6
+    judged = JudgedMaps(maps.flatten(1), refused, torch.ones(4))
+    seen, flips, found = objective.view(images, mirrored, judged)
+    best = found.classes
     assert flips is None  # maps stand as images do
+    assert found.refused.equal((best + 1) % 6)  # as maps do
     assert not any(one.equal(other) for one, other in zip(seen[:3], images, strict=False))
     assert seen[3].equal(images[3])
     values = seen.view(4, side, cell, side, cell, 3).float().mean((2, 4, 5)) / 40
     right = (values - best.view(4, side, side)).abs() < 0.3
     assert right.float().mean() > 0.6  # all but borders, which are blended
-    assert objective.view(images, mirrored, torch.full((4, side**2), 255))[2].eq(255).all()
+    void = torch.full((4, side**2), 255, dtype=torch.uint8)
+    unknown = objective.view(images, mirrored, JudgedMaps(void, void, torch.ones(4)))[2]
+    assert unknown.classes.eq(255).all()
+    assert unknown.refused.eq(255).all()
 
 
 def test_without_views_images_are_learned_from_as_they_are(tmp_path, trained):
