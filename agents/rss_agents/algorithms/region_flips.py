@@ -13,7 +13,7 @@ import torch
 from rss_env.labels import VOID
 
 _LEAST_CELLS = 3  # of a region that is worth a score
-_ROUNDS = 16  # of joining neighbours; regions that wind on and on are split
+_ROUNDS = 8  # of joining neighbours; a region that winds on and on may be split
 _UNITS = 2**20  # of probabilities, whose sums are whole numbers: the same in any order
 
 
@@ -25,6 +25,9 @@ def connected_regions(kinds: torch.Tensor) -> torch.Tensor:
 
     Returns:
         (B, rows * columns) int64: the last cell of each cell's region.
+
+    Source: hooking and pointer jumping (Shiloach and Vishkin, An O(log n) parallel connectivity
+    algorithm, 1982).
     """
     batch, rows, columns = kinds.shape
     numbers = torch.arange(rows * columns, device=kinds.device).expand(batch, -1)
@@ -36,8 +39,10 @@ def connected_regions(kinds: torch.Tensor) -> torch.Tensor:
             joined = torch.maximum(grid.narrow(d, 0, size), grid.narrow(d, 1, size)) * alike
             rest = torch.zeros_like(grid.narrow(d, 0, 1))
             before, after = torch.cat([joined, rest], d), torch.cat([rest, joined], d)
-            numbers = torch.maximum(grid, torch.maximum(before, after)).flatten(1)
-        numbers = numbers.gather(1, numbers)
+            highest = torch.maximum(grid, torch.maximum(before, after)).flatten(1)
+            # The cell that numbers a region learns what its cells did, and they learn of it.
+            numbers = highest.scatter_reduce(1, numbers, highest, "amax")
+            numbers = numbers.gather(1, numbers)
     return numbers
 
 
