@@ -2,7 +2,8 @@
 
 A network is trained on some labelled images. Then it goes on with scores of the other images, by a
 scorer of `benchmarks.scorers` that the agent is told nothing about, and with few of them. mIoU is
-that of all validation images, whose labels neither sees.
+that of all validation images, whose labels neither sees. Beside them stands what the labels give
+that are there already: as many updates with them, in other views of their images, and no score.
 
     RSS_DATA_ROOT=data python -m benchmarks.from_a_start --suite camvid --jobs 2 --out report
 """
@@ -32,9 +33,12 @@ SCORERS = (
 )
 
 
+LABELS = "labels"  # the same labels again, in place of a scorer
+
+
 @dataclass(frozen=True)
 class StartRun(Run):
-    """A run on labels alone (variant `start`), or one that goes on from it with scores.
+    """A run on labels alone (variant `start`), or one that goes on from it.
 
     Attributes:
         labelled: How many images have labels.
@@ -85,11 +89,15 @@ class StartRun(Run):
         shared += ["--seed", str(self.seed), "--updates", str(self.updates), *self.extra]
         if self.variant == "start":
             return [*shared, "--algo", "psl", "--split", self.labels()]
+        start, often = ("--start-from", str(self.start.folder)), ("--eval-every", "50")
+        if self.variant == LABELS:
+            views = ("--zoom", "1", "1.67", "--colour-jitter", "0.3")
+            return [*shared, "--algo", "psl", "--split", self.labels(), *start, *views, *often]
         scorer = f"benchmarks.scorers:{self.suite.replace('-', '_')}_{self.variant}"
         feedback = ["--feedback", "ranking"] if self.variant == "preference" else []
         return [
-            *(*shared, "--exclude", self.labels(), "--start-from", str(self.start.folder)),
-            *("--scorer", scorer, *feedback, "--queries", str(self.queries), "--eval-every", "50"),
+            *(*shared, "--exclude", self.labels(), *start),
+            *("--scorer", scorer, *feedback, "--queries", str(self.queries), *often),
         ]
 
 
@@ -110,8 +118,8 @@ class StartConfig:
     """Folder of the report."""
     suite: str = "camvid"
     """Name of the data; see benchmarks.learning."""
-    scorers: tuple[str, ...] = SCORERS
-    """Kinds of benchmarks.scorers."""
+    scorers: tuple[str, ...] = (*SCORERS, LABELS)
+    """Kinds of benchmarks.scorers; labels: no scorer, but the labels of the start again."""
     queries: tuple[int, ...] = (2000, 20000)
     """Scores that are asked for."""
     labelled: int = 40
@@ -167,7 +175,7 @@ def measure(config: StartConfig) -> None:
     """
     check_choice("suite", config.suite, list(SUITES))
     for name in config.scorers:
-        check_choice("scorers", name, list(SCORERS))
+        check_choice("scorers", name, [*SCORERS, LABELS])
     seeds = settled_seeds(config.suite, ["from-a-start"], config.seeds, config.out, config.tuning)
     runs = [
         StartRun(
@@ -178,7 +186,7 @@ def measure(config: StartConfig) -> None:
             start_updates=config.start_updates,
         )
         for name in config.scorers
-        for queries in config.queries
+        for queries in (config.queries if name != LABELS else (0,))
         for seed in seeds["from-a-start"]
     ]
     starts = list({run.start.folder: run.start for run in runs}.values())
@@ -196,7 +204,8 @@ def measure(config: StartConfig) -> None:
         writer.writerow(("suite", "algo", "queries", "seed", "update", "score_queries", "miou"))
         for run in runs:
             for row in [{"update": 0, "score_queries": 0, **run.start.result()}, *run.rows()]:
-                of = (run.suite, f"rss-of-{run.variant}", run.queries, run.seed)
+                algo = "psl" if run.variant == LABELS else f"rss-of-{run.variant}"
+                of = (run.suite, algo, run.queries, run.seed)
                 writer.writerow((*of, row["update"], row.get("score_queries", 0), row["miou"]))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ def test_lists_name_images_as_their_data_set_does(dataset, fixture, request, tmp
     arguments = run.arguments
     assert arguments[arguments.index("--exclude") + 1] == run.labels()
     assert run.start.arguments[run.start.arguments.index("--split") + 1] == run.labels()
+    control = replace(run, variant="labels").arguments
+    assert control[control.index("--split") + 1] == run.labels()
+    assert control[control.index("--start-from") + 1] == str(run.start.folder)
+    assert "--scorer" not in control
 
 
 def test_more_labels_than_images_are_refused(cityscapes_root, tmp_path, monkeypatch):
@@ -53,7 +58,7 @@ def test_a_start_goes_on_and_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("RSS_DATA_ROOT", str(REAL_DATA))
     measure(
         StartConfig(
-            scorers=("miou", "preference"),
+            scorers=("miou", "preference", "labels"),
             queries=(128,),
             seeds=(0,),
             tuning=True,
@@ -69,8 +74,9 @@ def test_a_start_goes_on_and_is_reported(tmp_path, monkeypatch):
     assert "A tuning, no result" in text
     assert "| miou | 128 | " in text
     assert "| preference | 128 | " in text
+    assert "| labels | 0 | " in text
     with (tmp_path / "out" / "camvid-from-a-start.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert {row["algo"] for row in rows} == {"rss-of-miou", "rss-of-preference"}
+    assert {row["algo"] for row in rows} == {"rss-of-miou", "rss-of-preference", "psl"}
     assert rows[0]["update"] == "0"
     assert max(int(row["score_queries"]) for row in rows) == 128
