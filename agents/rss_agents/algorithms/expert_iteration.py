@@ -30,7 +30,7 @@ from rss_agents.networks.head import head_bias
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.replay.best_maps import BestMaps, JudgedMaps
 from rss_agents.replay.image_memory import ImageKeys
-from rss_env.augmentation import NUM_DRAWS
+from rss_env.augmentation import NUM_DRAWS, Augmentation
 from rss_env.drawn_maps import DrawnMaps
 from rss_env.errors import InputError, warn_of
 from rss_env.labels import VOID
@@ -49,6 +49,8 @@ class ExpertIteration(Objective):
         """
         super().__init__(*arguments, **options)
         self._compares_all = self.env.feedback.kind != "ranking"  # scores of several groups
+        has_room = bool(options.get("with_uncounted")) and self.env.group_size >= 4
+        self._flips = self.config.flip_regions and self._compares_all and has_room
         self._augmentation = self.config.views.augmentation()
         self.varies_views = self._augmentation.varies_images
         self._search: BiasSearch | None = None  # until it is over
@@ -71,6 +73,14 @@ class ExpertIteration(Objective):
         """The memory."""
         assert isinstance(self.memory, BestMaps)
         return self.memory
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """See `Objective.augmentation`; as best maps are seen."""
+        shown = self.env.augmentation
+        if shown.varies_images or not self.varies_views:
+            return shown
+        return dataclasses.replace(self._augmentation, horizontal_flip=shown.horizontal_flip)
 
     def prepare(self, network: SegmentationNetwork, batches: int | None) -> None:
         """Begin the search for biases."""
@@ -125,7 +135,7 @@ class ExpertIteration(Objective):
         maps = sample_varied_maps(certain, count, grid, self.draws, config.proposals)
         if not self._compares_all:
             maps[:, 0] = torch.where(best.known[:, None], best.classes, maps[:, 0])
-        elif config.flip_regions and answers is not None:
+        elif self._flips and answers is not None:
             known, others = best.known[:, None], count - answers.maps.shape[1]
             classes = torch.where(known, best.classes, answers.maps[:, 0])
             flips = flip_regions(answers.beliefs, classes, best.refused, others, grid)
@@ -216,11 +226,17 @@ class ExpertIteration(Objective):
         return images, None, JudgedMaps(classes, refused, scored.scores)
 
     def loss(self, beliefs: Beliefs, scored: JudgedMaps, progress: Progress) -> torch.Tensor:
-        """Cross-entropy of the cells' classes with those of the best maps, of those known."""
+        """Cross-entropy of the cells' classes with those of the best maps, of those known.
+
+        Beside labels only where scores have spoken, if they speak of regions: elsewhere a best map
+        is what the network believed when it was scored, and holds back what labels teach since.
+        """
         logarithms = beliefs.cells.clamp(min=1e-8).log()
         losses = F.nll_loss(logarithms, scored.classes.long(), ignore_index=VOID, reduction="none")
         weights = torch.where(scored.refused != VOID, self.config.judged_weight, 1.0)
         weights = weights * (scored.classes != VOID)
+        if self.beside_labels and self._flips:
+            return (weights * losses * (scored.refused != VOID)).sum() / losses.numel()
         return (weights * losses).sum() / weights.sum().clamp(min=1)
 
     def get_state(self) -> dict[str, Any]:

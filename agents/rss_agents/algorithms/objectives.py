@@ -39,6 +39,7 @@ from rss_agents.replay.image_memory import ImageKeys
 from rss_agents.replay.replay_memory import ReplayMemory
 from rss_agents.replay.scored_maps import ScoredMaps
 from rss_agents.replay.share_memory import ShareMemory
+from rss_env.augmentation import Augmentation
 from rss_env.vector_env import RSSVectorEnv
 
 
@@ -78,6 +79,7 @@ class Objective(ABC):
         compares_answers: Whether some of a group's maps may be answers that are to be compared, and
             not learned from.
         varies_views: Whether images that are learned from are others than those that are scored.
+        beside_labels: Whether the network learns from labels of other images as well.
     """
 
     default_temperature: float = 1.0
@@ -87,6 +89,7 @@ class Objective(ABC):
     serves_metric: bool = False
     compares_answers: bool = False
     varies_views: bool = False
+    beside_labels: bool = False
     memory: ReplayMemory | ShareMemory | BestMaps | None = None
 
     def __init__(
@@ -131,6 +134,11 @@ class Objective(ABC):
     def prepare(self, network: SegmentationNetwork, batches: int | None) -> None:
         """Make ready to teach a network, with so many batches of scores; None: with each update."""
         return
+
+    @property
+    def augmentation(self) -> Augmentation:
+        """How images vary that are learned from; not those that are scored, if they differ."""
+        return self.env.augmentation
 
     @property
     def learns(self) -> bool:

@@ -181,9 +181,10 @@ def _with_labels(
         scenes,
         own_images(config.num_images),
         config.seed,
-        augmentation=env.augmentation,
+        augmentation=learner.objective.augmentation,
         supervised=config.supervised,
     )
+    learner.objective.beside_labels = True
     return LabelledAndScoredLearner(learner, labelled, config.labelled_weight), scenes
 
 

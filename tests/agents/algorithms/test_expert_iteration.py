@@ -237,23 +237,30 @@ def test_what_scored_no_higher_is_refused():
     assert refused.tolist() == [[1, 1], [0, 1], [1, void]]
 
 
-def test_cells_of_which_scores_have_spoken_count_more(tmp_path, trained):
-    opening = opened(trained, tmp_path, agent=RSSConfig(judged_weight=3.0), scales=(4,))
+@pytest.mark.parametrize(
+    ("beside_labels", "feedback"), [(False, "exact"), (True, "exact"), (True, "ranking")]
+)
+def test_cells_of_which_scores_have_spoken_count_more(beside_labels, feedback, tmp_path, trained):
+    """And beside labels, they alone count, if not only orders are told."""
+    agent = RSSConfig(judged_weight=3.0)
+    opening = opened(trained, tmp_path, agent=agent, scales=(4,), feedback=feedback)
     assert isinstance(opening.learner, RSSLearner)
     cells = torch.rand(2, 6, 16).softmax(1)
     classes = torch.randint(6, (2, 16), dtype=torch.uint8)
     classes[0, :5] = VOID
     refused = torch.where(torch.rand(2, 16) < 0.5, classes, VOID)
     judged = JudgedMaps(classes, refused, torch.ones(2))
+    opening.learner.objective.beside_labels = beside_labels
     loss = opening.learner.objective.loss(Beliefs(cells, cells), judged, 0.0)
+    alone = beside_labels and feedback == "exact"
     total, weights = 0.0, 0.0
     for image in range(2):
         for cell in range(16):
             if classes[image, cell] != VOID:
-                weight = 1.0 if refused[image, cell] == VOID else 3.0
+                weight = float(not alone) if refused[image, cell] == VOID else 3.0
                 total -= weight * cells[image, int(classes[image, cell]), cell].log()
                 weights += weight
-    torch.testing.assert_close(loss, total / weights)
+    torch.testing.assert_close(loss, total / (32 if alone else weights))
 
 
 def test_maps_are_varied_region_by_region_once_biases_are_found(tmp_path, trained):
