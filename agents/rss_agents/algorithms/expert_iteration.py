@@ -1,10 +1,9 @@
 """Expert iteration: a trained network learns the best maps that its own variations came upon.
 
 For scores of any formula, on top of what a network already knows. First the biases of its classes
-are searched. Then variations of the best map of each image so far are scored, in one region each,
-and the best one is remembered, and learned as if it were the label, in other views of the image:
-what is learned by heart in one would teach little of other images. Cells of which scores have
-spoken count more. Nothing is asked of scores but which are higher.
+are searched. Then variations of its answers are scored, the best map of each image so far is
+remembered, and learned as if it were the label, in other views of the image: what is learned by
+heart in one would teach little of other images. Nothing is asked of scores but which are higher.
 
 Source: expert iteration (Anthony et al., arXiv 1705.08439), with best-of-K for the expert.
 """
@@ -21,14 +20,12 @@ import torch.nn.functional as F
 
 from rss_agents.algorithms.base import Progress
 from rss_agents.algorithms.bias_search import BiasSearch
-from rss_agents.algorithms.incumbent import Answers
 from rss_agents.algorithms.objectives import Beliefs, Objective
-from rss_agents.algorithms.region_flips import flip_regions
 from rss_agents.algorithms.sampling import sample_varied_maps
 from rss_agents.distributed import own_rows, world_size
 from rss_agents.networks.head import head_bias
 from rss_agents.networks.segmentation_network import SegmentationNetwork
-from rss_agents.replay.best_maps import BestMaps, JudgedMaps
+from rss_agents.replay.best_maps import BestMaps
 from rss_agents.replay.image_memory import ImageKeys
 from rss_env.augmentation import NUM_DRAWS, Augmentation
 from rss_env.drawn_maps import DrawnMaps
@@ -49,13 +46,9 @@ class ExpertIteration(Objective):
         """
         super().__init__(*arguments, **options)
         self._compares_all = self.env.feedback.kind != "ranking"  # scores of several groups
-        has_room = bool(options.get("with_uncounted")) and self.env.group_size >= 4
-        self._flips = self.config.flip_regions and self._compares_all and has_room
         self._augmentation = self.config.views.augmentation()
         self.varies_views = self._augmentation.varies_images
         self._search: BiasSearch | None = None  # until it is over
-        # Whose regions maps change, and (B, K) which of them change one.
-        self._flipped: tuple[JudgedMaps, torch.Tensor] | None = None
 
     def _make_memory(self, *, with_uncounted: bool) -> BestMaps:
         """Of the best map of each image."""
@@ -69,18 +62,18 @@ class ExpertIteration(Objective):
         return BestMaps(env.geometry, env.num_shown, device=env.device)
 
     @property
-    def _best(self) -> BestMaps:
-        """The memory."""
-        assert isinstance(self.memory, BestMaps)
-        return self.memory
-
-    @property
     def augmentation(self) -> Augmentation:
         """See `Objective.augmentation`; as best maps are seen."""
         shown = self.env.augmentation
         if shown.varies_images or not self.varies_views:
             return shown
         return dataclasses.replace(self._augmentation, horizontal_flip=shown.horizontal_flip)
+
+    @property
+    def _best(self) -> BestMaps:
+        """The memory."""
+        assert isinstance(self.memory, BestMaps)
+        return self.memory
 
     def prepare(self, network: SegmentationNetwork, batches: int | None) -> None:
         """Begin the search for biases."""
@@ -113,35 +106,19 @@ class ExpertIteration(Objective):
         return 1
 
     def draw(
-        self,
-        policy: torch.Tensor,
-        exploration: float | torch.Tensor,
-        keys: ImageKeys | None,
-        answers: Answers | None = None,
+        self, policy: torch.Tensor, exploration: float | torch.Tensor, keys: ImageKeys | None
     ) -> torch.Tensor:
-        """Variations of the best maps so far, or of the answers.
-
-        Where answers are compared, other maps change one region each, as long as there are any.
-        Otherwise, as where only orders are told, all of a map varies; and then the best map is one
-        of those that are told.
-        """
-        config, count, grid = self.config, self.env.group_size, self.geometry.grids[0]
-        self._flipped = None
+        """Variations of the answers; where only orders are told, the best map is one of them."""
+        config, count = self.config, self.env.group_size
         if self._search is not None:
             return self._search.draw(policy, count, self.draws)
-        assert keys is not None
-        best = self._best.recall(keys.keys)
+        grid = self.geometry.grids[0]
         certain = policy.clamp(min=1e-8)
         maps = sample_varied_maps(certain, count, grid, self.draws, config.proposals)
         if not self._compares_all:
-            maps[:, 0] = torch.where(best.known[:, None], best.classes, maps[:, 0])
-        elif self._flips and answers is not None:
-            known, others = best.known[:, None], count - answers.maps.shape[1]
-            classes = torch.where(known, best.classes, answers.maps[:, 0])
-            flips = flip_regions(answers.beliefs, classes, best.refused, others, grid)
-            is_flip = (flips != classes[:, None]).any(2)
-            self._flipped = dataclasses.replace(best, classes=classes), is_flip
-            maps[:, :others] = torch.where(is_flip[..., None], flips, maps[:, :others])
+            assert keys is not None
+            best, known = self._best.recall(keys.keys)
+            maps[:, 0] = torch.where(known[:, None], best, maps[:, 0])
         return maps
 
     def remember(
@@ -152,11 +129,12 @@ class ExpertIteration(Objective):
         policy: torch.Tensor,
         progress: Progress,
         uncounted: int | None = None,
-    ) -> JudgedMaps:
-        """Move the biases, as long as they are searched; return the best maps."""
+    ) -> torch.Tensor:
+        """Move the biases, as long as they are searched; return the best maps (B, cells)."""
         assert keys is not None
         scores = scores[..., 0]
         drawn = maps.shape[1] - (uncounted or 0)
+        answers = maps[:, drawn] if uncounted else None  # the incumbent's
         if self._search is not None and drawn >= 2:
             self._search.step(scores[:, : drawn - drawn % 2])
             if self._search.is_over:
@@ -165,79 +143,51 @@ class ExpertIteration(Objective):
             maps, scores = maps[:, :0], scores[:, :0]
         if self._compares_all:  # of equal scores, that of an answer is taken
             maps, scores = maps.roll(-drawn, 1), scores.roll(-drawn, 1)
-        best = self._best.add(keys.keys, maps, scores, anew=not self._compares_all)
-        if self._flipped is not None:
-            self._best.refuse(keys.keys, self._refused(maps, scores, best, *self._flipped))
-        return self._best.recall(keys.keys)
+        anew = not self._compares_all
+        self._best.add(keys.keys, maps, scores, answers=answers, anew=anew)
+        return self.recall(keys)
 
-    @staticmethod
-    def _refused(
-        maps: torch.Tensor,
-        scores: torch.Tensor,
-        best: torch.Tensor,
-        before: JudgedMaps,
-        is_flip: torch.Tensor,
-    ) -> torch.Tensor:
-        """The classes (B, cells) that scored no higher in their cells' places.
+    def recall(self, keys: ImageKeys) -> torch.Tensor:
+        """See `Objective.recall`; the best maps (B, cells); beside labels, what they changed.
 
-        Args:
-            maps: (B, K, cells), answers first, the incumbent's before others, then what was varied.
-            scores: (B, K).
-            best: (B, cells) best maps now.
-            before: What was varied: best maps before, the incumbent's answer of images unknown.
-            is_flip: (B, V) which of the last V maps are `before` but for one region.
+        Elsewhere a best map is what the network believed when it was scored, and would hold back
+        what labels teach since.
         """
-        bar = torch.where(before.known, before.scores, scores[:, 0])
-        refused = before.refused
-        first = maps.shape[1] - is_flip.shape[1]
-        for k in range(is_flip.shape[1]):
-            flipped, score = maps[:, first + k], scores[:, first + k]
-            lost = (flipped != before.classes) & (is_flip[:, k] & (score <= bar))[:, None]
-            refused = torch.where(lost, flipped, refused)
-        return torch.where(best != before.classes, before.classes, refused)
-
-    def recall(self, keys: ImageKeys) -> JudgedMaps:
-        """See `Objective.recall`; the best maps."""
-        return self._best.recall(keys.keys)
+        return self._best.recall(keys.keys, changes=self.beside_labels)[0]
 
     def view(
-        self, images: torch.Tensor, mirrored: torch.Tensor | None, scored: JudgedMaps
-    ) -> tuple[torch.Tensor, torch.Tensor | None, JudgedMaps]:
+        self, images: torch.Tensor, mirrored: torch.Tensor | None, scored: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor]:
         """See `Objective.view`; windows on some images and best maps, in other colours."""
         total = len(images) * world_size()
         draws = own_rows(self.draws.uniform(total, NUM_DRAWS))
         variation = self._augmentation.variation_of(self._augmentation.changes(draws))
         if variation is None:
             return images, mirrored, scored
+        if mirrored is not None:
+            scored = self.geometry.mirror(scored, mirrored)
+        scale, (_, columns) = self.geometry.scales[0], self.geometry.grids[0]
+        maps = variation.of_labels(DrawnMaps(scored, columns, scale).painted())
+        centres = slice(scale // 2, None, scale)  # of cells
+        varied = variation.of_images(images), maps[:, centres, centres].flatten(1)
         places = torch.arange(total, device=images.device)
         is_varied = own_rows(places < round(self.config.views.share * total))
-        scale, (_, columns) = self.geometry.scales[0], self.geometry.grids[0]
-        centres = slice(scale // 2, None, scale)  # of cells
+        return (
+            torch.where(is_varied[:, None, None, None], varied[0], images),
+            None,
+            torch.where(is_varied[:, None], varied[1], scored),
+        )
 
-        def seen(cells: torch.Tensor) -> torch.Tensor:
-            if mirrored is not None:
-                cells = self.geometry.mirror(cells, mirrored)
-            painted = variation.of_labels(DrawnMaps(cells, columns, scale).painted())
-            varied = painted[:, centres, centres].flatten(1)
-            return torch.where(is_varied[:, None], varied, cells)
-
-        images = torch.where(is_varied[:, None, None, None], variation.of_images(images), images)
-        classes, refused = seen(scored.classes), seen(scored.refused)
-        return images, None, JudgedMaps(classes, refused, scored.scores)
-
-    def loss(self, beliefs: Beliefs, scored: JudgedMaps, progress: Progress) -> torch.Tensor:
+    def loss(self, beliefs: Beliefs, scored: torch.Tensor, progress: Progress) -> torch.Tensor:
         """Cross-entropy of the cells' classes with those of the best maps, of those known.
 
-        Beside labels only where scores have spoken, if they speak of regions: elsewhere a best map
-        is what the network believed when it was scored, and holds back what labels teach since.
+        Beside labels it is the mean of all cells, as what best maps changed is but a few of them.
         """
         logarithms = beliefs.cells.clamp(min=1e-8).log()
-        losses = F.nll_loss(logarithms, scored.classes.long(), ignore_index=VOID, reduction="none")
-        weights = torch.where(scored.refused != VOID, self.config.judged_weight, 1.0)
-        weights = weights * (scored.classes != VOID)
-        if self.beside_labels and self._flips:
-            return (weights * losses * (scored.refused != VOID)).sum() / losses.numel()
-        return (weights * losses).sum() / weights.sum().clamp(min=1)
+        total = F.nll_loss(logarithms, scored.long(), ignore_index=VOID, reduction="sum")
+        if self.beside_labels:
+            return total / scored.numel()
+        return total / (scored != VOID).sum().clamp(min=1)
 
     def get_state(self) -> dict[str, Any]:
         """See `Objective.get_state`; with the search."""

@@ -13,7 +13,6 @@ Source: exponential averages of weights (Polyak and Juditsky, 1992; Tarvainen an
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -29,20 +28,6 @@ _WEIGHT_DECAY = 0.98  # of the average of the weights, per batch
 # By which a gain has to exceed nothing. Few: a network that learned more images is better on new
 # ones than its scores could prove for long, and what is worse for a while scores far less.
 _STANDARD_ERRORS = 0.5
-
-
-@dataclass(frozen=True)
-class Answers:
-    """Maps to be scored, and what a network believes that might give others.
-
-    Attributes:
-        maps: (B, 3, P) uint8: the incumbent's, and of the challenger the most likely classes and
-            the decisions; or (B, 2, P) without the last.
-        beliefs: (B, C, P) probabilities of the classes, the challenger's.
-    """
-
-    maps: torch.Tensor
-    beliefs: torch.Tensor
 
 
 class Incumbent:
@@ -75,25 +60,28 @@ class Incumbent:
 
     def answers(
         self, cells: torch.Tensor, own_cells: torch.Tensor, decide: MetricDecision | None
-    ) -> Answers:
+    ) -> torch.Tensor:
         """Maps to be scored: the incumbent's, and one or two of the challenger.
 
         Args:
             cells: (B, C, P) beliefs of the challenger, of all scales.
             own_cells: (B, C, P) those of the incumbent.
             decide: The decisions of the network that learns; None if they are not learned.
+
+        Returns:
+            (B, 3, P) uint8: the incumbent's answers, the most likely classes, the decisions. Or
+            (B, 2, P) without the last.
         """
         parts = [_decided(own_cells, self.network.decide), cells]
         if decide is not None:
             parts.append(_decided(cells, decide))
-        maps = torch.stack([part.argmax(1) for part in parts], 1).to(torch.uint8)
-        return Answers(maps, cells)
+        return torch.stack([part.argmax(1) for part in parts], 1).to(torch.uint8)
 
     def compare(self, scores: torch.Tensor, decide: MetricDecision) -> None:
         """Take in the scores of answers, and change the incumbent if they say so.
 
         Args:
-            scores: (B, 3) or (B, 2) of the maps of `Answers`.
+            scores: (B, 3) or (B, 2) of the maps of `answers`.
             decide: The decisions of the network that learns.
         """
         more = scores[:, 1:].double() - (1 + self.least_gain) * scores[:, :1].double()

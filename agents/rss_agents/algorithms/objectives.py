@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from rss_agents.algorithms.base import Progress
-from rss_agents.algorithms.incumbent import Answers
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.algorithms.sampling import sample_maps, sample_varied_maps
 from rss_agents.kernels.pool_cells import pool_cells
@@ -151,11 +150,7 @@ class Objective(ABC):
         return 3
 
     def draw(
-        self,
-        policy: torch.Tensor,
-        exploration: float | torch.Tensor,
-        keys: ImageKeys | None,
-        answers: Answers | None = None,
+        self, policy: torch.Tensor, exploration: float | torch.Tensor, keys: ImageKeys | None
     ) -> torch.Tensor:
         """Draw K maps of each image, those that are varied last.
 
@@ -163,7 +158,6 @@ class Objective(ABC):
             policy: (B, C, cells), of images as they are remembered.
             exploration: Share of uniformly random classes.
             keys: Of the images, where there is a memory.
-            answers: Those that take the places of the last maps, if any are compared.
 
         Returns:
             (B, K, cells) uint8.

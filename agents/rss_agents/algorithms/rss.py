@@ -26,7 +26,7 @@ from typing import Any
 import torch
 
 from rss_agents.algorithms.base import Learner, Progress
-from rss_agents.algorithms.incumbent import Answers, Incumbent
+from rss_agents.algorithms.incumbent import Incumbent
 from rss_agents.algorithms.objective_choice import choose_objective
 from rss_agents.algorithms.objectives import Beliefs
 from rss_agents.algorithms.query_plan import QueryPlan
@@ -170,23 +170,22 @@ class RSSLearner(Learner):
         policy = objective.policy(beliefs).detach()
 
         # Draw K maps of each image and scale.
+        maps = objective.draw(policy, self.config.exploration_at(progress), keys)
         answers = self._answer(images, mirrored)
-        maps = objective.draw(policy, self.config.exploration_at(progress), keys, answers)
-        num_answers = 0
         if answers is not None:
-            num_answers = answers.maps.shape[1]
-            maps[:, -num_answers:] = answers.maps
+            maps[:, -answers.shape[1] :] = answers
 
         # Ask for their scores.
         shown = maps if mirrored is None else self.env.geometry.mirror(maps, mirrored)
         rewards, scores = self._ask(shown, batch)
         self._last = {"images": images, "index": batch.index, "maps": shown, "scores": scores}
-        if self.incumbent is not None and num_answers:
-            self.incumbent.compare(scores[:, -num_answers:, -1], self.decide)
+        if answers is not None and self.incumbent is not None:
+            self.incumbent.compare(scores[:, -answers.shape[1] :, -1], self.decide)
 
         # Remember them, beside earlier ones of the same images.
-        # Answers are chosen for what is predicted of them, and teach otherwise.
-        uncounted = None if self.incumbent is None else num_answers
+        uncounted = None  # answers are chosen for what is predicted of them, and teach otherwise
+        if self.incumbent is not None:
+            uncounted = 0 if answers is None else answers.shape[1]
         scored = objective.remember(keys, maps, scores, policy, progress, uncounted)
 
         # Learn: how much of each class there is, for decisions that serve the metric; and the loss.
@@ -232,8 +231,8 @@ class RSSLearner(Learner):
         return batches * self.queries_per_update
 
     @torch.no_grad()
-    def _answer(self, images: torch.Tensor, mirrored: torch.Tensor | None) -> Answers | None:
-        """Answers to be compared by their scores; None if there is nothing to compare."""
+    def _answer(self, images: torch.Tensor, mirrored: torch.Tensor | None) -> torch.Tensor | None:
+        """Answers (B, 3, P) to be compared by their scores; None if there is nothing to compare."""
         if self.incumbent is None:
             return None
         self._asked += 1

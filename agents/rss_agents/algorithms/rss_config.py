@@ -78,12 +78,7 @@ class RSSConfig:
     proposals: VariedMapsConfig = field(
         default_factory=lambda: VariedMapsConfig(weakest=0.33, strongest=1.33)
     )
-    """Expert iteration: how maps vary that differ from the network's answers everywhere: where only
-    orders are told, or a group has no room for answers."""
-    flip_regions: bool = True
-    """Expert iteration: whether all other maps change the best one so far in one region each."""
-    judged_weight: float = 4.0
-    """Expert iteration: weight of cells of which scores have spoken, over that of others."""
+    """Expert iteration: how maps vary around the network's answers."""
     bias_search: BiasSearchConfig = field(default_factory=BiasSearchConfig)
     views: LearnedViewsConfig = field(default_factory=LearnedViewsConfig)
 
@@ -122,6 +117,4 @@ class RSSConfig:
         if self.expert_maps is not None:
             check_value(self.expert_maps >= 2, "expert_maps", "at least 2", self.expert_maps)
         self.proposals.check()
-        weight = self.judged_weight
-        check_value(0 < weight < float("inf"), "judged_weight", "positive", weight)
         self.bias_search.check()

@@ -1,8 +1,6 @@
-"""Memory of the best map of each image so far, of its score, and of what scored no better."""
+"""Memory of the best map of each image so far, of its score, and of what it changed."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 import torch
 
@@ -10,27 +8,6 @@ from rss_agents.kernels.memory_places import rank_among_equals
 from rss_agents.replay.image_memory import ImageMemory
 from rss_env.action_maps import ActionMapGeometry
 from rss_env.labels import VOID
-
-
-@dataclass(frozen=True)
-class JudgedMaps:
-    """Best maps of a batch of images, and what scores have said of their cells.
-
-    Attributes:
-        classes: (B, cells) uint8; VOID of images unknown.
-        refused: (B, cells) uint8: the class that scored no higher in a cell's place, the last one;
-            VOID where scores have said nothing.
-        scores: (B,) float32; -inf of images unknown.
-    """
-
-    classes: torch.Tensor
-    refused: torch.Tensor
-    scores: torch.Tensor
-
-    @property
-    def known(self) -> torch.Tensor:
-        """Which images have a map, (B,) bool."""
-        return self.scores > -torch.inf
 
 
 class BestMaps(ImageMemory):
@@ -48,52 +25,51 @@ class BestMaps(ImageMemory):
         cells = geometry.num_cells
         super().__init__(geometry.image_size, num_images, 2 * cells + 4, device, max_bytes)
         self._maps = self._table(cells, dtype=torch.uint8)
-        self._refused = self._table(cells, dtype=torch.uint8)
+        self._changed = self._table(cells, dtype=torch.bool)
         self._scores = self._table(dtype=torch.float32)
 
     def add(
-        self, keys: torch.Tensor, maps: torch.Tensor, scores: torch.Tensor, *, anew: bool = False
-    ) -> torch.Tensor:
-        """Remember the best of new and remembered maps, and return it, (B, cells) uint8.
-
-        Of equal scores the first map is kept, and what is remembered before any new one.
+        self,
+        keys: torch.Tensor,
+        maps: torch.Tensor,
+        scores: torch.Tensor,
+        *,
+        answers: torch.Tensor | None = None,
+        anew: bool = False,
+    ) -> None:
+        """Remember the best of new and remembered maps.
 
         Args:
             keys: (B,) of `recognise`.
             maps: (B, K, cells) uint8, of the image as it is remembered; K may be 0.
             scores: (B, K) float32.
+            answers: (B, cells) uint8, what was answered when the maps were scored; None if that is
+                not known, and what they change neither.
             anew: Whether the best new map takes the place of the remembered one whatever that
                 scored.
         """
         if not maps.shape[1]:
-            return self.recall(keys).classes
+            return
         places, known = self._find(keys)
         newest, best = scores.max(1)
         found = maps[torch.arange(len(maps), device=maps.device), best]
         keeps = known & (self._scores[places] >= newest) & (not anew)
+        changed = found != (found if answers is None else answers)
+        changed = torch.where(keeps[:, None], self._changed[places], changed)
         found = torch.where(keeps[:, None], self._maps[places], found)
         newest = torch.where(keeps, self._scores[places], newest)
-        refused = torch.where(known[:, None], self._refused[places], VOID)
-        places = self._once(keys, places)
+        earlier, count = rank_among_equals(keys)  # an image that comes twice is kept once
+        places = torch.where(earlier == count - 1, places, self.capacity)
         self._maps[places], self._scores[places] = found, newest
-        self._refused[places] = refused
-        return found
+        self._changed[places] = changed
 
-    def refuse(self, keys: torch.Tensor, classes: torch.Tensor) -> None:
-        """Remember which classes (B, cells) uint8 of images that are known scored no higher."""
+    def recall(
+        self, keys: torch.Tensor, *, changes: bool = False
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """The best maps (B, cells) uint8, VOID of images unknown, and (B,) bool: those known.
+
+        With `changes`, cells are VOID that the map did not change of what was answered then.
+        """
         places, known = self._look_up(keys)
-        self._refused[self._once(keys, places.where(known, self.capacity))] = classes
-
-    def recall(self, keys: torch.Tensor) -> JudgedMaps:
-        """What is remembered of images, by their keys (B,)."""
-        places, known = self._look_up(keys)
-        classes, refused = (
-            torch.where(known[:, None], table[places], VOID)
-            for table in (self._maps, self._refused)
-        )
-        return JudgedMaps(classes, refused, self._scores[places].where(known, -torch.inf))
-
-    def _once(self, keys: torch.Tensor, places: torch.Tensor) -> torch.Tensor:
-        """The places (B,), with a spare one for an image that comes again later in the batch."""
-        earlier, count = rank_among_equals(keys)
-        return torch.where(earlier == count - 1, places, self.capacity)
+        told = known[:, None] & (self._changed[places] if changes else True)
+        return torch.where(told, self._maps[places], VOID), known

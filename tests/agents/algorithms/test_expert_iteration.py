@@ -13,16 +13,14 @@ from rss_agents import train
 from rss_agents.algorithms.bias_search_config import BiasSearchConfig
 from rss_agents.algorithms.expert_iteration import ExpertIteration
 from rss_agents.algorithms.learned_views_config import LearnedViewsConfig
-from rss_agents.algorithms.objectives import Beliefs, MetricRegression
+from rss_agents.algorithms.objectives import MetricRegression
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.networks.checkpoint import load_checkpoint
-from rss_agents.replay.best_maps import BestMaps, JudgedMaps
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.setup import open_run
 from rss_env.errors import InputError
-from rss_env.labels import VOID
 from training_runs import TINY, assert_alike, prefer_houses, run, start, start_and_stop
 
 SCORER = ("--scorer", "training_runs:prefer_houses")
@@ -85,10 +83,9 @@ def test_few_maps_of_an_image_are_scored_at_once(tmp_path, trained):
 @pytest.mark.parametrize("ranked", [(), ("--feedback", "ranking")], ids=["scores", "orders"])
 def test_what_is_scored_is_learned(ranked, tmp_path, trained, one_thread):
     """The share of one class: found by biases alone, and learned without a search as well."""
-    none = ("--bias-search.scores", "0")  # region by region, which takes longer
-    for name, search, updates in (("search", (), "40"), ("none", none, "80")):
+    for name, search in {"search": (), "none": ("--bias-search.scores", "0")}.items():
         out = tmp_path / name
-        many = ("--updates", updates, "--eval-every", updates, *SIX, "--num-images", "4")
+        many = ("--updates", "40", "--eval-every", "40", *SIX, "--num-images", "4")
         many += ("--views.zoom", "None", "--views.colour-jitter", "0")  # which learns faster
         begin = ("--start-from", trained, *SCORER, *ranked, *search, "--learning-rate", "0.01")
         train.main([*TINY, *many, *begin, "--out", str(out)])
@@ -182,21 +179,14 @@ def test_best_maps_are_seen_as_their_images_are(cell, tmp_path, trained):
     shown = torch.where(mirrored[:, None, None], maps.flip(2), maps)
     shown = shown.repeat_interleave(cell, 1).repeat_interleave(cell, 2)
     images = (40 * shown)[..., None].expand(-1, -1, -1, 3).contiguous()
-    refused = (maps.flatten(1) + 1) % 6
-    judged = JudgedMaps(maps.flatten(1), refused, torch.ones(4))
-    seen, flips, found = objective.view(images, mirrored, judged)
-    best = found.classes
+    seen, flips, best = objective.view(images, mirrored, maps.flatten(1))
     assert flips is None  # maps stand as images do
-    assert found.refused.equal((best + 1) % 6)  # as maps do
     assert not any(one.equal(other) for one, other in zip(seen[:3], images, strict=False))
     assert seen[3].equal(images[3])
     values = seen.view(4, side, cell, side, cell, 3).float().mean((2, 4, 5)) / 40
     right = (values - best.view(4, side, side)).abs() < 0.3
     assert right.float().mean() > 0.6  # all but borders, which are blended
-    void = torch.full((4, side**2), 255, dtype=torch.uint8)
-    unknown = objective.view(images, mirrored, JudgedMaps(void, void, torch.ones(4)))[2]
-    assert unknown.classes.eq(255).all()
-    assert unknown.refused.eq(255).all()
+    assert objective.view(images, mirrored, torch.full((4, side**2), 255))[2].eq(255).all()
 
 
 def test_without_views_images_are_learned_from_as_they_are(tmp_path, trained):
@@ -216,62 +206,3 @@ def test_views_that_are_none_are_refused(tmp_path, trained):
     }.items():
         with pytest.raises(InputError, match=message):
             opened(trained, tmp_path, agent=RSSConfig(views=views))
-
-
-def test_what_scored_no_higher_is_refused():
-    """Of three images of two cells: new, known and improved, known and not improved."""
-    void, nothing = VOID, float("-inf")
-    before = JudgedMaps(
-        torch.tensor([[0, 0], [0, 0], [0, 0]], dtype=torch.uint8),
-        torch.tensor([[void, void], [void, 3], [3, void]], dtype=torch.uint8),
-        torch.tensor([nothing, 0.5, 0.5]),
-    )
-    answers = torch.tensor([[[0, 0], [2, 2]]] * 3, dtype=torch.uint8)
-    varied = torch.tensor([[[1, 0], [0, 1]]] * 3, dtype=torch.uint8)
-    scores = torch.tensor([[0.4, 0.1, 0.4, 0.3], [0.3, 0.1, 0.6, 0.2], [0.3, 0.1, 0.4, 0.5]])
-    best = torch.tensor([[0, 0], [1, 0], [0, 0]], dtype=torch.uint8)
-    is_flip = torch.tensor([[True, True], [True, True], [True, False]])
-    maps = torch.cat([answers, varied], 1)
-    refused = ExpertIteration._refused(maps, scores, best, before, is_flip)
-    # The second image has a new class, and its old one was refused for it.
-    assert refused.tolist() == [[1, 1], [0, 1], [1, void]]
-
-
-@pytest.mark.parametrize(
-    ("beside_labels", "feedback"), [(False, "exact"), (True, "exact"), (True, "ranking")]
-)
-def test_cells_of_which_scores_have_spoken_count_more(beside_labels, feedback, tmp_path, trained):
-    """And beside labels, they alone count, if not only orders are told."""
-    agent = RSSConfig(judged_weight=3.0)
-    opening = opened(trained, tmp_path, agent=agent, scales=(4,), feedback=feedback)
-    assert isinstance(opening.learner, RSSLearner)
-    cells = torch.rand(2, 6, 16).softmax(1)
-    classes = torch.randint(6, (2, 16), dtype=torch.uint8)
-    classes[0, :5] = VOID
-    refused = torch.where(torch.rand(2, 16) < 0.5, classes, VOID)
-    judged = JudgedMaps(classes, refused, torch.ones(2))
-    opening.learner.objective.beside_labels = beside_labels
-    loss = opening.learner.objective.loss(Beliefs(cells, cells), judged, 0.0)
-    alone = beside_labels and feedback == "exact"
-    total, weights = 0.0, 0.0
-    for image in range(2):
-        for cell in range(16):
-            if classes[image, cell] != VOID:
-                weight = float(not alone) if refused[image, cell] == VOID else 3.0
-                total -= weight * cells[image, int(classes[image, cell]), cell].log()
-                weights += weight
-    torch.testing.assert_close(loss, total / (32 if alone else weights))
-
-
-def test_maps_are_varied_region_by_region_once_biases_are_found(tmp_path, trained):
-    """Beside answers, and unless that is turned off."""
-    for flips in (True, False):
-        agent = RSSConfig(bias_search=BiasSearchConfig(scores=0), flip_regions=flips)
-        opening = opened(trained, tmp_path, agent=agent)
-        for update in range(3):
-            opening.update(update / 3)
-        assert isinstance(opening.learner, RSSLearner)
-        memory = opening.learner.objective.memory
-        assert isinstance(memory, BestMaps)
-        keys = memory.recognise(opening.learner.last_batch()["images"])
-        assert bool((memory.recall(keys.keys).refused != VOID).any()) == flips

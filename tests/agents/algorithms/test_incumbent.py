@@ -105,14 +105,14 @@ def test_answers_are_those_of_the_networks(networks):
     first, other = networks
     incumbent = Incumbent(first)
     cells, own = (torch.rand(2, CLASSES, CELLS).softmax(1) for _ in range(2))
-    answers = incumbent.answers(cells, own, other.decide).maps
+    answers = incumbent.answers(cells, own, other.decide)
     assert answers.dtype == torch.uint8
     assert answers[:, 0].equal(own.argmax(1).to(torch.uint8))
     assert answers[:, 1].equal(cells.argmax(1).to(torch.uint8))
     assert answers[:, 2].equal(answers[:, 1])  # nothing is known of the classes yet
     other.decide.observe(torch.rand(2, CLASSES, 4, 4).softmax(1), "miou")
     decided = other.decide.values(cells.log()[..., None])[..., 0].argmax(1)
-    assert incumbent.answers(cells, own, other.decide).maps[:, 2].equal(decided.to(torch.uint8))
+    assert incumbent.answers(cells, own, other.decide)[:, 2].equal(decided.to(torch.uint8))
 
 
 SIX = ("--group-size", "6")

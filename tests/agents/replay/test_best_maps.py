@@ -20,65 +20,63 @@ def maps_of(*classes: int) -> torch.Tensor:
 def test_the_best_map_so_far_is_kept():
     memory = BestMaps(GEOMETRY, 2)
     key = memory.recognise(random_images(1, 4, 6)).keys
-    assert memory.add(key, maps_of(0, 1), torch.tensor([[0.2, 0.3]])).unique().tolist() == [1]
-    assert memory.add(key, maps_of(0, 2), torch.tensor([[0.1, 0.25]])).unique().tolist() == [1]
-    assert memory.add(key, maps_of(2, 0), torch.tensor([[0.5, 0.4]])).unique().tolist() == [2]
-    best = memory.recall(key)
-    assert (best.classes.unique().tolist(), best.known.tolist()) == ([2], [True])
-    assert best.scores.tolist() == [0.5]
+    for maps, scores, expected in (
+        (maps_of(0, 1), [0.2, 0.3], 1),
+        (maps_of(0, 2), [0.1, 0.25], 1),
+        (maps_of(2, 0), [0.5, 0.4], 2),
+        (maps_of(0, 1), [0.6, 0.6], 0),  # of equal ones the first
+        (maps_of(2, 1), [0.6, 0.6], 0),  # and what is remembered before any
+    ):
+        memory.add(key, maps, torch.tensor([scores]))
+        best, known = memory.recall(key)
+        assert (best.unique().tolist(), known.tolist()) == ([expected], [True])
+
+
+def test_what_the_best_map_changed_is_told():
+    """Of what was answered when it was scored; nothing, where that is not known."""
+    memory = BestMaps(GEOMETRY, 3)
+    keys = memory.recognise(random_images(3, 4, 6)).keys
+    answers = torch.zeros(2, 24, dtype=torch.uint8)
+    answers[:, :5] = 1
+    maps = maps_of(1, 2).expand(2, -1, -1)
+    memory.add(keys[:2], maps, torch.tensor([[0.5, 0.1], [0.2, 0.3]]), answers=answers)
+    memory.add(keys[2:], maps_of(1), torch.tensor([[0.5]]))
+    worse = maps_of(0).expand(2, -1, -1)
+    memory.add(keys[:2], worse, torch.tensor([[0.0], [0.0]]), answers=answers)
+    best, known = memory.recall(keys, changes=True)
+    assert known.all()
+    assert best[0].tolist() == [VOID] * 5 + [1] * 19
+    assert best[1].tolist() == [2] * 24
+    assert best[2].tolist() == [VOID] * 24
 
 
 def test_orders_are_compared_within_their_group_alone():
     memory = BestMaps(GEOMETRY, 2)
     key = memory.recognise(random_images(1, 4, 6)).keys
     memory.add(key, maps_of(1, 0), torch.tensor([[1.0, 0.0]]), anew=True)
-    found = memory.add(key, maps_of(1, 2), torch.tensor([[0.2, 0.8]]), anew=True)
-    assert found.unique().tolist() == [2]
-    assert memory.add(key, maps_of()[:, :0], torch.zeros(1, 0)).unique().tolist() == [2]
-
-
-def test_of_equal_scores_the_first_map_is_kept():
-    memory = BestMaps(GEOMETRY, 2)
-    key = memory.recognise(random_images(1, 4, 6)).keys
-    assert memory.add(key, maps_of(2, 1), torch.tensor([[0.4, 0.4]])).unique().tolist() == [2]
-    assert memory.add(key, maps_of(0, 1), torch.tensor([[0.4, 0.4]])).unique().tolist() == [2]
-
-
-def test_what_was_refused_is_remembered_of_images_that_are_known():
-    memory = BestMaps(GEOMETRY, 2)
-    keys = memory.recognise(random_images(2, 4, 6)).keys
-    memory.add(keys[:1], maps_of(1), torch.tensor([[0.5]]))
-    memory.refuse(keys, torch.tensor([[2], [0]], dtype=torch.uint8).expand(-1, 24))
-    assert memory.recall(keys).refused[:, 0].tolist() == [2, VOID]
-    memory.add(keys, maps_of(0).expand(2, -1, -1), torch.tensor([[0.6], [0.6]]))
-    assert memory.recall(keys).refused[:, 0].tolist() == [2, VOID]
-
-
-def test_an_image_that_comes_twice_is_remembered_as_it_came_last():
-    memory = BestMaps(GEOMETRY, 2)
-    keys = memory.recognise(random_images(1, 4, 6)).keys.repeat(2)
-    memory.add(keys, maps_of(0).expand(2, -1, -1), torch.tensor([[0.5], [0.5]]))
-    memory.refuse(keys, torch.tensor([[1], [2]], dtype=torch.uint8).expand(-1, 24))
-    assert memory.recall(keys).refused[:, 0].tolist() == [2, 2]
+    memory.add(key, maps_of(1, 2), torch.tensor([[0.2, 0.8]]), anew=True)
+    assert memory.recall(key)[0].unique().tolist() == [2]
+    memory.add(key, maps_of()[:, :0], torch.zeros(1, 0))
+    assert memory.recall(key)[0].unique().tolist() == [2]
 
 
 def test_unknown_images_have_no_map():
     memory = BestMaps(GEOMETRY, 2)
     keys = memory.recognise(random_images(2, 4, 6)).keys
     memory.add(keys[:1], maps_of(1), torch.tensor([[0.5]]))
-    best = memory.recall(keys)
-    assert best.known.tolist() == [True, False]
-    assert (best.classes[1] == VOID).all()
-    assert (best.refused == VOID).all()
+    best, known = memory.recall(keys)
+    assert known.tolist() == [True, False]
+    assert (best[1] == VOID).all()
 
 
 def test_a_state_is_gone_on_from():
     memory, other = BestMaps(GEOMETRY, 2), BestMaps(GEOMETRY, 2)
     keys = memory.recognise(random_images(2, 4, 6)).keys
-    memory.add(keys, maps_of(1, 2).expand(2, -1, -1), torch.tensor([[0.5, 0.1], [0.0, 0.3]]))
-    memory.refuse(keys, torch.arange(48, dtype=torch.uint8).view(2, 24) % 3)
+    scores, answers = torch.tensor([[0.5, 0.1], [0.0, 0.3]]), maps_of(1).expand(2, -1, -1)[:, 0]
+    memory.add(keys, maps_of(1, 2).expand(2, -1, -1), scores, answers=answers)
     other.set_state(memory.get_state())
-    found, as_before = other.recall(keys), memory.recall(keys)
-    assert found.classes.equal(as_before.classes)
-    assert found.refused.equal(as_before.refused)
-    assert other.add(keys[:1], maps_of(0), torch.tensor([[0.4]])).unique().tolist() == [1]
+    for changes in (False, True):
+        found = other.recall(keys, changes=changes)[0]
+        assert found.equal(memory.recall(keys, changes=changes)[0])
+    other.add(keys[:1], maps_of(0), torch.tensor([[0.4]]))
+    assert other.recall(keys[:1])[0].unique().tolist() == [1]
