@@ -13,18 +13,21 @@ from rss_agents import train
 from rss_agents.algorithms.bias_search_config import BiasSearchConfig
 from rss_agents.algorithms.expert_iteration import ExpertIteration
 from rss_agents.algorithms.learned_views_config import LearnedViewsConfig
-from rss_agents.algorithms.objectives import MetricRegression
+from rss_agents.algorithms.objectives import Beliefs, MetricRegression
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.networks.checkpoint import load_checkpoint
+from rss_agents.replay.image_memory import ImageKeys
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.setup import open_run
 from rss_env.errors import InputError
+from rss_env.labels import VOID
 from training_runs import TINY, assert_alike, prefer_houses, run, start, start_and_stop
 
 SCORER = ("--scorer", "training_runs:prefer_houses")
 SHOWN = 500  # images of Shapes
+NO_VIEWS = LearnedViewsConfig(zoom=None, colour_jitter=0.0)
 SIX = ("--group-size", "6", "--expert-maps", "6")
 
 
@@ -190,7 +193,7 @@ def test_best_maps_are_seen_as_their_images_are(cell, tmp_path, trained):
 
 
 def test_without_views_images_are_learned_from_as_they_are(tmp_path, trained):
-    agent = RSSConfig(views=LearnedViewsConfig(zoom=None, colour_jitter=0.0))
+    agent = RSSConfig(views=NO_VIEWS)
     opening = opened(trained, tmp_path, agent=agent)
     assert isinstance(opening.learner, RSSLearner)
     given = torch.zeros(2, 16, 16, 3, dtype=torch.uint8), torch.ones(2).bool(), torch.ones(2, 256)
@@ -206,3 +209,55 @@ def test_views_that_are_none_are_refused(tmp_path, trained):
     }.items():
         with pytest.raises(InputError, match=message):
             opened(trained, tmp_path, agent=RSSConfig(views=views))
+
+
+@pytest.mark.parametrize("beside_labels", [False, True])
+def test_beside_labels_best_maps_teach_what_they_changed(beside_labels, tmp_path, trained):
+    """Elsewhere they are what the network believed before labels taught it."""
+    agent = RSSConfig(bias_search=BiasSearchConfig(scores=0))
+    opening = opened(trained, tmp_path, agent=agent, scales=(4,), group_size=4)
+    assert isinstance(opening.learner, RSSLearner)
+    objective = opening.learner.objective
+    objective.beside_labels = beside_labels
+    keys = ImageKeys(torch.tensor([7, 8]), torch.zeros(2, dtype=torch.bool))
+    answers = torch.ones(2, 2, 16, dtype=torch.uint8)
+    varied = answers.clone()
+    varied[0, 0, :3] = 2
+    maps, scores = torch.cat([varied, answers], 1), torch.tensor([[0.6, 0.2, 0.4, 0.4]] * 2)
+    policy, progress = torch.full((2, 6, 16), 1 / 6), 0.0
+    scored = objective.remember(keys, maps, scores[..., None], policy, progress, 2)
+    assert scored.equal(objective.recall(keys))
+    kept = 1 if not beside_labels else VOID
+    assert scored[0].tolist() == [2] * 3 + [kept] * 13
+    assert scored[1].tolist() == [kept] * 16
+    cells = torch.rand(2, 6, 16).softmax(1)
+    logarithms = cells.log()
+    total = -logarithms[0, 2, :3].sum()
+    if not beside_labels:
+        total = total - logarithms[0, 1, 3:].sum() - logarithms[1, 1].sum()
+    loss = objective.loss(Beliefs(cells, cells), scored, progress)
+    torch.testing.assert_close(loss, total / 32)
+
+
+def test_of_equal_scores_that_of_an_answer_is_the_best(tmp_path, trained):
+    """As stars are: what was drawn at random is no better for having as many."""
+    agent = RSSConfig(bias_search=BiasSearchConfig(scores=0))
+    opening = opened(trained, tmp_path, agent=agent, scales=(4,), group_size=4)
+    assert isinstance(opening.learner, RSSLearner)
+    maps = torch.arange(4, dtype=torch.uint8)[None, :, None].expand(1, -1, 16)
+    keys = ImageKeys(torch.tensor([7]), torch.zeros(1, dtype=torch.bool))
+    policy, stars = torch.full((1, 6, 16), 1 / 6), torch.full((1, 4, 1), 0.4)
+    found = opening.learner.objective.remember(keys, maps, stars, policy, 0.0, 2)
+    assert found.unique().tolist() == [2]
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_labels_are_seen_as_best_maps_are(flips, tmp_path, trained):
+    for views, zoom in ((LearnedViewsConfig(), (1.0, 1.67)), (NO_VIEWS, None)):
+        agent = RSSConfig(views=views)
+        opening = opened(trained, tmp_path, agent=agent, horizontal_flip=flips)
+        assert isinstance(opening.learner, RSSLearner)
+        augmentation = opening.learner.objective.augmentation
+        assert augmentation.zoom == zoom
+        assert augmentation.colour_jitter == views.colour_jitter
+        assert augmentation.horizontal_flip == flips
