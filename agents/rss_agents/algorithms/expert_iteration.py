@@ -141,8 +141,6 @@ class ExpertIteration(Objective):
                 self._search = None
         if not self._compares_all and not drawn:  # answers alone, and not the best map so far
             maps, scores = maps[:, :0], scores[:, :0]
-        if self._compares_all:  # of equal scores, that of an answer is taken
-            maps, scores = maps.roll(-drawn, 1), scores.roll(-drawn, 1)
         anew = not self._compares_all
         self._best.add(keys.keys, maps, scores, answers=answers, anew=anew)
         return self.recall(keys)

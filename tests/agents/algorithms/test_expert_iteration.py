@@ -239,18 +239,6 @@ def test_beside_labels_best_maps_teach_what_they_changed(beside_labels, tmp_path
     torch.testing.assert_close(loss, total / 32)
 
 
-def test_of_equal_scores_that_of_an_answer_is_the_best(tmp_path, trained):
-    """As stars are: what was drawn at random is no better for having as many."""
-    agent = RSSConfig(bias_search=BiasSearchConfig(scores=0))
-    opening = opened(trained, tmp_path, agent=agent, scales=(4,), group_size=4)
-    assert isinstance(opening.learner, RSSLearner)
-    maps = torch.arange(4, dtype=torch.uint8)[None, :, None].expand(1, -1, 16)
-    keys = ImageKeys(torch.tensor([7]), torch.zeros(1, dtype=torch.bool))
-    policy, stars = torch.full((1, 6, 16), 1 / 6), torch.full((1, 4, 1), 0.4)
-    found = opening.learner.objective.remember(keys, maps, stars, policy, 0.0, 2)
-    assert found.unique().tolist() == [2]
-
-
 @pytest.mark.parametrize("flips", [False, True])
 def test_labels_are_seen_as_best_maps_are(flips, tmp_path, trained):
     for views, zoom in ((LearnedViewsConfig(), (1.0, 1.67)), (NO_VIEWS, None)):
