@@ -142,8 +142,8 @@ class ExpertIteration(Objective):
         if not self._compares_all and not drawn:  # answers alone, and not the best map so far
             maps, scores = maps[:, :0], scores[:, :0]
         anew = not self._compares_all
-        self._best.add(keys.keys, maps, scores, answers=answers, anew=anew)
-        return self.recall(keys)
+        best = self._best.add(keys.keys, maps, scores, answers=answers, anew=anew)
+        return self.recall(keys) if self.beside_labels else best
 
     def recall(self, keys: ImageKeys) -> torch.Tensor:
         """See `Objective.recall`; the best maps (B, cells); beside labels, what they changed.

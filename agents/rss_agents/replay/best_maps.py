@@ -36,8 +36,8 @@ class BestMaps(ImageMemory):
         *,
         answers: torch.Tensor | None = None,
         anew: bool = False,
-    ) -> None:
-        """Remember the best of new and remembered maps.
+    ) -> torch.Tensor:
+        """Remember the best of new and remembered maps, and return it, (B, cells) uint8.
 
         Args:
             keys: (B,) of `recognise`.
@@ -49,7 +49,7 @@ class BestMaps(ImageMemory):
                 scored.
         """
         if not maps.shape[1]:
-            return
+            return self.recall(keys)[0]
         places, known = self._find(keys)
         newest, best = scores.max(1)
         found = maps[torch.arange(len(maps), device=maps.device), best]
@@ -62,6 +62,7 @@ class BestMaps(ImageMemory):
         places = torch.where(earlier == count - 1, places, self.capacity)
         self._maps[places], self._scores[places] = found, newest
         self._changed[places] = changed
+        return found
 
     def recall(
         self, keys: torch.Tensor, *, changes: bool = False
