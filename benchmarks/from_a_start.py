@@ -24,6 +24,7 @@ from benchmarks.learning.evidence import settled_seeds
 from benchmarks.learning.report import heading, write_settings
 from benchmarks.learning.runs import Run, run_missing
 from benchmarks.learning.suites import SUITES
+from rss_agents.algorithms.learned_views_config import LearnedViewsConfig
 from rss_agents.command_line import DataConfig, run_command
 from rss_env.errors import InputError, check_choice
 
@@ -31,8 +32,6 @@ SCORERS = (
     *("miou", "dice_squared", "boundary_f", "accuracy_boundary"),
     *("person", "preference", "judge"),
 )
-
-
 LABELS = "labels"  # the same labels again, in place of a scorer
 
 
@@ -91,7 +90,10 @@ class StartRun(Run):
             return [*shared, "--algo", "psl", "--split", self.labels()]
         start, often = ("--start-from", str(self.start.folder)), ("--eval-every", "50")
         if self.variant == LABELS:
-            views = ("--zoom", "1", "1.67", "--colour-jitter", "0.3")
+            seen = LearnedViewsConfig()  # as best maps are
+            assert seen.zoom is not None
+            zoom = [f"{factor:g}" for factor in seen.zoom]
+            views = ("--zoom", *zoom, "--colour-jitter", f"{seen.colour_jitter:g}")
             return [*shared, "--algo", "psl", "--split", self.labels(), *start, *views, *often]
         scorer = f"benchmarks.scorers:{self.suite.replace('-', '_')}_{self.variant}"
         feedback = ["--feedback", "ranking"] if self.variant == "preference" else []

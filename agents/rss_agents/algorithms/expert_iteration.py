@@ -46,8 +46,8 @@ class ExpertIteration(Objective):
         """
         super().__init__(*arguments, **options)
         self._compares_all = self.env.feedback.kind != "ranking"  # scores of several groups
-        self._augmentation = self.config.views.augmentation()
-        self.varies_views = self._augmentation.varies_images
+        self._views = self.config.views.augmentation()
+        self.varies_views = self._views.varies_images
         self._search: BiasSearch | None = None  # until it is over
 
     def _make_memory(self, *, with_uncounted: bool) -> BestMaps:
@@ -67,7 +67,7 @@ class ExpertIteration(Objective):
         shown = self.env.augmentation
         if shown.varies_images or not self.varies_views:
             return shown
-        return dataclasses.replace(self._augmentation, horizontal_flip=shown.horizontal_flip)
+        return dataclasses.replace(self._views, horizontal_flip=shown.horizontal_flip)
 
     @property
     def _best(self) -> BestMaps:
@@ -159,7 +159,7 @@ class ExpertIteration(Objective):
         """See `Objective.view`; windows on some images and best maps, in other colours."""
         total = len(images) * world_size()
         draws = own_rows(self.draws.uniform(total, NUM_DRAWS))
-        variation = self._augmentation.variation_of(self._augmentation.changes(draws))
+        variation = self._views.variation_of(self._views.changes(draws))
         if variation is None:
             return images, mirrored, scored
         if mirrored is not None:

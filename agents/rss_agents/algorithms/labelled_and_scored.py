@@ -29,6 +29,7 @@ class LabelledAndScoredLearner(Learner):
         self.network = scored.network
         self._scored, self._labelled, self._weight = scored, labelled, weight
         self.queries_per_update = scored.queries_per_update
+        scored.objective.beside_labels = True
 
     @property
     def answering(self) -> SegmentationNetwork | None:

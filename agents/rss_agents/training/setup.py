@@ -184,7 +184,6 @@ def _with_labels(
         augmentation=learner.objective.augmentation,
         supervised=config.supervised,
     )
-    learner.objective.beside_labels = True
     return LabelledAndScoredLearner(learner, labelled, config.labelled_weight), scenes
 
 

@@ -27,7 +27,7 @@ def test_the_best_map_so_far_is_kept():
         (maps_of(0, 1), [0.6, 0.6], 0),  # of equal ones the first
         (maps_of(2, 1), [0.6, 0.6], 0),  # and what is remembered before any
     ):
-        memory.add(key, maps, torch.tensor([scores]))
+        assert memory.add(key, maps, torch.tensor([scores])).unique().tolist() == [expected]
         best, known = memory.recall(key)
         assert (best.unique().tolist(), known.tolist()) == ([expected], [True])
 
@@ -54,10 +54,9 @@ def test_orders_are_compared_within_their_group_alone():
     memory = BestMaps(GEOMETRY, 2)
     key = memory.recognise(random_images(1, 4, 6)).keys
     memory.add(key, maps_of(1, 0), torch.tensor([[1.0, 0.0]]), anew=True)
-    memory.add(key, maps_of(1, 2), torch.tensor([[0.2, 0.8]]), anew=True)
-    assert memory.recall(key)[0].unique().tolist() == [2]
-    memory.add(key, maps_of()[:, :0], torch.zeros(1, 0))
-    assert memory.recall(key)[0].unique().tolist() == [2]
+    found = memory.add(key, maps_of(1, 2), torch.tensor([[0.2, 0.8]]), anew=True)
+    assert found.unique().tolist() == [2]
+    assert memory.add(key, maps_of()[:, :0], torch.zeros(1, 0)).unique().tolist() == [2]
 
 
 def test_unknown_images_have_no_map():
@@ -78,5 +77,4 @@ def test_a_state_is_gone_on_from():
     for changes in (False, True):
         found = other.recall(keys, changes=changes)[0]
         assert found.equal(memory.recall(keys, changes=changes)[0])
-    other.add(keys[:1], maps_of(0), torch.tensor([[0.4]]))
-    assert other.recall(keys[:1])[0].unique().tolist() == [1]
+    assert other.add(keys[:1], maps_of(0), torch.tensor([[0.4]])).unique().tolist() == [1]
