@@ -25,8 +25,7 @@ from rss_agents.algorithms.sampling import sample_varied_maps
 from rss_agents.distributed import own_rows, world_size
 from rss_agents.networks.head import head_bias
 from rss_agents.networks.segmentation_network import SegmentationNetwork
-from rss_agents.losses.region_effects import RegionEffects
-from rss_agents.replay.scored_maps import ScoredMaps
+from rss_agents.replay.best_maps import BestMaps
 from rss_agents.replay.image_memory import ImageKeys
 from rss_env.augmentation import NUM_DRAWS, Augmentation
 from rss_env.drawn_maps import DrawnMaps
@@ -60,14 +59,7 @@ class ExpertIteration(Objective):
                 "ImageReward environment at one scale, and none of --zoom, --colour-jitter and "
                 "--crop-size, but with --num-views"
             )
-        self._beta = 2.0
-        self._betas = [1.0, 3.0]
-        self._flat = 1.0
-        self._soft = False
-        self._effects = RegionEffects(
-            env.geometry, 16, by_group=env.feedback.kind == "ranking", device=env.device
-        )
-        return Objective._make_memory(self, with_uncounted=with_uncounted)
+        return BestMaps(env.geometry, env.num_shown, device=env.device)
 
     @property
     def augmentation(self) -> Augmentation:
@@ -76,6 +68,12 @@ class ExpertIteration(Objective):
         if shown.varies_images or not self.varies_views:
             return shown
         return dataclasses.replace(self._views, horizontal_flip=shown.horizontal_flip)
+
+    @property
+    def _best(self) -> BestMaps:
+        """The memory."""
+        assert isinstance(self.memory, BestMaps)
+        return self.memory
 
     def prepare(self, network: SegmentationNetwork, batches: int | None) -> None:
         """Begin the search for biases."""
@@ -117,24 +115,11 @@ class ExpertIteration(Objective):
         grid = self.geometry.grids[0]
         certain = policy.clamp(min=1e-8)
         maps = sample_varied_maps(certain, count, grid, self.draws, config.proposals)
-        effects, known = self._effects_of(self.memory.recall(keys.keys), observe=False)
-        room = (count - 2) // 2
-        base = self.base(*self.now).clamp(min=1e-8)
-        for i, beta in enumerate(self._betas[:room]):
-            best = (base.log() + beta * effects).argmax(1).to(torch.uint8)
-            maps[:, i] = torch.where(known[:, None], best, maps[:, i])
+        if not self._compares_all:
+            assert keys is not None
+            best, known = self._best.recall(keys.keys)
+            maps[:, 0] = torch.where(known[:, None], best, maps[:, 0])
         return maps
-
-    def _effects_of(self, scored, observe):
-        own = scored.own_maps
-        counted = (
-            torch.ones_like(scored.scores[..., 0], dtype=torch.bool)
-            if scored.counted is None
-            else scored.counted
-        )
-        return self._effects(
-            own, scored.scores[..., 0], scored.valid, counted, observe=observe
-        ), scored.valid.any(1)
 
     def remember(
         self,
@@ -149,17 +134,24 @@ class ExpertIteration(Objective):
         assert keys is not None
         scores = scores[..., 0]
         drawn = maps.shape[1] - (uncounted or 0)
+        answers = maps[:, drawn] if uncounted else None  # the incumbent's
         if self._search is not None and drawn >= 2:
             self._search.step(scores[:, : drawn - drawn % 2])
             if self._search.is_over:
                 self._search = None
-        scored = self.memory.exchange(
-            keys.keys, ScoredMaps.new(maps, scores[..., None], self.geometry, None, uncounted)
-        )
-        return self._effects_of(scored, observe=True)[0]
+        if not self._compares_all and not drawn:  # answers alone, and not the best map so far
+            maps, scores = maps[:, :0], scores[:, :0]
+        anew = not self._compares_all
+        best = self._best.add(keys.keys, maps, scores, answers=answers, anew=anew)
+        return self.recall(keys) if self.beside_labels else best
 
-    def recall(self, keys: ImageKeys):
-        return self._effects_of(self.memory.recall(keys.keys), observe=False)[0]
+    def recall(self, keys: ImageKeys) -> torch.Tensor:
+        """See `Objective.recall`; the best maps (B, cells); beside labels, what they changed.
+
+        Elsewhere a best map is what the network believed when it was scored, and would hold back
+        what labels teach since.
+        """
+        return self._best.recall(keys.keys, changes=self.beside_labels)[0]
 
     def view(
         self, images: torch.Tensor, mirrored: torch.Tensor | None, scored: torch.Tensor
@@ -168,11 +160,6 @@ class ExpertIteration(Objective):
         total = len(images) * world_size()
         draws = own_rows(self.draws.uniform(total, NUM_DRAWS))
         variation = self._views.variation_of(self._views.changes(draws))
-        base = self.base(images, mirrored)
-        worth = base.clamp(min=1e-8).log() / self._flat + self._beta * scored
-        if self._soft:
-            worth = worth - self.draws.uniform(*worth.shape).clamp(min=1e-9).log().neg().log()
-        scored = worth.argmax(1).to(torch.uint8)
         if variation is None:
             return images, mirrored, scored
         if mirrored is not None:
@@ -189,19 +176,11 @@ class ExpertIteration(Objective):
             torch.where(is_varied[:, None], varied[1], scored),
         )
 
-    def numbers(self):
-        return {
-            "explained": torch.tensor(getattr(self._effects, "explained", 0.0)),
-            "ridge": torch.tensor(getattr(self._effects, "ridge", 0.0)),
-        }
-
     def loss(self, beliefs: Beliefs, scored: torch.Tensor, progress: Progress) -> torch.Tensor:
         """Cross-entropy of the cells' classes with those of the best maps, of those known.
 
         Beside labels it is the mean of all cells, as what best maps changed is but a few of them.
         """
-        if scored.ndim == 3:
-            return beliefs.cells.sum() * 0
         logarithms = beliefs.cells.clamp(min=1e-8).log()
         total = F.nll_loss(logarithms, scored.long(), ignore_index=VOID, reduction="sum")
         if self.beside_labels:

@@ -83,19 +83,6 @@ class RSSLearner(Learner):
         stride = network.stride
         self.objective = kind(env, config, stride, self.draws, with_uncounted=has_answers)
         self.plan, self.incumbent = plan, incumbent
-        which = "start"
-
-        @torch.no_grad()
-        def base(images, mirrored):
-            if which == "start":
-                if not hasattr(self, "_start_copy"):
-                    self._start_copy = self._own_network.frozen_copy()
-                net = self._start_copy
-            else:
-                net = self.incumbent.challenger if which == "challenger" else self.incumbent.network
-            return self.objective.policy(self.objective.beliefs(net(images), mirrored))
-
-        self.objective.base = base
         has_groups = not isinstance(self.objective.memory, ShareMemory | None)
         if plan is not None and (not has_groups or env.augmentation.varies_images):
             raise InputError(
@@ -183,7 +170,6 @@ class RSSLearner(Learner):
         policy = objective.policy(beliefs).detach()
 
         # Draw K maps of each image and scale.
-        objective.now = (images, mirrored)
         maps = objective.draw(policy, self.config.exploration_at(progress), keys)
         answers = self._answer(images, mirrored)
         if answers is not None:
