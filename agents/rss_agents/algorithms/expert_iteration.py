@@ -1,11 +1,13 @@
-"""Expert iteration: a trained network learns the best maps that its own variations came upon.
+"""Expert iteration: a trained network learns the maps that scores of its variations make the best.
 
 For scores of any formula, on top of what a network already knows. First the biases of its classes
-are searched. Then variations of its answers are scored, the best map of each image so far is
-remembered, and learned as if it were the label, in other views of the image: what is learned by
-heart in one would teach little of other images. Nothing is asked of scores but which are higher.
+are searched. Then variations of its answers are scored. What all scores of an image say of its
+regions (`RegionEffects`) is added to what the network believed before it learned from them, and the
+map of the likeliest classes is learned as if it were the label, in other views of the image: what
+is learned by heart in one would teach little of other images. Some of the maps that are scored are
+such maps themselves, which tell most where the next are to be better.
 
-Source: expert iteration (Anthony et al., arXiv 1705.08439), with best-of-K for the expert.
+Source: expert iteration (Anthony et al., arXiv 1705.08439), with a linear bandit for the expert.
 """
 
 from __future__ import annotations
@@ -23,10 +25,11 @@ from rss_agents.algorithms.bias_search import BiasSearch
 from rss_agents.algorithms.objectives import Beliefs, Objective
 from rss_agents.algorithms.sampling import sample_varied_maps
 from rss_agents.distributed import own_rows, world_size
+from rss_agents.losses.region_effects import RegionEffects
 from rss_agents.networks.head import head_bias
 from rss_agents.networks.segmentation_network import SegmentationNetwork
-from rss_agents.replay.best_maps import BestMaps
 from rss_agents.replay.image_memory import ImageKeys
+from rss_agents.replay.region_memory import RegionMemory
 from rss_env.augmentation import NUM_DRAWS, Augmentation
 from rss_env.drawn_maps import DrawnMaps
 from rss_env.errors import InputError, warn_of
@@ -45,21 +48,35 @@ class ExpertIteration(Objective):
             InputError: If rewards are of cells, or images are new each time.
         """
         super().__init__(*arguments, **options)
-        self._compares_all = self.env.feedback.kind != "ranking"  # scores of several groups
         self._views = self.config.views.augmentation()
         self.varies_views = self._views.varies_images
         self._search: BiasSearch | None = None  # until it is over
+        # What is taught, and a copy of it as it was before it learned from maps.
+        self._network: SegmentationNetwork | None = None
+        self._start: SegmentationNetwork | None = None
 
-    def _make_memory(self, *, with_uncounted: bool) -> BestMaps:
-        """Of the best map of each image."""
+    def _make_memory(self, *, with_uncounted: bool) -> RegionMemory:
+        """Of how the classes of scored maps lie, and what they say."""
         env = self.env
         if env.pixel_level or env.augmentation.makes_new_images or len(env.geometry.scales) > 1:
             raise InputError(
-                "objective 'expert_iteration' remembers the best map of an image: it needs an "
+                "objective 'expert_iteration' remembers the maps of an image: it needs an "
                 "ImageReward environment at one scale, and none of --zoom, --colour-jitter and "
                 "--crop-size, but with --num-views"
             )
-        return BestMaps(env.geometry, env.num_shown, device=env.device)
+        by_group = env.feedback.kind == "ranking"  # orders compare the maps of one group
+        self._effects = RegionEffects(
+            env.geometry, self.config.effects, by_group=by_group, device=env.device
+        )
+        return RegionMemory(
+            env.geometry.image_size,
+            env.num_shown,
+            env.group_size,
+            max(1, self.config.replay // env.group_size),
+            self._effects.num_shares,
+            env.num_envs // env.group_size,
+            device=env.device,
+        )
 
     @property
     def augmentation(self) -> Augmentation:
@@ -70,22 +87,27 @@ class ExpertIteration(Objective):
         return dataclasses.replace(self._views, horizontal_flip=shown.horizontal_flip)
 
     @property
-    def _best(self) -> BestMaps:
+    def _regions(self) -> RegionMemory:
         """The memory."""
-        assert isinstance(self.memory, BestMaps)
+        assert isinstance(self.memory, RegionMemory)
         return self.memory
 
     def prepare(self, network: SegmentationNetwork, batches: int | None) -> None:
-        """Begin the search for biases."""
+        """Begin the search for biases, or note what is believed without one."""
         config, env = self.config.bias_search, self.env
+        self._network = network
         wanted = -(-config.scores // (env.num_envs * world_size()))
         if batches is not None:
             wanted = min(wanted, math.ceil(config.budget_share * batches))
-        if not wanted:
-            return
-        bias = head_bias(network, env.geometry.num_classes, env.geometry.image_size)
+        bias = None
+        if wanted:
+            bias = head_bias(network, env.geometry.num_classes, env.geometry.image_size)
+            if bias is None:
+                warn_of(
+                    "the network's last layer has no bias: the classes' biases are not searched"
+                )
         if bias is None:
-            warn_of("the network's last layer has no bias: the classes' biases are not searched")
+            self._start = network.frozen_copy()
         else:
             self._search = BiasSearch(bias, wanted, config)
 
@@ -108,18 +130,30 @@ class ExpertIteration(Objective):
     def draw(
         self, policy: torch.Tensor, exploration: float | torch.Tensor, keys: ImageKeys | None
     ) -> torch.Tensor:
-        """Variations of the answers; where only orders are told, the best map is one of them."""
+        """The likeliest maps under what scores say so far, and variations of the answers."""
         config, count = self.config, self.env.group_size
         if self._search is not None:
             return self._search.draw(policy, count, self.draws)
+        assert keys is not None
         grid = self.geometry.grids[0]
         certain = policy.clamp(min=1e-8)
         maps = sample_varied_maps(certain, count, grid, self.draws, config.proposals)
-        if not self._compares_all:
-            assert keys is not None
-            best, known = self._best.recall(keys.keys)
-            maps[:, 0] = torch.where(known[:, None], best, maps[:, 0])
+        room = max((count - 2) // 2, 0)  # half of what is left beside two answers
+        if room and config.effects.proposed:
+            scored = self._regions.recall(keys.keys)
+            beliefs, effects = self._believed(keys), self._effects(scored)
+            weights = config.effects.proposed[:room]
+            found = torch.stack([(beliefs + weight * effects).argmax(1) for weight in weights], 1)
+            known, drawn = scored.valid.any(1), maps[:, : len(weights)]
+            drawn.copy_(torch.where(known[:, None, None], found.to(maps.dtype), drawn))
         return maps
+
+    @torch.no_grad()
+    def _believed(self, keys: ImageKeys) -> torch.Tensor:
+        """Log-probabilities (B, C, cells) of the network before it learned from maps."""
+        assert self._start is not None
+        policy = self.policy(self.beliefs(self._start(keys.images), keys.mirrored))
+        return policy.clamp(min=1e-8).log()
 
     def remember(
         self,
@@ -134,24 +168,33 @@ class ExpertIteration(Objective):
         assert keys is not None
         scores = scores[..., 0]
         drawn = maps.shape[1] - (uncounted or 0)
-        answers = maps[:, drawn] if uncounted else None  # the incumbent's
         if self._search is not None and drawn >= 2:
             self._search.step(scores[:, : drawn - drawn % 2])
             if self._search.is_over:
-                self._search = None
-        if not self._compares_all and not drawn:  # answers alone, and not the best map so far
-            maps, scores = maps[:, :0], scores[:, :0]
-        anew = not self._compares_all
-        best = self._best.add(keys.keys, maps, scores, answers=answers, anew=anew)
-        return self.recall(keys) if self.beside_labels else best
+                assert self._network is not None
+                self._search, self._start = None, self._network.frozen_copy()
+        counted = (torch.arange(maps.shape[1], device=maps.device) < drawn).expand(scores.shape)
+        self._effects.observe(
+            self._regions.exchange(keys.keys, self._effects.shares(maps), scores, counted)
+        )
+        return self.recall(keys)
 
     def recall(self, keys: ImageKeys) -> torch.Tensor:
-        """See `Objective.recall`; the best maps (B, cells); beside labels, what they changed.
+        """See `Objective.recall`; the best maps (B, cells); VOID, as long as biases are searched.
 
-        Elsewhere a best map is what the network believed when it was scored, and would hold back
-        what labels teach since.
+        Beside labels they teach what they change alone: the rest is what the network believed
+        before labels taught it more.
         """
-        return self._best.recall(keys.keys, changes=self.beside_labels)[0]
+        if self._start is None:
+            shape = len(keys.keys), self.geometry.num_cells
+            return torch.full(shape, VOID, dtype=torch.uint8, device=keys.keys.device)
+        scored = self._regions.recall(keys.keys)
+        beliefs, effects = self._believed(keys), self._effects(scored)
+        best = (beliefs + self.config.effects.weight * effects).argmax(1)
+        told = scored.valid.any(1)[:, None]
+        if self.beside_labels:
+            told = told & (best != beliefs.argmax(1))
+        return torch.where(told, best.to(torch.uint8), VOID)
 
     def view(
         self, images: torch.Tensor, mirrored: torch.Tensor | None, scored: torch.Tensor
@@ -187,15 +230,30 @@ class ExpertIteration(Objective):
             return total / scored.numel()
         return total / (scored != VOID).sum().clamp(min=1)
 
+    def numbers(self) -> dict[str, torch.Tensor]:
+        """See `Objective.numbers`; how much of the differences of scores regions explain."""
+        return {"explained": self._effects.explained}
+
     def get_state(self) -> dict[str, Any]:
-        """See `Objective.get_state`; with the search."""
-        search = None if self._search is None else self._search.get_state()
-        return super().get_state() | {"search": search}
+        """See `Objective.get_state`; with the search, what the start believes, and the effects."""
+        return super().get_state() | {
+            "search": None if self._search is None else self._search.get_state(),
+            "start": None if self._start is None else self._start.state_dict(),
+            "effects": self._effects.get_state(),
+        }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """See `Objective.set_state`."""
         super().set_state(state)
+        self._effects.set_state(state["effects"])
         if state["search"] is None:
             self._search = None
         elif self._search is not None:
             self._search.set_state(state["search"])
+        if state["start"] is None:
+            self._start = None
+            return
+        if self._start is None:
+            assert self._network is not None
+            self._start = self._network.frozen_copy()
+        self._start.load_state_dict(state["start"])

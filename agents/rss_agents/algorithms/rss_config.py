@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from rss_agents.algorithms.bias_search_config import BiasSearchConfig
 from rss_agents.algorithms.learned_views_config import LearnedViewsConfig
 from rss_agents.algorithms.varied_maps_config import VariedMapsConfig
+from rss_agents.losses.region_effects_config import RegionEffectsConfig
 from rss_agents.losses.score_model_config import MetricModelConfig, MixtureConfig
 from rss_env.errors import InputError, check_value
 
@@ -24,9 +25,10 @@ class RSSConfig:
     objective: Literal["auto", "relative_regression", "policy_gradient", "expert_iteration"] = (
         "auto"
     )
-    """Regression of scores on predicted ones, the score-function gradient, or the best map of each
-    image so far learned as its label. auto: the last where a trained network (--start-from) gets
-    scores of a formula that nobody has said (--scorer); otherwise the regression."""
+    """Regression of scores on predicted ones, the score-function gradient, or, of each image, the
+    map that its scores so far make the best, learned as its label. auto: the last where a trained
+    network (--start-from) gets scores of a formula that nobody has said (--scorer); otherwise the
+    regression."""
     score_model: Literal["auto", "metric", "linear"] = "auto"
     """Regression: predicts scores of maps. metric: by the formula of --metric, with the network's
     probabilities for the label; linear: each cell adds its logit. auto: metric, for scorers with a
@@ -79,6 +81,7 @@ class RSSConfig:
         default_factory=lambda: VariedMapsConfig(weakest=0.33, strongest=1.33)
     )
     """Expert iteration: how maps vary around the network's answers."""
+    effects: RegionEffectsConfig = field(default_factory=RegionEffectsConfig)
     bias_search: BiasSearchConfig = field(default_factory=BiasSearchConfig)
     views: LearnedViewsConfig = field(default_factory=LearnedViewsConfig)
 
@@ -117,4 +120,5 @@ class RSSConfig:
         if self.expert_maps is not None:
             check_value(self.expert_maps >= 2, "expert_maps", "at least 2", self.expert_maps)
         self.proposals.check()
+        self.effects.check()
         self.bias_search.check()

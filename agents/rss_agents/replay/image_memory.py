@@ -26,10 +26,12 @@ class ImageKeys:
         keys: (B,) int64, the same for an image and its mirror image.
         mirrored: (B,) bool, which of the two each is: whether it has to be flipped horizontally to
             stand as it is remembered.
+        images: (B, H, W, 3) uint8, as they are shown.
     """
 
     keys: torch.Tensor
     mirrored: torch.Tensor
+    images: torch.Tensor
 
 
 class ImageMemory:
@@ -104,7 +106,7 @@ class ImageMemory:
         """The keys of images (B, H, W, 3) uint8."""
         plain, flipped = hash_images(images, self._hash_weights).unbind(1)
         mirrored = flipped < plain
-        return ImageKeys(torch.where(mirrored, flipped, plain), mirrored)
+        return ImageKeys(torch.where(mirrored, flipped, plain), mirrored, images)
 
     def _look_up(self, keys: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """See `look_up`."""

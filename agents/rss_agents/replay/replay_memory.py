@@ -8,16 +8,16 @@ and their scores.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import torch
 
-from rss_agents.kernels.memory_places import take_slots
-from rss_agents.replay.image_memory import ImageMemory
+from rss_agents.replay.group_memory import GroupMemory
 from rss_agents.replay.scored_maps import ScoredMaps
 from rss_env.action_maps import ActionMapGeometry
 
 
-class ReplayMemory(ImageMemory):
+class ReplayMemory(GroupMemory):
     """The last V groups of scored maps of each of the last images seen."""
 
     def __init__(
@@ -41,21 +41,19 @@ class ReplayMemory(ImageMemory):
         """
         cells, scales, classes = geometry.num_cells, len(geometry.scales), geometry.num_classes
         size = cells * (3 if with_likelihoods else 1) + 4 * scales * (1 + classes)
-        size *= (groups + 1) * group_size
-        super().__init__(geometry.image_size, num_images, size, device, max_bytes, batch_size)
-        self.groups = groups
-        # With a place for the newest group, maps need not be copied to be learned from with it.
-        shape = (groups + 1, group_size)
-        self._count = self._table(dtype=torch.int64)  # groups so far
-        self._maps = self._table(*shape, cells, dtype=torch.uint8)
-        self._scores = self._table(*shape, scales, dtype=torch.float32)
-        self._predicted = self._table(*shape, scales, classes, dtype=torch.float32)
+        size *= group_size
+        shape = (geometry.image_size, num_images)
+        super().__init__(*shape, groups, size, batch_size, device, max_bytes)
+        table = partial(self._group_table, group_size)
+        self._maps = table(cells, dtype=torch.uint8)
+        self._scores = table(scales, dtype=torch.float32)
+        self._predicted = table(scales, classes, dtype=torch.float32)
         # Until a group is there its maps are of class 0, and what is worked out of them is finite.
         self._predicted[..., 0] = torch.tensor(geometry.cells, dtype=torch.float32).to(device)
         self._likelihoods = None
         if with_likelihoods:
-            self._likelihoods = self._table(*shape, cells, dtype=torch.float16)
-        self._counted = self._table(*shape, dtype=torch.bool) if with_uncounted else None
+            self._likelihoods = table(cells, dtype=torch.float16)
+        self._counted = table(dtype=torch.bool) if with_uncounted else None
 
     def exchange(self, keys: torch.Tensor, new: ScoredMaps) -> ScoredMaps:
         """Remember a batch's new groups, and give them back together with the older ones.
@@ -70,9 +68,7 @@ class ReplayMemory(ImageMemory):
             The new groups, followed by the V that were remembered, if there are so many, from the
             newest to the oldest. The maps are the memory's own, until its next exchange.
         """
-        places, known = self._find(keys)
-        ring = self.groups + 1
-        slots, there = take_slots(keys, places, known, self._count, ring, self.capacity)
+        slots, there = self._take_slots(keys)
         for table, values in (
             (self._maps, new.maps),
             (self._scores, new.scores),
@@ -81,10 +77,7 @@ class ReplayMemory(ImageMemory):
             (self._counted, new.counted),
         ):
             if table is not None and values is not None:
-                rows = table.flatten(0, 1)
-                rows.index_copy_(
-                    0, slots[:, 0], values.view(len(keys), *rows.shape[1:]).to(rows.dtype)
-                )
+                self._write(table, slots, values)
         likelihoods = None
         if new.likelihoods is not None and self._likelihoods is not None:
             remembered = self._likelihoods.flatten(0, 1)[slots[:, 1:]].to(new.likelihoods.dtype)
@@ -101,11 +94,7 @@ class ReplayMemory(ImageMemory):
             The last V + 1 groups of each image, if there are so many, from the newest to the
             oldest. The maps are the memory's own, until its next exchange.
         """
-        places, known = self._look_up(keys)
-        ring, count = self.groups + 1, self._count[places] * known
-        age = torch.arange(1, ring + 1, device=keys.device)
-        valid = age <= count[:, None]
-        slots = places[:, None] * ring + (count[:, None] - age) % ring
+        slots, valid = self._find_slots(keys)
         likelihoods = None
         if self._likelihoods is not None:
             likelihoods = self._likelihoods.flatten(0, 1)[slots].float()
