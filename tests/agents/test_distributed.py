@@ -10,7 +10,11 @@ from torch.multiprocessing.spawn import spawn
 from loss_problems import policy_gradient_loss
 from rss_agents.losses.advantages import synchronised_deviation
 from rss_agents.losses.metric_regression import whitened_regression
+from rss_agents.losses.region_effects import RegionEffects
+from rss_agents.losses.region_effects_config import RegionEffectsConfig
 from rss_agents.losses.regression import relative_regression
+from rss_agents.replay.region_memory import ScoredRegions
+from rss_env.action_maps import ActionMapGeometry
 
 
 def _batch():
@@ -64,10 +68,28 @@ def _gradients_with_memory(rows: slice) -> list[torch.Tensor]:
     return gradients
 
 
+def _effects(rows: slice) -> torch.Tensor:
+    """Effects of regions in eight images that are told of half of them more than of the others."""
+    generator = torch.Generator().manual_seed(2)
+    effects = RegionEffects(
+        ActionMapGeometry((4, 5), (1,), 3), RegionEffectsConfig(), by_group=False, device="cpu"
+    )
+    maps = torch.randint(0, 3, (8, 8, 20), generator=generator).to(torch.uint8)
+    worth = torch.randn(8, 3, 20, generator=generator)
+    valid = torch.arange(2) < torch.tensor([1, 1, 1, 1, 2, 2, 2, 2])[:, None]
+    scores = worth.gather(1, maps.long()).mean(2) * torch.linspace(0.1, 1, 8)[:, None]
+    counted = torch.rand(8, 2, 4, generator=generator) < 0.7
+    parts = (effects.shares(maps).unflatten(1, (2, 4)), scores.unflatten(1, (2, 4)), counted, valid)
+    for _ in range(2):
+        effects.observe(ScoredRegions(*(part[rows] for part in parts)))
+    return effects(ScoredRegions(*parts))
+
+
 def _worker(rank: int, file: str, out: str) -> None:
     dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
     torch.save(_gradient(slice(0, 3) if rank == 0 else slice(3, 8)), f"{out}{rank}")
     torch.save(_gradients_with_memory(slice(4 * rank, 4 * rank + 4)), f"{out}{rank}-memory")
+    torch.save(_effects(slice(4 * rank, 4 * rank + 4)), f"{out}{rank}-effects")
     dist.destroy_process_group()
 
 
@@ -96,3 +118,11 @@ def test_ranks_that_remember_unequally_average_to_the_whole(folder):
     alone = _gradients_with_memory(slice(0, 4))
     for one, half in zip(alone, halves[0], strict=True):
         assert not torch.allclose(one, half, rtol=0.1)
+
+
+def test_effects_of_regions_are_the_same_on_all_ranks(folder):
+    """Units and noise are told by the scores of all."""
+    whole, alone = _effects(slice(0, 8)), _effects(slice(0, 4))
+    for rank in range(2):
+        torch.testing.assert_close(torch.load(folder / f"rank{rank}-effects"), whole)
+    assert not torch.allclose(alone, whole, rtol=0.1)

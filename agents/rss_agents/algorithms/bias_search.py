@@ -35,6 +35,7 @@ class BiasSearch:
         """
         self._bias, self._batches, self._config = bias, batches, config
         self._done = 0
+        self._first = bias.detach().clone()
         self._noise: torch.Tensor | None = None
         self._optimizer = torch.optim.Adam([bias], config.rate, betas=(0.8, 0.95))
 
@@ -72,14 +73,21 @@ class BiasSearch:
         self._bias.grad = held
         self._done += 1
 
+    @torch.no_grad()
+    def put_back(self) -> None:
+        """Leave the biases as they were at the beginning."""
+        self._bias.copy_(self._first)
+
     def get_state(self) -> dict[str, Any]:
-        """How far it has come."""
+        """How far it has come, and from where."""
         return {
             "done": self._done,
+            "first": self._first,
             "optimizer": copy.deepcopy(self._optimizer.state_dict()),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `get_state`."""
         self._done = state["done"]
+        self._first.copy_(state["first"])
         self._optimizer.load_state_dict(state["optimizer"])

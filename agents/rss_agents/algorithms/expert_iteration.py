@@ -22,6 +22,7 @@ import torch.nn.functional as F
 
 from rss_agents.algorithms.base import Progress
 from rss_agents.algorithms.bias_search import BiasSearch
+from rss_agents.algorithms.incumbent import Incumbent
 from rss_agents.algorithms.objectives import Beliefs, Objective
 from rss_agents.algorithms.sampling import sample_varied_maps
 from rss_agents.distributed import own_rows, world_size
@@ -53,6 +54,7 @@ class ExpertIteration(Objective):
         self._search: BiasSearch | None = None  # until it is over
         # What is taught, and a copy of it as it was before it learned from maps.
         self._network: SegmentationNetwork | None = None
+        self._incumbent: Incumbent | None = None
         self._start: SegmentationNetwork | None = None
 
     def _make_memory(self, *, with_uncounted: bool) -> RegionMemory:
@@ -92,10 +94,12 @@ class ExpertIteration(Objective):
         assert isinstance(self.memory, RegionMemory)
         return self.memory
 
-    def prepare(self, network: SegmentationNetwork, batches: int | None) -> None:
+    def prepare(
+        self, network: SegmentationNetwork, batches: int | None, incumbent: Incumbent | None
+    ) -> None:
         """Begin the search for biases, or note what is believed without one."""
         config, env = self.config.bias_search, self.env
-        self._network = network
+        self._network, self._incumbent = network, incumbent
         wanted = -(-config.scores // (env.num_envs * world_size()))
         if batches is not None:
             wanted = min(wanted, math.ceil(config.budget_share * batches))
@@ -171,13 +175,22 @@ class ExpertIteration(Objective):
         if self._search is not None and drawn >= 2:
             self._search.step(scores[:, : drawn - drawn % 2])
             if self._search.is_over:
-                assert self._network is not None
-                self._search, self._start = None, self._network.frozen_copy()
+                self._end_search(self._search)
         counted = (torch.arange(maps.shape[1], device=maps.device) < drawn).expand(scores.shape)
         self._effects.observe(
             self._regions.exchange(keys.keys, self._effects.shares(maps), scores, counted)
         )
         return self.recall(keys)
+
+    def _end_search(self, search: BiasSearch) -> None:
+        """Begin to learn; from the biases as they were, if no answer scored better on the way.
+
+        Noisy scores let biases wander.
+        """
+        if self._incumbent is not None and not self._incumbent.was_replaced:
+            search.put_back()
+        assert self._network is not None
+        self._search, self._start = None, self._network.frozen_copy()
 
     def recall(self, keys: ImageKeys) -> torch.Tensor:
         """See `Objective.recall`; the best maps (B, cells); VOID, as long as biases are searched.

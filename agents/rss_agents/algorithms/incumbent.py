@@ -36,6 +36,7 @@ class Incumbent:
     Attributes:
         network: The incumbent, in evaluation mode.
         challenger: The running average of the network that learns, in evaluation mode.
+        was_replaced: Whether it is another than the first one.
     """
 
     def __init__(self, network: SegmentationNetwork, least_gain: float = 0.0):
@@ -46,6 +47,7 @@ class Incumbent:
             least_gain: By which share of its score others have to score better, beside chance.
         """
         self.network, self.least_gain = network.frozen_copy(), least_gain
+        self.was_replaced = False
         average = get_ema_multi_avg_fn(_WEIGHT_DECAY)
         self._average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         self.challenger = cast(SegmentationNetwork, self._average.module)
@@ -98,6 +100,7 @@ class Incumbent:
         self.network.decide.load_state_dict(decide.state_dict())
         if best == 0:
             self.network.decide.forget()
+        self.was_replaced = True
         self._gains.zero_()
         self._variances.zero_()
 
@@ -108,6 +111,7 @@ class Incumbent:
             "average": self._average.state_dict(),
             "gains": self._gains,
             "variances": self._variances,
+            "was_replaced": self.was_replaced,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -115,6 +119,7 @@ class Incumbent:
         self.network.load_state_dict(state["network"])
         if "average" in state:  # not of an earlier version: it begins with what learns then
             self._average.load_state_dict(state["average"])
+        self.was_replaced = state.get("was_replaced", True)
         self._gains.copy_(state["gains"])
         self._variances.copy_(state["variances"])
 

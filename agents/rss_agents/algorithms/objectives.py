@@ -19,6 +19,7 @@ from typing import Any
 import torch
 
 from rss_agents.algorithms.base import Progress
+from rss_agents.algorithms.incumbent import Incumbent
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.algorithms.sampling import sample_maps, sample_varied_maps
 from rss_agents.kernels.pool_cells import pool_cells
@@ -132,8 +133,16 @@ class Objective(ABC):
             device=env.device,
         )
 
-    def prepare(self, network: SegmentationNetwork, batches: int | None) -> None:
-        """Make ready to teach a network, with so many batches of scores; None: with each update."""
+    def prepare(
+        self, network: SegmentationNetwork, batches: int | None, incumbent: Incumbent | None
+    ) -> None:
+        """Make ready to teach a network.
+
+        Args:
+            network: What learns.
+            batches: How many batches are scored; None: one with each update.
+            incumbent: Answers until others score better; None for none.
+        """
         return
 
     @property

@@ -90,7 +90,7 @@ class RSSLearner(Learner):
                 "--replay, an ImageReward environment, and none of --zoom, --colour-jitter and "
                 "--crop-size"
             )
-        self.objective.prepare(network, None if plan is None else plan.batches)
+        self.objective.prepare(network, None if plan is None else plan.batches, incumbent)
         self._seen = torch.zeros(env.num_images, dtype=torch.bool)
         self._last: dict[str, torch.Tensor] = {}
         env.reset(seed=own_seed(seed, env.num_envs // env.group_size))

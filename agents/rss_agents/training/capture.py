@@ -23,6 +23,8 @@ def obstacle(config: TrainConfig, *, compares_answers: bool = False) -> str | No
         return "several processes average gradients"
     if config.queries is not None:
         return "--queries has updates that ask and updates that recall"
+    if config.algo == "rss" and config.agent.objective == "expert_iteration":
+        return "--objective expert_iteration searches biases before it learns"
     if compares_answers:
         return "answers of the network it starts from are compared by the host (--keep-answers)"
     return None

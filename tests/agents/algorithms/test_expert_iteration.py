@@ -17,8 +17,8 @@ from rss_agents.algorithms.objectives import Beliefs, MetricRegression
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
+from rss_agents.losses.region_effects_config import RegionEffectsConfig
 from rss_agents.networks.checkpoint import load_checkpoint
-from rss_agents.replay.image_memory import ImageKeys
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.setup import open_run
 from rss_env.errors import InputError
@@ -211,32 +211,90 @@ def test_views_that_are_none_are_refused(tmp_path, trained):
             opened(trained, tmp_path, agent=RSSConfig(views=views))
 
 
+def told(opening, wanted: int = 3):
+    """Images, and maps (B, cells) that are their answers but for some cells, which scores told of.
+
+    Scores are the share of cells that are as wanted.
+    """
+    objective = opening.learner.objective
+    keys = objective.memory.recognise(torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8))
+    cells = believed(opening.network, objective, keys)
+    best = cells.argmax(1)
+    best[:, :wanted] = (best[:, :wanted] + 1) % 6
+    members = objective.env.group_size
+    for _ in range(2 + 56 // members):
+        wrong = torch.rand(2, members, 16) < 0.5
+        maps = ((best[:, None] + wrong) % 6).to(torch.uint8)
+        scores = 1 - wrong.float().mean(2)
+        objective.remember(keys, maps, scores[..., None], cells, 0.0, 2)
+    return keys, best
+
+
+@torch.no_grad()
+def believed(network, objective, keys):
+    """Probabilities (B, C, cells) of the classes, in evaluation."""
+    network.eval()
+    found = objective.policy(objective.beliefs(network(keys.images), keys.mirrored))
+    network.train()
+    return found
+
+
+def disturb(network):
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.normal_()
+
+
 @pytest.mark.parametrize("beside_labels", [False, True])
-def test_beside_labels_best_maps_teach_what_they_changed(beside_labels, tmp_path, trained):
-    """Elsewhere they are what the network believed before labels taught it."""
+def test_what_scores_say_is_learned_on_what_the_start_believed(beside_labels, tmp_path, trained):
+    """Beside labels what they changed, as the start knew less than labels have taught since."""
     agent = RSSConfig(bias_search=BiasSearchConfig(scores=0))
     opening = opened(trained, tmp_path, agent=agent, scales=(4,), group_size=4)
     assert isinstance(opening.learner, RSSLearner)
     objective = opening.learner.objective
     objective.beside_labels = beside_labels
-    keys = ImageKeys(torch.tensor([7, 8]), torch.zeros(2, dtype=torch.bool))
-    answers = torch.ones(2, 2, 16, dtype=torch.uint8)
-    varied = answers.clone()
-    varied[0, 0, :3] = 2
-    maps, scores = torch.cat([varied, answers], 1), torch.tensor([[0.6, 0.2, 0.4, 0.4]] * 2)
-    policy, progress = torch.full((2, 6, 16), 1 / 6), 0.0
-    scored = objective.remember(keys, maps, scores[..., None], policy, progress, 2)
-    assert scored.equal(objective.recall(keys))
-    kept = 1 if not beside_labels else VOID
-    assert scored[0].tolist() == [2] * 3 + [kept] * 13
-    assert scored[1].tolist() == [kept] * 16
+    torch.manual_seed(0)
+    keys, best = told(opening)
+    assert objective.numbers()["explained"] > 0.8
+    disturb(opening.network)  # what learns has changed; what the start believed has not
+    scored = objective.recall(keys)
+    assert scored[:, :3].equal(best[:, :3].to(torch.uint8))
+    rest = torch.full_like(best[:, 3:], VOID) if beside_labels else best[:, 3:]
+    assert scored[:, 3:].equal(rest.to(torch.uint8))
     cells = torch.rand(2, 6, 16).softmax(1)
-    logarithms = cells.log()
-    total = -logarithms[0, 2, :3].sum()
-    if not beside_labels:
-        total = total - logarithms[0, 1, 3:].sum() - logarithms[1, 1].sum()
-    loss = objective.loss(Beliefs(cells, cells), scored, progress)
+    total = -cells.log().gather(1, best[:, None])[:, 0, : 3 if beside_labels else None].sum()
+    loss = objective.loss(Beliefs(cells, cells), scored, 0.0)
     torch.testing.assert_close(loss, total / 32)
+
+
+def test_of_images_that_nothing_was_said_of_nothing_is_learned(tmp_path, trained):
+    agent = RSSConfig(bias_search=BiasSearchConfig(scores=0))
+    opening = opened(trained, tmp_path, agent=agent, scales=(4,), group_size=4)
+    assert isinstance(opening.learner, RSSLearner)
+    objective = opening.learner.objective
+    assert objective.memory is not None
+    images = torch.randint(0, 256, (2, 16, 16, 3), dtype=torch.uint8)
+    assert (objective.recall(objective.memory.recognise(images)) == VOID).all()
+
+
+@pytest.mark.parametrize(("members", "proposed"), [(2, 0), (4, 1), (6, 2), (8, 2)])
+def test_what_scores_say_so_far_is_proposed(members, proposed, tmp_path, trained):
+    """In half of the maps that are no answers at most; the others vary."""
+    search = BiasSearchConfig(scores=0)
+    agent = RSSConfig(bias_search=search, effects=RegionEffectsConfig(proposed=(5.0, 9.0)))
+    opening = opened(trained, tmp_path, agent=agent, scales=(4,), group_size=members)
+    assert isinstance(opening.learner, RSSLearner)
+    objective = opening.learner.objective
+    torch.manual_seed(0)
+    keys, best = told(opening)
+    policy = torch.full((2, 6, 16), 1 / 6)  # of what learns, which knows nothing
+    maps = objective.draw(policy, 0.0, keys)
+    assert (maps[:, :proposed] == best[:, None]).all()
+    assert maps.shape == (2, members, 16)
+    assert not (maps[:, proposed:] == best[:, None]).all(2).any()
+    assert objective.memory is not None
+    others = objective.memory.recognise(255 - keys.images)
+    assert not (objective.draw(policy, 0.0, others) == best[:, None]).all(2).any()
 
 
 @pytest.mark.parametrize("flips", [False, True])

@@ -144,6 +144,7 @@ def test_what_forbids_a_capture_is_said_once(tmp_path):
         ({"scorer": "person"}, "--scorer person"),
         ({"algo": "sb3-ppo"}, "Stable-Baselines3"),
         ({"queries": 1000}, "--queries"),
+        ({"agent": RSSConfig(objective="expert_iteration")}, "searches biases"),
     ):
         with pytest.warns(NotCapturedWarning, match="the update is not captured") as caught:
             assert not captures_updates(config(**options), "cuda")
