@@ -1,13 +1,12 @@
 """Expert iteration: a trained network learns the maps that scores of its variations make the best.
 
 For scores of any formula, on top of what a network already knows. First the biases of its classes
-are searched. Then variations of its answers are scored. What all scores of an image say of its
-regions (`RegionEffects`) is added to what the network believed before it learned from them, and the
-map of the likeliest classes is learned as if it were the label, in other views of the image: what
-is learned by heart in one would teach little of other images. Some of the maps that are scored are
-such maps themselves, which tell most where the next are to be better.
+are searched. Then variations of its answers are scored, and of each image the best map so far, as
+an expert tells it (`experts`), is learned as if it were the label, in other views of the image:
+what is learned by heart in one would teach little of other images.
 
-Source: expert iteration (Anthony et al., arXiv 1705.08439), with a linear bandit for the expert.
+Source: expert iteration (Anthony et al., arXiv 1705.08439), with best-of-K or a linear model of
+scores for the expert.
 """
 
 from __future__ import annotations
@@ -22,13 +21,14 @@ import torch.nn.functional as F
 
 from rss_agents.algorithms.base import Progress
 from rss_agents.algorithms.bias_search import BiasSearch
+from rss_agents.algorithms.experts import BestMapExpert, RegionExpert
 from rss_agents.algorithms.incumbent import Incumbent
 from rss_agents.algorithms.objectives import Beliefs, Objective
 from rss_agents.algorithms.sampling import sample_varied_maps
 from rss_agents.distributed import own_rows, world_size
-from rss_agents.losses.region_effects import RegionEffects
 from rss_agents.networks.head import head_bias
 from rss_agents.networks.segmentation_network import SegmentationNetwork
+from rss_agents.replay.best_maps import BestMaps
 from rss_agents.replay.image_memory import ImageKeys
 from rss_agents.replay.region_memory import RegionMemory
 from rss_env.augmentation import NUM_DRAWS, Augmentation
@@ -52,13 +52,11 @@ class ExpertIteration(Objective):
         self._views = self.config.views.augmentation()
         self.varies_views = self._views.varies_images
         self._search: BiasSearch | None = None  # until it is over
-        # What is taught, and a copy of it as it was before it learned from maps.
-        self._network: SegmentationNetwork | None = None
+        self._network: SegmentationNetwork | None = None  # what is taught
         self._incumbent: Incumbent | None = None
-        self._start: SegmentationNetwork | None = None
 
-    def _make_memory(self, *, with_uncounted: bool) -> RegionMemory:
-        """Of how the classes of scored maps lie, and what they say."""
+    def _make_memory(self, *, with_uncounted: bool) -> BestMaps | RegionMemory:
+        """Of the expert."""
         env = self.env
         if env.pixel_level or env.augmentation.makes_new_images or len(env.geometry.scales) > 1:
             raise InputError(
@@ -66,19 +64,9 @@ class ExpertIteration(Objective):
                 "ImageReward environment at one scale, and none of --zoom, --colour-jitter and "
                 "--crop-size, but with --num-views"
             )
-        by_group = env.feedback.kind == "ranking"  # orders compare the maps of one group
-        self._effects = RegionEffects(
-            env.geometry, self.config.effects, by_group=by_group, device=env.device
-        )
-        return RegionMemory(
-            env.geometry.image_size,
-            env.num_shown,
-            env.group_size,
-            max(1, self.config.replay // env.group_size),
-            self._effects.num_shares,
-            env.num_envs // env.group_size,
-            device=env.device,
-        )
+        by_regions = self.config.expert == "regions"
+        self.expert = RegionExpert(env, self.config) if by_regions else BestMapExpert(env)
+        return self.expert.memory
 
     @property
     def augmentation(self) -> Augmentation:
@@ -87,12 +75,6 @@ class ExpertIteration(Objective):
         if shown.varies_images or not self.varies_views:
             return shown
         return dataclasses.replace(self._views, horizontal_flip=shown.horizontal_flip)
-
-    @property
-    def _regions(self) -> RegionMemory:
-        """The memory."""
-        assert isinstance(self.memory, RegionMemory)
-        return self.memory
 
     def prepare(
         self, network: SegmentationNetwork, batches: int | None, incumbent: Incumbent | None
@@ -111,7 +93,7 @@ class ExpertIteration(Objective):
                     "the network's last layer has no bias: the classes' biases are not searched"
                 )
         if bias is None:
-            self._start = network.frozen_copy()
+            self.expert.begin(network, self._policy_of)
         else:
             self._search = BiasSearch(bias, wanted, config)
 
@@ -134,7 +116,7 @@ class ExpertIteration(Objective):
     def draw(
         self, policy: torch.Tensor, exploration: float | torch.Tensor, keys: ImageKeys | None
     ) -> torch.Tensor:
-        """The likeliest maps under what scores say so far, and variations of the answers."""
+        """Variations of the answers, and what the expert proposes."""
         config, count = self.config, self.env.group_size
         if self._search is not None:
             return self._search.draw(policy, count, self.draws)
@@ -142,22 +124,12 @@ class ExpertIteration(Objective):
         grid = self.geometry.grids[0]
         certain = policy.clamp(min=1e-8)
         maps = sample_varied_maps(certain, count, grid, self.draws, config.proposals)
-        room = max((count - 2) // 2, 0)  # half of what is left beside two answers
-        if room and config.effects.proposed:
-            scored = self._regions.recall(keys.keys)
-            beliefs, effects = self._believed(keys), self._effects(scored)
-            weights = config.effects.proposed[:room]
-            found = torch.stack([(beliefs + weight * effects).argmax(1) for weight in weights], 1)
-            known, drawn = scored.valid.any(1), maps[:, : len(weights)]
-            drawn.copy_(torch.where(known[:, None, None], found.to(maps.dtype), drawn))
+        self.expert.propose(keys, maps)
         return maps
 
-    @torch.no_grad()
-    def _believed(self, keys: ImageKeys) -> torch.Tensor:
-        """Log-probabilities (B, C, cells) of the network before it learned from maps."""
-        assert self._start is not None
-        policy = self.policy(self.beliefs(self._start(keys.images), keys.mirrored))
-        return policy.clamp(min=1e-8).log()
+    def _policy_of(self, network: SegmentationNetwork, keys: ImageKeys) -> torch.Tensor:
+        """Probabilities (B, C, cells) of a network, of images as they are remembered."""
+        return self.policy(self.beliefs(network(keys.images), keys.mirrored))
 
     def remember(
         self,
@@ -176,38 +148,29 @@ class ExpertIteration(Objective):
             self._search.step(scores[:, : drawn - drawn % 2])
             if self._search.is_over:
                 self._end_search(self._search)
-        counted = (torch.arange(maps.shape[1], device=maps.device) < drawn).expand(scores.shape)
-        self._effects.observe(
-            self._regions.exchange(keys.keys, self._effects.shares(maps), scores, counted)
-        )
-        return self.recall(keys)
+        best = self.expert.learn(keys, maps, scores, drawn)
+        return self.recall(keys) if self.beside_labels else best
 
     def _end_search(self, search: BiasSearch) -> None:
-        """Begin to learn; from the biases as they were, if no answer scored better on the way.
+        """Begin to learn.
 
-        Noisy scores let biases wander.
+        Noisy scores let biases wander. An expert that builds on the start for the whole training
+        has them put back if no answer scored better on the way.
         """
-        if self._incumbent is not None and not self._incumbent.was_replaced:
+        proved = self._incumbent is None or self._incumbent.was_replaced
+        if self.expert.builds_on_start and not proved:
             search.put_back()
         assert self._network is not None
-        self._search, self._start = None, self._network.frozen_copy()
+        self._search = None
+        self.expert.begin(self._network, self._policy_of)
 
     def recall(self, keys: ImageKeys) -> torch.Tensor:
-        """See `Objective.recall`; the best maps (B, cells); VOID, as long as biases are searched.
+        """See `Objective.recall`; the best maps (B, cells); beside labels, what they changed.
 
-        Beside labels they teach what they change alone: the rest is what the network believed
-        before labels taught it more.
+        Elsewhere a best map is what the network believed when it was scored, and would hold back
+        what labels teach since.
         """
-        if self._start is None:
-            shape = len(keys.keys), self.geometry.num_cells
-            return torch.full(shape, VOID, dtype=torch.uint8, device=keys.keys.device)
-        scored = self._regions.recall(keys.keys)
-        beliefs, effects = self._believed(keys), self._effects(scored)
-        best = (beliefs + self.config.effects.weight * effects).argmax(1)
-        told = scored.valid.any(1)[:, None]
-        if self.beside_labels:
-            told = told & (best != beliefs.argmax(1))
-        return torch.where(told, best.to(torch.uint8), VOID)
+        return self.expert.best(keys, changes=self.beside_labels)
 
     def view(
         self, images: torch.Tensor, mirrored: torch.Tensor | None, scored: torch.Tensor
@@ -244,29 +207,22 @@ class ExpertIteration(Objective):
         return total / (scored != VOID).sum().clamp(min=1)
 
     def numbers(self) -> dict[str, torch.Tensor]:
-        """See `Objective.numbers`; how much of the differences of scores regions explain."""
-        return {"explained": self._effects.explained}
+        """See `Objective.numbers`; the expert's."""
+        return self.expert.numbers()
 
     def get_state(self) -> dict[str, Any]:
-        """See `Objective.get_state`; with the search, what the start believes, and the effects."""
-        return super().get_state() | {
-            "search": None if self._search is None else self._search.get_state(),
-            "start": None if self._start is None else self._start.state_dict(),
-            "effects": self._effects.get_state(),
-        }
+        """See `Objective.get_state`; with the search and the expert."""
+        search = None if self._search is None else self._search.get_state()
+        return super().get_state() | {"search": search, "expert": self.expert.get_state()}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """See `Objective.set_state`."""
         super().set_state(state)
-        self._effects.set_state(state["effects"])
-        if state["search"] is None:
+        assert self._network is not None
+        if state["search"] is not None:
+            if self._search is not None:
+                self._search.set_state(state["search"])
+        else:
             self._search = None
-        elif self._search is not None:
-            self._search.set_state(state["search"])
-        if state["start"] is None:
-            self._start = None
-            return
-        if self._start is None:
-            assert self._network is not None
-            self._start = self._network.frozen_copy()
-        self._start.load_state_dict(state["start"])
+            self.expert.begin(self._network, self._policy_of)
+        self.expert.set_state(state.get("expert", {}), self._network)

@@ -17,8 +17,10 @@ from rss_env.errors import InputError
 from rss_env.vector_env import RSSVectorEnv
 
 
-def settle_objective(config: RSSConfig, env: RSSVectorEnv, *, starts_trained: bool) -> RSSConfig:
-    """The configuration with an objective that is not left open.
+def settle_objective(
+    config: RSSConfig, env: RSSVectorEnv, *, starts_trained: bool, weighs_all: bool
+) -> RSSConfig:
+    """The configuration with an objective and an expert that are not left open.
 
     A trained network that gets scores of a formula that nobody has said learns its own best maps:
     beliefs that are far too sure of themselves are no ground to work out formulas on.
@@ -27,7 +29,10 @@ def settle_objective(config: RSSConfig, env: RSSVectorEnv, *, starts_trained: bo
         config: The hyper-parameters.
         env: Scores the maps.
         starts_trained: Whether the network begins as one that was trained on the same classes.
+        weighs_all: Whether the highest score of an image says less than all of them together.
     """
+    if config.expert == "auto":
+        config = dataclasses.replace(config, expert="regions" if weighs_all else "best_map")
     if config.objective != "auto":
         return config
     formula_said = env.metric is not None or config.score_model != "auto" or bool(config.varied)

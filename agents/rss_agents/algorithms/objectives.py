@@ -34,6 +34,7 @@ from rss_agents.losses.regression import relative_regression
 from rss_agents.losses.score_models import linear_prediction
 from rss_agents.networks.segmentation_network import SegmentationNetwork
 from rss_agents.random_draws import RandomDraws
+from rss_agents.replay.best_maps import BestMaps
 from rss_agents.replay.image_memory import ImageKeys
 from rss_agents.replay.region_memory import RegionMemory
 from rss_agents.replay.replay_memory import ReplayMemory
@@ -90,7 +91,7 @@ class Objective(ABC):
     compares_answers: bool = False
     varies_views: bool = False
     beside_labels: bool = False
-    memory: ReplayMemory | ShareMemory | RegionMemory | None = None
+    memory: ReplayMemory | ShareMemory | BestMaps | RegionMemory | None = None
 
     def __init__(
         self,
@@ -117,7 +118,7 @@ class Objective(ABC):
 
     def _make_memory(
         self, *, with_uncounted: bool
-    ) -> ReplayMemory | ShareMemory | RegionMemory | None:
+    ) -> ReplayMemory | ShareMemory | BestMaps | RegionMemory | None:
         """Of scored maps, if any are to be remembered and images come again."""
         env, config = self.env, self.config
         if not remembers_groups(env, config):

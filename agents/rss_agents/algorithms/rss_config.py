@@ -77,6 +77,11 @@ class RSSConfig:
     """Expert iteration: maps of an image that are scored at once, if --group-size is not less.
     None: 8; but 4 where a budget (--queries) has less than 32 scores for each image, as it goes
     round more of them then."""
+    expert: Literal["auto", "regions", "best_map"] = "auto"
+    """Expert iteration: what the best map of an image is told by. regions: all its scores together,
+    region by region, on what the start believed; best_map: the highest. auto: regions where a
+    budget (--queries) has less than 32 scores for each image and none has labels (--labelled), and
+    otherwise best_map."""
     proposals: VariedMapsConfig = field(
         default_factory=lambda: VariedMapsConfig(weakest=0.33, strongest=1.33)
     )

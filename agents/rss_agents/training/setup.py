@@ -99,14 +99,14 @@ def _fitting_task(config: TrainConfig, env: RSSVectorEnv) -> TrainConfig:
     if acts_at_one_scale(config.algo, config.agent) and len(env.geometry.scales) > 1:
         scales = env.geometry.scales[-1:]
     if config.algo == "rss" and config.agent.objective == "expert_iteration":
-        group_size = min(group_size, config.agent.expert_maps or _maps_by_budget(config, env))
+        few = 4 if _has_few_scores(config, env) else 8
+        group_size = min(group_size, config.agent.expert_maps or few)
     return dataclasses.replace(config, scales=scales, group_size=group_size)
 
 
-def _maps_by_budget(config: TrainConfig, env: RSSVectorEnv) -> int:
-    """Maps of an image that expert iteration scores at once, unless a number is given."""
-    is_small = config.queries is not None and config.queries < 32 * env.num_shown
-    return 4 if is_small else 8
+def _has_few_scores(config: TrainConfig, env: RSSVectorEnv) -> bool:
+    """Whether a budget has few scores for each image."""
+    return config.queries is not None and config.queries < 32 * env.num_shown
 
 
 def _plan_of(config: TrainConfig, env: RSSVectorEnv) -> QueryPlan | None:
@@ -204,7 +204,12 @@ def open_run(config: TrainConfig, objects: RunObjects = NO_OBJECTS) -> GradientR
     env = _make_env(config, scorer, objects)
     geometry = env.geometry
     starts_trained = _starts_trained(config, env, objects.network)
-    agent = settle_objective(config.agent, env, starts_trained=starts_trained)
+    agent = settle_objective(
+        config.agent,
+        env,
+        starts_trained=starts_trained,
+        weighs_all=_has_few_scores(config, env) and config.labelled is None,
+    )
     config = dataclasses.replace(config, agent=agent)
     fitting = _fitting_task(config, env)
     if fitting != config:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from rss_agents import train
 from rss_agents.algorithms.bias_search_config import BiasSearchConfig
 from rss_agents.algorithms.expert_iteration import ExpertIteration
+from rss_agents.algorithms.experts import BestMapExpert, RegionExpert
 from rss_agents.algorithms.learned_views_config import LearnedViewsConfig
 from rss_agents.algorithms.objectives import Beliefs, MetricRegression
 from rss_agents.algorithms.rss import RSSLearner
@@ -19,6 +20,7 @@ from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
 from rss_agents.losses.region_effects_config import RegionEffectsConfig
 from rss_agents.networks.checkpoint import load_checkpoint
+from rss_agents.replay.image_memory import ImageKeys
 from rss_agents.training.config import TrainConfig
 from rss_agents.training.setup import open_run
 from rss_env.errors import InputError
@@ -83,13 +85,15 @@ def test_few_maps_of_an_image_are_scored_at_once(tmp_path, trained):
         assert learner.queries_per_update == 2 * members * len(learner.env.geometry.scales), name
 
 
+@pytest.mark.parametrize("expert", ["regions", "best_map"])
 @pytest.mark.parametrize("ranked", [(), ("--feedback", "ranking")], ids=["scores", "orders"])
-def test_what_is_scored_is_learned(ranked, tmp_path, trained, one_thread):
+def test_what_is_scored_is_learned(ranked, expert, tmp_path, trained, one_thread):
     """The share of one class: found by biases alone, and learned without a search as well."""
     for name, search in {"search": (), "none": ("--bias-search.scores", "0")}.items():
         out = tmp_path / name
         many = ("--updates", "40", "--eval-every", "40", *SIX, "--num-images", "4")
         many += ("--views.zoom", "None", "--views.colour-jitter", "0")  # which learns faster
+        many += ("--expert", expert)
         begin = ("--start-from", trained, *SCORER, *ranked, *search, "--learning-rate", "0.01")
         train.main([*TINY, *many, *begin, "--out", str(out)])
         rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -104,8 +108,15 @@ def test_what_is_scored_is_learned(ranked, tmp_path, trained, one_thread):
 
 @pytest.mark.parametrize(
     "others",
-    [(), ("--queries", "96"), ("--feedback", "ranking"), ("--no-keep-answers",)],
-    ids=["scores", "few", "orders", "no incumbent"],
+    [
+        (),
+        ("--queries", "96"),
+        ("--feedback", "ranking"),
+        ("--expert", "regions", "--feedback", "ranking"),
+        ("--no-keep-answers",),
+        ("--expert", "regions", "--no-keep-answers"),
+    ],
+    ids=["scores", "few", "orders", "orders by regions", "no incumbent", "regions alone"],
 )
 def test_it_goes_on_bit_for_bit(others, tmp_path, trained, monkeypatch, one_thread):
     begin = ("--start-from", trained, *SCORER, *SIX, "--bias-search.scores", "24", *others)
@@ -121,6 +132,25 @@ def _gone(folder, *_):
 
 
 @pytest.mark.parametrize(
+    ("settings", "expert"),
+    [
+        ({}, "best_map"),
+        ({"queries": 32 * SHOWN, "updates": 4000}, "best_map"),
+        ({"queries": 32 * SHOWN - 1, "updates": 4000}, "regions"),
+        ({"queries": 1000, "agent": RSSConfig(expert="best_map")}, "best_map"),
+        ({"agent": RSSConfig(expert="regions")}, "regions"),
+    ],
+)
+def test_few_scores_are_weighed_together(settings, expert, tmp_path, trained):
+    learner = opened(trained, tmp_path, **settings).learner
+    assert isinstance(learner, RSSLearner)
+    objective = learner.objective
+    assert isinstance(objective, ExpertIteration)
+    kind = RegionExpert if expert == "regions" else BestMapExpert
+    assert isinstance(objective.expert, kind)
+
+
+@pytest.mark.parametrize(
     ("search", "feedback", "batches"),
     [
         (BiasSearchConfig(scores=60, budget_share=1.0), "exact", 5),  # of 12 scores each
@@ -132,7 +162,7 @@ def _gone(folder, *_):
 def test_nothing_but_biases_changes_while_they_are_searched(
     search, feedback, batches, tmp_path, trained
 ):
-    agent = RSSConfig(bias_search=search, expert_maps=6)
+    agent = RSSConfig(bias_search=search, expert_maps=6, expert="best_map")
     opening = opened(trained, tmp_path, queries=120, updates=20, agent=agent, feedback=feedback)
     assert isinstance(opening.learner, RSSLearner)
     assert isinstance(opening.learner.objective, ExpertIteration)
@@ -211,6 +241,55 @@ def test_views_that_are_none_are_refused(tmp_path, trained):
             opened(trained, tmp_path, agent=RSSConfig(views=views))
 
 
+@pytest.mark.parametrize("beside_labels", [False, True])
+def test_beside_labels_best_maps_teach_what_they_changed(beside_labels, tmp_path, trained):
+    """Elsewhere they are what the network believed before labels taught it."""
+    agent = RSSConfig(bias_search=BiasSearchConfig(scores=0))
+    opening = opened(trained, tmp_path, agent=agent, scales=(4,), group_size=4)
+    assert isinstance(opening.learner, RSSLearner)
+    objective = opening.learner.objective
+    objective.beside_labels = beside_labels
+    images = torch.zeros(2, 16, 16, 3, dtype=torch.uint8)
+    keys = ImageKeys(torch.tensor([7, 8]), torch.zeros(2, dtype=torch.bool), images)
+    answers = torch.ones(2, 2, 16, dtype=torch.uint8)
+    varied = answers.clone()
+    varied[0, 0, :3] = 2
+    maps, scores = torch.cat([varied, answers], 1), torch.tensor([[0.6, 0.2, 0.4, 0.4]] * 2)
+    policy, progress = torch.full((2, 6, 16), 1 / 6), 0.0
+    scored = objective.remember(keys, maps, scores[..., None], policy, progress, 2)
+    assert scored.equal(objective.recall(keys))
+    kept = 1 if not beside_labels else VOID
+    assert scored[0].tolist() == [2] * 3 + [kept] * 13
+    assert scored[1].tolist() == [kept] * 16
+    cells = torch.rand(2, 6, 16).softmax(1)
+    logarithms = cells.log()
+    total = -logarithms[0, 2, :3].sum()
+    if not beside_labels:
+        total = total - logarithms[0, 1, 3:].sum() - logarithms[1, 1].sum()
+    loss = objective.loss(Beliefs(cells, cells), scored, progress)
+    torch.testing.assert_close(loss, total / 32)
+
+
+@pytest.mark.parametrize("replaced", [False, True])
+@pytest.mark.parametrize("expert", ["regions", "best_map"])
+def test_biases_that_no_answer_scored_better_with_are_put_back(expert, replaced, tmp_path, trained):
+    """Where all that is learned builds on them."""
+    agent = RSSConfig(bias_search=BiasSearchConfig(scores=36, budget_share=1.0), expert=expert)
+    opening = opened(trained, tmp_path, agent=agent)
+    assert isinstance(opening.learner, RSSLearner)
+    incumbent = opening.learner.incumbent
+    assert incumbent is not None
+    before = dict(opening.network.body.named_parameters())["head.bias"].clone()
+    for update in range(3):
+        assert not opening.learner.objective.learns
+        opening.update(update / 10)
+        incumbent.was_replaced = replaced
+        after = dict(opening.network.body.named_parameters())["head.bias"]
+        put_back = update == 2 and not replaced and expert == "regions"
+        assert after.equal(before) == put_back
+    assert opening.learner.objective.learns
+
+
 def told(opening, wanted: int = 3):
     """Images, and maps (B, cells) that are their answers but for some cells, which scores told of.
 
@@ -248,7 +327,7 @@ def disturb(network):
 @pytest.mark.parametrize("beside_labels", [False, True])
 def test_what_scores_say_is_learned_on_what_the_start_believed(beside_labels, tmp_path, trained):
     """Beside labels what they changed, as the start knew less than labels have taught since."""
-    agent = RSSConfig(bias_search=BiasSearchConfig(scores=0))
+    agent = RSSConfig(bias_search=BiasSearchConfig(scores=0), expert="regions")
     opening = opened(trained, tmp_path, agent=agent, scales=(4,), group_size=4)
     assert isinstance(opening.learner, RSSLearner)
     objective = opening.learner.objective
@@ -267,8 +346,9 @@ def test_what_scores_say_is_learned_on_what_the_start_believed(beside_labels, tm
     torch.testing.assert_close(loss, total / 32)
 
 
-def test_of_images_that_nothing_was_said_of_nothing_is_learned(tmp_path, trained):
-    agent = RSSConfig(bias_search=BiasSearchConfig(scores=0))
+@pytest.mark.parametrize("expert", ["regions", "best_map"])
+def test_of_images_that_nothing_was_said_of_nothing_is_learned(expert, tmp_path, trained):
+    agent = RSSConfig(bias_search=BiasSearchConfig(scores=0), expert=expert)
     opening = opened(trained, tmp_path, agent=agent, scales=(4,), group_size=4)
     assert isinstance(opening.learner, RSSLearner)
     objective = opening.learner.objective
@@ -281,7 +361,8 @@ def test_of_images_that_nothing_was_said_of_nothing_is_learned(tmp_path, trained
 def test_what_scores_say_so_far_is_proposed(members, proposed, tmp_path, trained):
     """In half of the maps that are no answers at most; the others vary."""
     search = BiasSearchConfig(scores=0)
-    agent = RSSConfig(bias_search=search, effects=RegionEffectsConfig(proposed=(5.0, 9.0)))
+    effects = RegionEffectsConfig(proposed=(5.0, 9.0))
+    agent = RSSConfig(bias_search=search, effects=effects, expert="regions")
     opening = opened(trained, tmp_path, agent=agent, scales=(4,), group_size=members)
     assert isinstance(opening.learner, RSSLearner)
     objective = opening.learner.objective

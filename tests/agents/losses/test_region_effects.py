@@ -147,12 +147,14 @@ def test_what_classes_add_is_told_region_by_region(by_group):
 def test_scores_that_tell_nothing_have_small_effects():
     torch.manual_seed(0)
     effects = effects_of()
-    for _ in range(10):
-        shares = effects.shares(random_maps(4, 24)).unflatten(1, (3, 8))
-        scored = regions_of(shares, torch.randn(4, 3, 8))
+    batches = [
+        regions_of(effects.shares(random_maps(4, 24)).unflatten(1, (3, 8)), torch.randn(4, 3, 8))
+        for _ in range(10)
+    ]
+    for scored in batches:
         effects.observe(scored)
     assert effects.explained < 0.1
-    assert effects(scored).abs().max() < 0.5
+    assert max(effects(scored).abs().max() for scored in batches) < 0.5
 
 
 def test_the_same_score_for_all_changes_nothing():
