@@ -89,5 +89,6 @@ class BiasSearch:
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `get_state`."""
         self._done = state["done"]
-        self._first.copy_(state["first"])
+        if "first" in state:  # not of an earlier version
+            self._first.copy_(state["first"])
         self._optimizer.load_state_dict(state["optimizer"])

@@ -218,11 +218,10 @@ class ExpertIteration(Objective):
     def set_state(self, state: Mapping[str, Any]) -> None:
         """See `Objective.set_state`."""
         super().set_state(state)
-        assert self._network is not None
-        if state["search"] is not None:
-            if self._search is not None:
-                self._search.set_state(state["search"])
-        else:
+        if state["search"] is None:
+            assert self._network is not None
             self._search = None
             self.expert.begin(self._network, self._policy_of)
-        self.expert.set_state(state.get("expert", {}), self._network)
+        elif self._search is not None:
+            self._search.set_state(state["search"])
+        self.expert.set_state(state.get("expert", {}))  # there is none of an earlier version

@@ -81,8 +81,8 @@ class Expert(ABC):
         """All that is known beside the memory."""
         return {}
 
-    def set_state(self, state: Mapping[str, Any], network: SegmentationNetwork) -> None:
-        """Go on from a state of `get_state`, with a network of the same shape."""
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of `get_state`; begun, if it was."""
         return
 
 
@@ -204,9 +204,8 @@ class RegionExpert(Expert):
             "effects": self._effects.get_state(),
         }
 
-    def set_state(self, state: Mapping[str, Any], network: SegmentationNetwork) -> None:
+    def set_state(self, state: Mapping[str, Any]) -> None:
         """See `Expert.set_state`."""
         self._effects.set_state(state["effects"])
-        if state["start"] is not None:
-            self._start = network.frozen_copy()
+        if self._start is not None:
             self._start.load_state_dict(state["start"])

@@ -99,8 +99,8 @@ def _fitting_task(config: TrainConfig, env: RSSVectorEnv) -> TrainConfig:
     if acts_at_one_scale(config.algo, config.agent) and len(env.geometry.scales) > 1:
         scales = env.geometry.scales[-1:]
     if config.algo == "rss" and config.agent.objective == "expert_iteration":
-        few = 4 if _has_few_scores(config, env) else 8
-        group_size = min(group_size, config.agent.expert_maps or few)
+        maps = 4 if _has_few_scores(config, env) else 8
+        group_size = min(group_size, config.agent.expert_maps or maps)
     return dataclasses.replace(config, scales=scales, group_size=group_size)
 
 
