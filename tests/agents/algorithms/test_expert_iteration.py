@@ -85,16 +85,31 @@ def test_few_maps_of_an_image_are_scored_at_once(tmp_path, trained):
         assert learner.queries_per_update == 2 * members * len(learner.env.geometry.scales), name
 
 
-@pytest.mark.parametrize("expert", ["regions", "best_map"])
+@pytest.mark.parametrize(
+    "expert",
+    [("--expert", "regions", "--effects.weight", "10"), ("--expert", "best_map")],
+    ids=["regions", "best map"],
+)
 @pytest.mark.parametrize("ranked", [(), ("--feedback", "ranking")], ids=["scores", "orders"])
 def test_what_is_scored_is_learned(ranked, expert, tmp_path, trained, one_thread):
-    """The share of one class: found by biases alone, and learned without a search as well."""
+    """The share of one class: found by biases alone, and learned without a search as well.
+
+    The start is sure of other classes; regions are told with a weight that outdoes it.
+    """
     for name, search in {"search": (), "none": ("--bias-search.scores", "0")}.items():
         out = tmp_path / name
         many = ("--updates", "40", "--eval-every", "40", *SIX, "--num-images", "4")
         many += ("--views.zoom", "None", "--views.colour-jitter", "0")  # which learns faster
-        many += ("--expert", expert)
-        begin = ("--start-from", trained, *SCORER, *ranked, *search, "--learning-rate", "0.01")
+        begin = (
+            "--start-from",
+            trained,
+            *SCORER,
+            *ranked,
+            *expert,
+            *search,
+            "--learning-rate",
+            "0.01",
+        )
         train.main([*TINY, *many, *begin, "--out", str(out)])
         rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         scores = [row["score"] for row in rows if "score" in row]
