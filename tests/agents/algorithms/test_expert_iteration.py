@@ -96,6 +96,9 @@ def test_what_is_scored_is_learned(ranked, expert, tmp_path, trained, one_thread
 
     The start is sure of other classes; regions are told with a weight that outdoes it.
     """
+    learner = opened(trained, tmp_path).learner
+    assert isinstance(learner, RSSLearner)
+    images = learner.env.images_of(torch.arange(16))
     for name, search in {"search": (), "none": ("--bias-search.scores", "0")}.items():
         out = tmp_path / name
         many = ("--updates", "40", "--eval-every", "40", *SIX, "--num-images", "4")
@@ -115,7 +118,6 @@ def test_what_is_scored_is_learned(ranked, expert, tmp_path, trained, one_thread
         scores = [row["score"] for row in rows if "score" in row]
         if not ranked:
             assert scores[-1] > scores[0] + 0.2, (name, scores)
-        images = torch.zeros(4, 16, 16, 3, dtype=torch.uint8)
         drawn = load_checkpoint(out)[0].predict(images)
         before = load_checkpoint(trained)[0].predict(images)
         assert prefer_houses(None, drawn[None]).mean() > prefer_houses(None, before[None]).mean()
