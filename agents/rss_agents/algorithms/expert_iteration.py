@@ -148,8 +148,7 @@ class ExpertIteration(Objective):
             self._search.step(scores[:, : drawn - drawn % 2])
             if self._search.is_over:
                 self._end_search(self._search)
-        best = self.expert.learn(keys, maps, scores, drawn)
-        return self.recall(keys) if self.beside_labels else best
+        return self.expert.learn(keys, maps, scores, drawn, changes=self.beside_labels)
 
     def _end_search(self, search: BiasSearch) -> None:
         """Begin to learn.

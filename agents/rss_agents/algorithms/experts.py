@@ -58,12 +58,18 @@ class Expert(ABC):
 
     @abstractmethod
     def learn(
-        self, keys: ImageKeys, maps: torch.Tensor, scores: torch.Tensor, drawn: int
+        self,
+        keys: ImageKeys,
+        maps: torch.Tensor,
+        scores: torch.Tensor,
+        drawn: int,
+        *,
+        changes: bool,
     ) -> torch.Tensor:
         """Take in scores (B, K) of maps (B, K, cells), of which so many are no answers.
 
         Returns:
-            The best maps (B, cells) uint8.
+            The best maps (B, cells) uint8, as `best` gives them.
         """
 
     @abstractmethod
@@ -106,14 +112,21 @@ class BestMapExpert(Expert):
             maps[:, 0] = torch.where(known[:, None], best, maps[:, 0])
 
     def learn(
-        self, keys: ImageKeys, maps: torch.Tensor, scores: torch.Tensor, drawn: int
+        self,
+        keys: ImageKeys,
+        maps: torch.Tensor,
+        scores: torch.Tensor,
+        drawn: int,
+        *,
+        changes: bool,
     ) -> torch.Tensor:
         """See `Expert.learn`."""
         answers = maps[:, drawn] if drawn < maps.shape[1] else None  # the incumbent's
         if not self._compares_all and not drawn:  # answers alone, and not the best map so far
             maps, scores = maps[:, :0], scores[:, :0]
         anew = not self._compares_all
-        return self._maps.add(keys.keys, maps, scores, answers=answers, anew=anew)
+        best = self._maps.add(keys.keys, maps, scores, answers=answers, anew=anew)
+        return self.best(keys, changes=True) if changes else best
 
     def best(self, keys: ImageKeys, *, changes: bool) -> torch.Tensor:
         """See `Expert.best`."""
@@ -163,14 +176,20 @@ class RegionExpert(Expert):
             drawn.copy_(torch.where(known[:, None, None], found.to(maps.dtype), drawn))
 
     def learn(
-        self, keys: ImageKeys, maps: torch.Tensor, scores: torch.Tensor, drawn: int
+        self,
+        keys: ImageKeys,
+        maps: torch.Tensor,
+        scores: torch.Tensor,
+        drawn: int,
+        *,
+        changes: bool,
     ) -> torch.Tensor:
         """See `Expert.learn`."""
         counted = (torch.arange(maps.shape[1], device=maps.device) < drawn).expand(scores.shape)
         self._effects.observe(
             self._regions.exchange(keys.keys, self._effects.shares(maps), scores, counted)
         )
-        return self.best(keys, changes=False)
+        return self.best(keys, changes=changes)
 
     def best(self, keys: ImageKeys, *, changes: bool) -> torch.Tensor:
         """See `Expert.best`; VOID, as long as nothing has begun to learn."""

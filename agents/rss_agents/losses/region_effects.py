@@ -67,6 +67,7 @@ class RegionEffects:
         row = torch.arange(self._grid[0], device=device) * rows // self._grid[0]
         column = torch.arange(self._grid[1], device=device) * columns // self._grid[1]
         self._region_of = (row[:, None] * columns + column).flatten()
+        self._share = (1.0 / torch.bincount(self._region_of))[self._region_of]  # of each cell
         self._ridges = torch.tensor(RIDGES, dtype=torch.float64, device=device)
         # Running means: of each ridge, how unlikely scores are and what is left unexplained of
         # their squares; their squares; the square of how far the effects of a region go.
@@ -94,10 +95,8 @@ class RegionEffects:
     def shares(self, maps: torch.Tensor) -> torch.Tensor:
         """Shares (B, K, R * C) float32, 0..1, of the classes in the regions of maps (B, K, P)."""
         places = self._region_of * self._classes + maps.long()
-        sizes = torch.bincount(self._region_of, minlength=self._regions[0] * self._regions[1])
-        parts = (1.0 / sizes)[self._region_of].expand(places.shape)
         found = torch.zeros(*maps.shape[:2], self.num_shares, device=maps.device)
-        return found.scatter_add_(2, places, parts)
+        return found.scatter_add_(2, places, self._share.expand(places.shape))
 
     def observe(self, scored: ScoredRegions) -> None:
         """Take in the newest scores, beside those before of the same images.

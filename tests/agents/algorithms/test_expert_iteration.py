@@ -103,16 +103,8 @@ def test_what_is_scored_is_learned(ranked, expert, tmp_path, trained, one_thread
         out = tmp_path / name
         many = ("--updates", "40", "--eval-every", "40", *SIX, "--num-images", "4")
         many += ("--views.zoom", "None", "--views.colour-jitter", "0")  # which learns faster
-        begin = (
-            "--start-from",
-            trained,
-            *SCORER,
-            *ranked,
-            *expert,
-            *search,
-            "--learning-rate",
-            "0.01",
-        )
+        many += ("--learning-rate", "0.01")
+        begin = ("--start-from", trained, *SCORER, *ranked, *expert, *search)
         train.main([*TINY, *many, *begin, "--out", str(out)])
         rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         scores = [row["score"] for row in rows if "score" in row]
