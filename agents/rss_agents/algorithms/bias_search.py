@@ -23,7 +23,11 @@ from rss_agents.random_draws import RandomDraws
 
 
 class BiasSearch:
-    """Moves the biases of a network's last layer, for a number of batches."""
+    """Moves the biases of a network's last layer, for a number of batches.
+
+    Attributes:
+        batches: How many batches of scores it takes; more or fewer once that is known better.
+    """
 
     def __init__(self, bias: nn.Parameter, batches: int, config: BiasSearchConfig):
         """Begin with the biases (C,) that there are, which are changed in place.
@@ -31,18 +35,20 @@ class BiasSearch:
         Args:
             bias: (C,) of the last layer.
             batches: How many batches of scores it takes.
-            config: How it searches.
+            config: How it searches, settled.
         """
-        self._bias, self._batches, self._config = bias, batches, config
+        assert config.spread is not None
+        assert config.share is not None
+        self.batches, self._bias, self._config = batches, bias, config
+        self._spread, self._share = config.spread, config.share
         self._done = 0
-        self._first = bias.detach().clone()
         self._noise: torch.Tensor | None = None
         self._optimizer = torch.optim.Adam([bias], config.rate, betas=(0.8, 0.95))
 
     @property
     def is_over(self) -> bool:
         """Whether all its batches were scored."""
-        return self._done >= self._batches
+        return self._done >= self.batches
 
     def draw(self, probabilities: torch.Tensor, num_maps: int, draws: RandomDraws) -> torch.Tensor:
         """Maps (B, K, P) uint8 with disturbed biases, in pairs of opposite noise.
@@ -54,11 +60,11 @@ class BiasSearch:
         """
         batch, classes, _ = probabilities.shape
         shape = (batch * world_size(), -(-num_maps // 2), classes)
-        disturbed = own_rows(draws.uniform(*shape) < self._config.share)
+        disturbed = own_rows(draws.uniform(*shape) < self._share)
         noise = own_rows(draws.normal(*shape)) * disturbed
         self._noise = torch.stack([noise, -noise], 2).flatten(1, 2)[:, :num_maps]
         logits = probabilities.clamp(min=1e-8).log()[:, None]
-        moved = logits + self._config.spread * self._noise[..., None].to(logits.dtype)
+        moved = logits + self._spread * self._noise[..., None].to(logits.dtype)
         return moved.argmax(2).to(torch.uint8)
 
     def step(self, scores: torch.Tensor) -> None:
@@ -66,29 +72,22 @@ class BiasSearch:
         assert self._noise is not None
         surplus = scores - scores.mean(1, keepdim=True)
         gradient = (surplus[..., None] * self._noise[:, : scores.shape[1]]).mean((0, 1))
-        left = max(1 - self._done / self._batches, 0.0)
+        left = max(1 - self._done / self.batches, 0.0)
         self._optimizer.param_groups[0]["lr"] = self._config.rate * left**0.5
         held, self._bias.grad = self._bias.grad, -mean_over_ranks(gradient).to(self._bias.dtype)
         self._optimizer.step()
         self._bias.grad = held
         self._done += 1
 
-    @torch.no_grad()
-    def put_back(self) -> None:
-        """Leave the biases as they were at the beginning."""
-        self._bias.copy_(self._first)
-
     def get_state(self) -> dict[str, Any]:
-        """How far it has come, and from where."""
+        """How far it has come, of how far."""
         return {
             "done": self._done,
-            "first": self._first,
+            "batches": self.batches,
             "optimizer": copy.deepcopy(self._optimizer.state_dict()),
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `get_state`."""
-        self._done = state["done"]
-        if "first" in state:  # not of an earlier version
-            self._first.copy_(state["first"])
+        self._done, self.batches = state["done"], state.get("batches", self.batches)
         self._optimizer.load_state_dict(state["optimizer"])

@@ -22,7 +22,6 @@ import torch.nn.functional as F
 from rss_agents.algorithms.base import Progress
 from rss_agents.algorithms.bias_search import BiasSearch
 from rss_agents.algorithms.experts import BestMapExpert, RegionExpert
-from rss_agents.algorithms.incumbent import Incumbent
 from rss_agents.algorithms.objectives import Beliefs, Objective
 from rss_agents.algorithms.sampling import sample_varied_maps
 from rss_agents.distributed import own_rows, world_size
@@ -52,8 +51,8 @@ class ExpertIteration(Objective):
         self._views = self.config.views.augmentation()
         self.varies_views = self._views.varies_images
         self._search: BiasSearch | None = None  # until it is over
+        self._lengths = 0, 0  # batches of it: if regions explain scores; if not
         self._network: SegmentationNetwork | None = None  # what is taught
-        self._incumbent: Incumbent | None = None
 
     def _make_memory(self, *, with_uncounted: bool) -> BestMaps | RegionMemory:
         """Of the expert."""
@@ -64,8 +63,8 @@ class ExpertIteration(Objective):
                 "ImageReward environment at one scale, and none of --zoom, --colour-jitter and "
                 "--crop-size, but with --num-views"
             )
-        by_regions = self.config.expert == "regions"
-        self.expert = RegionExpert(env, self.config) if by_regions else BestMapExpert(env)
+        expert = RegionExpert(env, self.config) if self.config.weighs_regions else None
+        self.expert = expert or BestMapExpert(env)
         return self.expert.memory
 
     @property
@@ -76,12 +75,11 @@ class ExpertIteration(Objective):
             return shown
         return dataclasses.replace(self._views, horizontal_flip=shown.horizontal_flip)
 
-    def prepare(
-        self, network: SegmentationNetwork, batches: int | None, incumbent: Incumbent | None
-    ) -> None:
+    def prepare(self, network: SegmentationNetwork, batches: int | None) -> None:
         """Begin the search for biases, or note what is believed without one."""
-        config, env = self.config.bias_search, self.env
-        self._network, self._incumbent = network, incumbent
+        env = self.env
+        config = self.config.bias_search.settled(few_scores=self.config.weighs_regions)
+        self._network = network
         wanted = -(-config.scores // (env.num_envs * world_size()))
         if batches is not None:
             wanted = min(wanted, math.ceil(config.budget_share * batches))
@@ -96,11 +94,21 @@ class ExpertIteration(Objective):
             self.expert.begin(network, self._policy_of)
         else:
             self._search = BiasSearch(bias, wanted, config)
+            twice = 2 * wanted if batches is None else min(2 * wanted, batches - 1)
+            self._lengths = wanted, max(wanted, twice)
 
     @property
     def learns(self) -> bool:
         """See `Objective.learns`; not before the search is over."""
         return self._search is None
+
+    @property
+    def asks_at_once(self) -> bool:
+        """See `Objective.asks_at_once`; few scores are asked for at once, as long as they search.
+
+        All other updates learn.
+        """
+        return self._search is not None and self.config.weighs_regions
 
     @property
     def compared_every(self) -> int:
@@ -146,19 +154,20 @@ class ExpertIteration(Objective):
         drawn = maps.shape[1] - (uncounted or 0)
         if self._search is not None and drawn >= 2:
             self._search.step(scores[:, : drawn - drawn % 2])
+        best = self.expert.learn(keys, maps, scores, drawn, changes=self.beside_labels)
+        if self._search is not None:
+            self._search.batches = self._lengths[self._explains_little()]
             if self._search.is_over:
-                self._end_search(self._search)
-        return self.expert.learn(keys, maps, scores, drawn, changes=self.beside_labels)
+                self._end_search()
+        return best
 
-    def _end_search(self, search: BiasSearch) -> None:
-        """Begin to learn.
+    def _explains_little(self) -> bool:
+        """Whether most scores would be of no use to the expert yet."""
+        explained = self.expert.explained
+        return explained is not None and bool(explained < self.config.bias_search.least_explained)
 
-        Noisy scores let biases wander. An expert that builds on the start for the whole training
-        has them put back if no answer scored better on the way.
-        """
-        proved = self._incumbent is None or self._incumbent.was_replaced
-        if self.expert.builds_on_start and not proved:
-            search.put_back()
+    def _end_search(self) -> None:
+        """Begin to learn."""
         assert self._network is not None
         self._search = None
         self.expert.begin(self._network, self._policy_of)
@@ -218,9 +227,7 @@ class ExpertIteration(Objective):
         """See `Objective.set_state`."""
         super().set_state(state)
         if state["search"] is None:
-            assert self._network is not None
-            self._search = None
-            self.expert.begin(self._network, self._policy_of)
+            self._end_search()
         elif self._search is not None:
             self._search.set_state(state["search"])
         self.expert.set_state(state.get("expert", {}))  # there is none of an earlier version

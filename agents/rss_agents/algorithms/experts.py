@@ -30,13 +30,7 @@ PolicyOf = Callable[[SegmentationNetwork, ImageKeys], torch.Tensor]
 
 
 class Expert(ABC):
-    """What is known of the best map of each image, and what of it is to be scored next.
-
-    Attributes:
-        builds_on_start: Whether it needs what the network believes when it begins to learn.
-    """
-
-    builds_on_start = False
+    """What is known of the best map of each image, and what of it is to be scored next."""
 
     @property
     @abstractmethod
@@ -79,9 +73,14 @@ class Expert(ABC):
         With `changes`, cells are VOID that are as they were answered.
         """
 
+    @property
+    def explained(self) -> torch.Tensor | None:
+        """Share of the differences of scores that it explains, a scalar, 0..1; None: not known."""
+        return None
+
     def numbers(self) -> dict[str, torch.Tensor]:
-        """What is to be logged, scalars; nothing by default."""
-        return {}
+        """What is to be logged, scalars."""
+        return {} if self.explained is None else {"explained": self.explained}
 
     def get_state(self) -> dict[str, Any]:
         """All that is known beside the memory."""
@@ -135,8 +134,6 @@ class BestMapExpert(Expert):
 
 class RegionExpert(Expert):
     """The likeliest classes under what the start believed and what scores say of regions."""
-
-    builds_on_start = True
 
     def __init__(self, env: RSSVectorEnv, config: RSSConfig):
         """Remember nothing yet of the images of an environment."""
@@ -212,9 +209,10 @@ class RegionExpert(Expert):
         beliefs = self._policy_of(self._start, keys).clamp(min=1e-8).log()
         return beliefs, self._effects(scored), scored.valid.any(1)
 
-    def numbers(self) -> dict[str, torch.Tensor]:
-        """See `Expert.numbers`; how much of the differences of scores regions explain."""
-        return {"explained": self._effects.explained}
+    @property
+    def explained(self) -> torch.Tensor:
+        """See `Expert.explained`; by what regions add."""
+        return self._effects.explained
 
     def get_state(self) -> dict[str, Any]:
         """See `Expert.get_state`; the effects, and what the start believes."""

@@ -25,9 +25,6 @@ from rss_agents.networks.segmentation_network import SegmentationNetwork
 COMPARED_MAPS = 3  # at most: of the incumbent, and two answers of the network that learns
 _DECAY = 0.8  # of the running differences, per batch that is scored
 _WEIGHT_DECAY = 0.98  # of the average of the weights, per batch
-# By which a gain has to exceed nothing. Few: a network that learned more images is better on new
-# ones than its scores could prove for long, and what is worse for a while scores far less.
-_STANDARD_ERRORS = 0.5
 
 
 class Incumbent:
@@ -36,18 +33,22 @@ class Incumbent:
     Attributes:
         network: The incumbent, in evaluation mode.
         challenger: The running average of the network that learns, in evaluation mode.
-        was_replaced: Whether it is another than the first one.
     """
 
-    def __init__(self, network: SegmentationNetwork, least_gain: float = 0.0):
+    def __init__(
+        self, network: SegmentationNetwork, least_gain: float = 0.0, gain_errors: float = 0.5
+    ):
         """Begin with a trained network, which is copied.
 
         Args:
             network: The first incumbent.
             least_gain: By which share of its score others have to score better, beside chance.
+            gain_errors: By how many standard errors beyond that. Few: a network that learned more
+                images is better on new ones than its scores could prove for long, and what is
+                worse for a while scores far less.
         """
         self.network, self.least_gain = network.frozen_copy(), least_gain
-        self.was_replaced = False
+        self.gain_errors = gain_errors
         average = get_ema_multi_avg_fn(_WEIGHT_DECAY)
         self._average = AveragedModel(self.network, multi_avg_fn=average, use_buffers=True)
         self.challenger = cast(SegmentationNetwork, self._average.module)
@@ -92,7 +93,7 @@ class Incumbent:
         gains, variances = self._gains[: len(gain)], self._variances[: len(gain)]
         gains.mul_(_DECAY).add_(gain, alpha=1 - _DECAY)
         variances.mul_(_DECAY**2).add_(spread, alpha=(1 - _DECAY) ** 2)
-        surplus = gains - _STANDARD_ERRORS * variances.sqrt()
+        surplus = gains - self.gain_errors * variances.sqrt()
         best = int(surplus.argmax())
         if surplus[best] <= 0:
             return
@@ -100,7 +101,6 @@ class Incumbent:
         self.network.decide.load_state_dict(decide.state_dict())
         if best == 0:
             self.network.decide.forget()
-        self.was_replaced = True
         self._gains.zero_()
         self._variances.zero_()
 
@@ -111,7 +111,6 @@ class Incumbent:
             "average": self._average.state_dict(),
             "gains": self._gains,
             "variances": self._variances,
-            "was_replaced": self.was_replaced,
         }
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -119,7 +118,6 @@ class Incumbent:
         self.network.load_state_dict(state["network"])
         if "average" in state:  # not of an earlier version: it begins with what learns then
             self._average.load_state_dict(state["average"])
-        self.was_replaced = state.get("was_replaced", True)
         self._gains.copy_(state["gains"])
         self._variances.copy_(state["variances"])
 

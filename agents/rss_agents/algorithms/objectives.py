@@ -19,7 +19,6 @@ from typing import Any
 import torch
 
 from rss_agents.algorithms.base import Progress
-from rss_agents.algorithms.incumbent import Incumbent
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.algorithms.sampling import sample_maps, sample_varied_maps
 from rss_agents.kernels.pool_cells import pool_cells
@@ -134,15 +133,12 @@ class Objective(ABC):
             device=env.device,
         )
 
-    def prepare(
-        self, network: SegmentationNetwork, batches: int | None, incumbent: Incumbent | None
-    ) -> None:
+    def prepare(self, network: SegmentationNetwork, batches: int | None) -> None:
         """Make ready to teach a network.
 
         Args:
             network: What learns.
             batches: How many batches are scored; None: one with each update.
-            incumbent: Answers until others score better; None for none.
         """
         return
 
@@ -155,6 +151,11 @@ class Objective(ABC):
     def learns(self) -> bool:
         """Whether the next loss is to be learned from; scores may serve another end first."""
         return True
+
+    @property
+    def asks_at_once(self) -> bool:
+        """Whether the next update is to ask for scores, whenever the plan would have asked."""
+        return False
 
     @property
     def compared_every(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 from rss_env.errors import InputError
@@ -14,10 +15,13 @@ class QueryPlan:
     Attributes:
         batches: How often a batch of maps is scored; at least 1, at most `updates`.
         updates: Number of updates. Those that do not ask learn from what is remembered.
+        at_once: How many of the batches the first updates ask for, one each; the others are spread
+            over the updates that are left.
     """
 
     batches: int
     updates: int
+    at_once: int = 0
 
     @classmethod
     def of_budget(cls, queries: int, per_batch: int, updates: int) -> QueryPlan:
@@ -40,9 +44,19 @@ class QueryPlan:
             )
         return cls(queries // per_batch, updates)
 
+    def asking_until(self, update: int) -> QueryPlan:
+        """The same plan with a batch for each of the first `update` updates, if there are so many.
+
+        Only for what has asked each time so far.
+        """
+        return dataclasses.replace(self, at_once=min(update, self.batches))
+
     def batches_before(self, update: int) -> int:
         """How many batches are asked for by the first `update` updates."""
-        return -(-update * self.batches // self.updates)
+        if update <= self.at_once:
+            return update
+        left, updates = self.batches - self.at_once, self.updates - self.at_once
+        return self.at_once - (-(update - self.at_once) * left // updates)
 
     def asks(self, update: int) -> bool:
         """Tell whether an update, counted from 0, asks; the first one does."""

@@ -90,7 +90,7 @@ class RSSLearner(Learner):
                 "--replay, an ImageReward environment, and none of --zoom, --colour-jitter and "
                 "--crop-size"
             )
-        self.objective.prepare(network, None if plan is None else plan.batches, incumbent)
+        self.objective.prepare(network, None if plan is None else plan.batches)
         self._seen = torch.zeros(env.num_images, dtype=torch.bool)
         self._last: dict[str, torch.Tensor] = {}
         env.reset(seed=own_seed(seed, env.num_envs // env.group_size))
@@ -119,8 +119,13 @@ class RSSLearner(Learner):
         yield (loss if learns and not says_nothing else None), metrics
 
     def _asks(self, progress: Progress) -> bool:
-        """Whether an update asks for scores."""
-        return self.plan is None or self.plan.asks(round(float(progress) * self.plan.updates))
+        """Whether an update asks for scores; each one, as long as nothing can be learned."""
+        if self.plan is None:
+            return True
+        update = round(float(progress) * self.plan.updates)
+        if self.objective.asks_at_once:
+            self.plan = self.plan.asking_until(update + 1)
+        return self.plan.asks(update)
 
     def _says_nothing(self) -> bool:
         """Whether all scores of the last batch, of all ranks, are the same; said once.
@@ -291,8 +296,12 @@ class RSSLearner(Learner):
             "asked": self._asked,
             "incumbent": None if self.incumbent is None else self.incumbent.get_state(),
             **self.objective.get_state(),
-            **({} if self.plan is None else {"seen": self._seen, "logged": self._logged}),
+            **({} if self.plan is None else self._budget_state(self.plan)),
         }
+
+    def _budget_state(self, plan: QueryPlan) -> dict[str, Any]:
+        """What a budget adds to a state."""
+        return {"seen": self._seen, "logged": self._logged, "at_once": plan.at_once}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `get_state`."""
@@ -311,6 +320,7 @@ class RSSLearner(Learner):
         if self.plan is not None:
             self._seen.copy_(state["seen"])
             self._logged = state["logged"]
+            self.plan = self.plan.asking_until(state.get("at_once", 0))
 
     def last_batch(self) -> dict[str, torch.Tensor]:
         """The images, their numbers, the maps drawn for them and their scores."""

@@ -57,6 +57,9 @@ class RSSConfig:
     least_gain: float = 0.005
     """With --keep-answers: by which share of the start's score others have to score better, beside
     chance. Less than that is not worth a change: it may as well be an error of what scores."""
+    gain_errors: float | None = None
+    """By how many standard errors as well, as scores are few and noisy; None: 1 under expert
+    regions, otherwise 0.5."""
     metric_decisions: bool = True
     """Metric model: answer with the class that adds most to the expected metric, instead of the
     most likely one."""
@@ -90,6 +93,11 @@ class RSSConfig:
     bias_search: BiasSearchConfig = field(default_factory=BiasSearchConfig)
     views: LearnedViewsConfig = field(default_factory=LearnedViewsConfig)
 
+    @property
+    def weighs_regions(self) -> bool:
+        """Whether all scores of an image are weighed together; only where that is settled."""
+        return self.objective == "expert_iteration" and self.expert == "regions"
+
     def exploration_at(self, progress: Progress) -> float | torch.Tensor:
         """Share of uniformly random classes when a share 0..1 of the training is done."""
         return self.exploration + progress * (self.final_exploration - self.exploration)
@@ -116,6 +124,9 @@ class RSSConfig:
         if self.varied is not None and not 0 <= self.varied <= 1:
             raise InputError(f"varied must be in 0..1, got {self.varied}")
         check_value(0 <= self.least_gain < 1, "least_gain", "in 0..1 (below 1)", self.least_gain)
+        if self.gain_errors is not None:
+            finite = 0 <= self.gain_errors < float("inf")
+            check_value(finite, "gain_errors", "at least 0", self.gain_errors)
         check_value(self.replay >= 0, "replay", "at least 0", self.replay)
         check_value(self.most_importance > 0, "most_importance", "positive", self.most_importance)
         self.metric_model.check()

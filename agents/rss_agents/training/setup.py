@@ -144,7 +144,10 @@ def _incumbent_of(
     least = 2 if config.agent.objective == "expert_iteration" else 2 * COMPARED_MAPS
     if not compares or env.group_size < least:
         return None
-    return Incumbent(network, config.agent.least_gain)
+    errors = config.agent.gain_errors
+    if errors is None:
+        errors = 1.0 if config.agent.weighs_regions else 0.5
+    return Incumbent(network, config.agent.least_gain, errors)
 
 
 def _starts_trained(config: TrainConfig, env: RSSVectorEnv, body: nn.Module | None) -> bool:

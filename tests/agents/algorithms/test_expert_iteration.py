@@ -279,26 +279,6 @@ def test_beside_labels_best_maps_teach_what_they_changed(beside_labels, tmp_path
     torch.testing.assert_close(loss, total / 32)
 
 
-@pytest.mark.parametrize("replaced", [False, True])
-@pytest.mark.parametrize("expert", ["regions", "best_map"])
-def test_biases_that_no_answer_scored_better_with_are_put_back(expert, replaced, tmp_path, trained):
-    """Where all that is learned builds on them."""
-    agent = RSSConfig(bias_search=BiasSearchConfig(scores=36, budget_share=1.0), expert=expert)
-    opening = opened(trained, tmp_path, agent=agent)
-    assert isinstance(opening.learner, RSSLearner)
-    incumbent = opening.learner.incumbent
-    assert incumbent is not None
-    before = dict(opening.network.body.named_parameters())["head.bias"].clone()
-    for update in range(3):
-        assert not opening.learner.objective.learns
-        opening.update(update / 10)
-        incumbent.was_replaced = replaced
-        after = dict(opening.network.body.named_parameters())["head.bias"]
-        put_back = update == 2 and not replaced and expert == "regions"
-        assert after.equal(before) == put_back
-    assert opening.learner.objective.learns
-
-
 def told(opening, wanted: int = 3):
     """Images, and maps (B, cells) that are their answers but for some cells, which scores told of.
 

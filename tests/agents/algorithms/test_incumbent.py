@@ -67,8 +67,9 @@ def test_chance_makes_no_new_incumbent(networks):
     first, other = networks
     level = torch.linspace(0.2, 0.8, 16)[:, None]
     differing = torch.tensor([0.1, -0.1]).repeat(8)[:, None]
-    for gain, changes in ((0.0, False), (0.01, False), (0.015, True)):
-        incumbent = Incumbent(first)
+    cases = ((0.0, 0.5, False), (0.01, 0.5, False), (0.015, 0.5, True), (0.015, 1.0, False))
+    for gain, gain_errors, changes in cases:
+        incumbent = Incumbent(first, gain_errors=gain_errors)
         incumbent.follow(other)
         incumbent.compare(torch.cat([level, level + differing + gain], 1), other.decide)
         assert same(incumbent.network, other) is changes
