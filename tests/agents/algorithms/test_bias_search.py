@@ -104,6 +104,7 @@ def test_what_is_left_open_is_settled_by_how_many_scores_there_are():
         ("budget_share", 2),
         ("spread", 0),
         ("rate", -1),
+        ("least_explained", 2),
     ],
 )
 def test_values_that_search_nothing_are_refused(name, value):

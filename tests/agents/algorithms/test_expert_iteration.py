@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from rss_agents.algorithms.objectives import Beliefs, MetricRegression
 from rss_agents.algorithms.rss import RSSLearner
 from rss_agents.algorithms.rss_config import RSSConfig
 from rss_agents.command_line import DataConfig
+from rss_agents.losses.region_effects import RegionEffects
 from rss_agents.losses.region_effects_config import RegionEffectsConfig
 from rss_agents.networks.checkpoint import load_checkpoint
 from rss_agents.replay.image_memory import ImageKeys
@@ -31,6 +33,7 @@ SCORER = ("--scorer", "training_runs:prefer_houses")
 SHOWN = 500  # images of Shapes
 NO_VIEWS = LearnedViewsConfig(zoom=None, colour_jitter=0.0)
 SIX = ("--group-size", "6", "--expert-maps", "6")
+SEARCHED_LONG = ("--bias-search.scores", "36", "--bias-search.least-explained", "1")
 
 
 @pytest.fixture(scope="module")
@@ -124,11 +127,16 @@ def test_what_is_scored_is_learned(ranked, expert, tmp_path, trained, one_thread
         ("--expert", "regions", "--feedback", "ranking"),
         ("--no-keep-answers",),
         ("--expert", "regions", "--no-keep-answers"),
+        (*("--queries", "96"), *SEARCHED_LONG),
     ],
-    ids=["scores", "few", "orders", "orders by regions", "no incumbent", "regions alone"],
+    ids=[
+        *("scores", "few", "orders", "orders by regions", "no incumbent", "regions alone"),
+        "in a long search",
+    ],
 )
 def test_it_goes_on_bit_for_bit(others, tmp_path, trained, monkeypatch, one_thread):
-    begin = ("--start-from", trained, *SCORER, *SIX, "--bias-search.scores", "24", *others)
+    searched = () if others[2:] == SEARCHED_LONG else ("--bias-search.scores", "24")
+    begin = ("--start-from", trained, *SCORER, *SIX, *searched, *others)
     start(tmp_path / "whole", *begin, updates=10)
     start_and_stop(monkeypatch, tmp_path / "stopped", *begin, "--updates", "10")
     monkeypatch.setattr("rss_agents.training.setup.is_whole_start", _gone)
@@ -185,6 +193,50 @@ def test_nothing_but_biases_changes_while_they_are_searched(
     changed = {n for n in before if not before[n].equal(after[n])}
     assert changed == ({"head.bias"} if batches else set())
     assert "loss" in opening.update(learned / 20)
+
+
+@pytest.mark.parametrize(("explained", "batches"), [(0.06, 4), (0.04, 8)])
+def test_few_scores_are_asked_for_biases_first_and_longer_if_regions_explain_nothing(
+    explained, batches, tmp_path, trained, monkeypatch
+):
+    monkeypatch.setattr(RegionEffects, "explained", torch.tensor(explained))
+    agent = RSSConfig(expert_maps=6)
+    opening = opened(trained, tmp_path, queries=144, updates=40, agent=agent)
+    learner = opening.learner
+    assert isinstance(learner, RSSLearner)
+    assert isinstance(learner.objective, ExpertIteration)
+    for update in range(batches):  # of 12 scores each; a third of the twelve batches, or two thirds
+        assert not learner.objective.learns
+        assert "loss" not in opening.update(update / 40)
+        assert learner.queries_before(update + 1) == 12 * (update + 1)
+    for update in range(batches, 40):
+        assert learner.objective.learns
+        assert "loss" in opening.update(update / 40)
+    asked = [learner.queries_before(update) for update in range(batches, 41)]
+    assert asked[0] == 12 * batches
+    assert asked[-1] == 144
+    assert all(later - before in (0, 12) for before, later in itertools.pairwise(asked))
+
+
+def test_a_search_leaves_scores_to_learn_from(tmp_path, trained):
+    agent = RSSConfig(
+        expert_maps=6, bias_search=BiasSearchConfig(budget_share=0.9, least_explained=1.0)
+    )
+    opening = opened(trained, tmp_path, queries=120, updates=20, agent=agent)
+    assert isinstance(opening.learner, RSSLearner)
+    for update in range(9):
+        assert not opening.learner.objective.learns
+        opening.update(update / 20)
+    assert opening.learner.objective.learns
+
+
+def test_of_few_scores_other_answers_have_to_be_better_by_more(tmp_path, trained):
+    few, told = {"queries": 1000}, RSSConfig(gain_errors=2.0)
+    for settings, errors in (({}, 0.5), (few, 1.0), ({**few, "agent": told}, 2.0)):
+        learner = opened(trained, tmp_path, **settings).learner
+        assert isinstance(learner, RSSLearner)
+        assert learner.incumbent is not None
+        assert learner.incumbent.gain_errors == errors
 
 
 def test_cells_are_not_rewarded_one_by_one(tmp_path, trained):

@@ -27,6 +27,7 @@ BAD = {
     "--varied-maps.weakest 5": "varied_maps weakest and strongest must be positive and in order",
     "--varied-maps.region-noise -1": "varied_maps region_noise must be at least 0",
     "--varied-maps.most-regions 0": "varied_maps most_regions must be at least 1",
+    "--gain-errors -1": "gain_errors must be at least 0",
     "--most-importance 0": "most_importance must be positive",
     "--baseline.decay 1": "baseline decay must be in 0..1",
     "--supervised.tag-sharpness 0": "tag_sharpness must be positive",
