@@ -68,16 +68,21 @@ class BiasSearch:
         return moved.argmax(2).to(torch.uint8)
 
     def step(self, scores: torch.Tensor) -> None:
-        """Move the biases by the scores (B, K) of the first K maps drawn, the same on all ranks."""
+        """Move the biases by the scores (B, K) of the first K maps drawn, the same on all ranks.
+
+        They stay where they are if K is 0: a batch that was scored for another end.
+        """
+        self._done += 1
+        if not scores.shape[1]:
+            return
         assert self._noise is not None
         surplus = scores - scores.mean(1, keepdim=True)
         gradient = (surplus[..., None] * self._noise[:, : scores.shape[1]]).mean((0, 1))
-        left = max(1 - self._done / self.batches, 0.0)
+        left = max(1 - (self._done - 1) / self.batches, 0.0)
         self._optimizer.param_groups[0]["lr"] = self._config.rate * left**0.5
         held, self._bias.grad = self._bias.grad, -mean_over_ranks(gradient).to(self._bias.dtype)
         self._optimizer.step()
         self._bias.grad = held
-        self._done += 1
 
     def get_state(self) -> dict[str, Any]:
         """How far it has come, of how far."""

@@ -152,7 +152,7 @@ class ExpertIteration(Objective):
         assert keys is not None
         scores = scores[..., 0]
         drawn = maps.shape[1] - (uncounted or 0)
-        if self._search is not None and drawn >= 2:
+        if self._search is not None:
             self._search.step(scores[:, : drawn - drawn % 2])
         best = self.expert.learn(keys, maps, scores, drawn, changes=self.beside_labels)
         if self._search is not None:

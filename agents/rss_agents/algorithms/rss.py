@@ -123,7 +123,8 @@ class RSSLearner(Learner):
         if self.plan is None:
             return True
         update = round(float(progress) * self.plan.updates)
-        if self.objective.asks_at_once:
+        asked_so_far = update <= self.plan.at_once  # not in a state of an earlier version
+        if self.objective.asks_at_once and asked_so_far:
             self.plan = self.plan.asking_until(update + 1)
         return self.plan.asks(update)
 

@@ -61,6 +61,17 @@ def test_maps_of_a_pair_are_disturbed_in_opposite_ways():
     assert not (maps[:, 0] == maps[:, 1]).any()  # the class that one favours is last in the other
 
 
+def test_a_batch_without_maps_of_it_counts_and_moves_nothing():
+    bias = nn.Parameter(torch.zeros(CLASSES))
+    search = BiasSearch(bias, 2, SETTLED)
+    policy, random = torch.full((2, CLASSES, CELLS), 1 / CLASSES), draws()
+    for over in (False, True):
+        search.draw(policy, 2, random)
+        search.step(torch.zeros(2, 0))
+        assert search.is_over == over
+    assert not bias.any()
+
+
 def test_it_goes_on_from_a_state():
     score = torch.rand(8, 8, generator=torch.Generator().manual_seed(2))
     biases = [nn.Parameter(torch.zeros(CLASSES)) for _ in range(2)]

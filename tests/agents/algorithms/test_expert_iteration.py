@@ -218,16 +218,35 @@ def test_few_scores_are_asked_for_biases_first_and_longer_if_regions_explain_not
     assert all(later - before in (0, 12) for before, later in itertools.pairwise(asked))
 
 
-def test_a_search_leaves_scores_to_learn_from(tmp_path, trained):
+@pytest.mark.parametrize("members", [2, 6])  # of two, some batches compare answers alone
+def test_a_search_leaves_scores_to_learn_from(members, tmp_path, trained):
     agent = RSSConfig(
-        expert_maps=6, bias_search=BiasSearchConfig(budget_share=0.9, least_explained=1.0)
+        expert_maps=members, bias_search=BiasSearchConfig(budget_share=0.9, least_explained=1.0)
     )
-    opening = opened(trained, tmp_path, queries=120, updates=20, agent=agent)
+    opening = opened(trained, tmp_path, queries=20 * members, updates=20, agent=agent)
     assert isinstance(opening.learner, RSSLearner)
     for update in range(9):
         assert not opening.learner.objective.learns
         opening.update(update / 20)
     assert opening.learner.objective.learns
+
+
+def test_a_search_of_an_earlier_version_goes_on_as_it_was_planned(tmp_path, trained):
+    settings = {"queries": 144, "updates": 60, "agent": RSSConfig(expert_maps=6)}
+    first, second = (opened(trained, tmp_path, **settings).learner for _ in range(2))
+    assert isinstance(first, RSSLearner)
+    assert isinstance(second, RSSLearner)
+    first.loss(0.0)
+    state = first.get_state()
+    del state["at_once"]
+    second.set_state(state)
+    asked = []
+    for update in range(30, 60):
+        asked.append(second.queries_before(update))
+        second.loss(update / 60)
+    assert second.queries_before(60) == 144
+    assert asked[0] == 72
+    assert second.objective.learns
 
 
 def test_of_few_scores_other_answers_have_to_be_better_by_more(tmp_path, trained):
