@@ -63,8 +63,8 @@ class ExpertIteration(Objective):
                 "ImageReward environment at one scale, and none of --zoom, --colour-jitter and "
                 "--crop-size, but with --num-views"
             )
-        expert = RegionExpert(env, self.config) if self.config.weighs_regions else None
-        self.expert = expert or BestMapExpert(env)
+        by_regions = self.config.weighs_regions
+        self.expert = RegionExpert(env, self.config) if by_regions else BestMapExpert(env)
         return self.expert.memory
 
     @property
@@ -91,7 +91,7 @@ class ExpertIteration(Objective):
                     "the network's last layer has no bias: the classes' biases are not searched"
                 )
         if bias is None:
-            self.expert.begin(network, self._policy_of)
+            self._begin_to_learn()
         else:
             self._search = BiasSearch(bias, wanted, config)
             twice = 2 * wanted if batches is None else min(2 * wanted, batches - 1)
@@ -158,7 +158,7 @@ class ExpertIteration(Objective):
         if self._search is not None:
             self._search.batches = self._lengths[self._explains_little()]
             if self._search.is_over:
-                self._end_search()
+                self._begin_to_learn()
         return best
 
     def _explains_little(self) -> bool:
@@ -166,8 +166,8 @@ class ExpertIteration(Objective):
         explained = self.expert.explained
         return explained is not None and bool(explained < self.config.bias_search.least_explained)
 
-    def _end_search(self) -> None:
-        """Begin to learn."""
+    def _begin_to_learn(self) -> None:
+        """End the search, if there is one, and note what is believed now."""
         assert self._network is not None
         self._search = None
         self.expert.begin(self._network, self._policy_of)
@@ -227,7 +227,7 @@ class ExpertIteration(Objective):
         """See `Objective.set_state`."""
         super().set_state(state)
         if state["search"] is None:
-            self._end_search()
+            self._begin_to_learn()
         elif self._search is not None:
             self._search.set_state(state["search"])
         self.expert.set_state(state.get("expert", {}))  # there is none of an earlier version

@@ -80,7 +80,8 @@ class Expert(ABC):
 
     def numbers(self) -> dict[str, torch.Tensor]:
         """What is to be logged, scalars."""
-        return {} if self.explained is None else {"explained": self.explained}
+        explained = self.explained
+        return {} if explained is None else {"explained": explained}
 
     def get_state(self) -> dict[str, Any]:
         """All that is known beside the memory."""

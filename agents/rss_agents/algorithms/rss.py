@@ -290,6 +290,9 @@ class RSSLearner(Learner):
 
     def get_state(self) -> dict[str, Any]:
         """The state of the environment, the generator of maps, and the memory."""
+        budget = {}
+        if self.plan is not None:
+            budget = {"seen": self._seen, "logged": self._logged, "at_once": self.plan.at_once}
         return {
             "env": self.env.get_state(),
             "generator": self.draws.get_state(),
@@ -297,12 +300,8 @@ class RSSLearner(Learner):
             "asked": self._asked,
             "incumbent": None if self.incumbent is None else self.incumbent.get_state(),
             **self.objective.get_state(),
-            **({} if self.plan is None else self._budget_state(self.plan)),
+            **budget,
         }
-
-    def _budget_state(self, plan: QueryPlan) -> dict[str, Any]:
-        """What a budget adds to a state."""
-        return {"seen": self._seen, "logged": self._logged, "at_once": plan.at_once}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Go on from a state of `get_state`."""

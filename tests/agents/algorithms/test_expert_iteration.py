@@ -127,7 +127,7 @@ def test_what_is_scored_is_learned(ranked, expert, tmp_path, trained, one_thread
         ("--expert", "regions", "--feedback", "ranking"),
         ("--no-keep-answers",),
         ("--expert", "regions", "--no-keep-answers"),
-        (*("--queries", "96"), *SEARCHED_LONG),
+        ("--queries", "96", *SEARCHED_LONG),
     ],
     ids=[
         *("scores", "few", "orders", "orders by regions", "no incumbent", "regions alone"),
@@ -135,8 +135,7 @@ def test_what_is_scored_is_learned(ranked, expert, tmp_path, trained, one_thread
     ],
 )
 def test_it_goes_on_bit_for_bit(others, tmp_path, trained, monkeypatch, one_thread):
-    searched = () if others[2:] == SEARCHED_LONG else ("--bias-search.scores", "24")
-    begin = ("--start-from", trained, *SCORER, *SIX, *searched, *others)
+    begin = ("--start-from", trained, *SCORER, *SIX, "--bias-search.scores", "24", *others)
     start(tmp_path / "whole", *begin, updates=10)
     start_and_stop(monkeypatch, tmp_path / "stopped", *begin, "--updates", "10")
     monkeypatch.setattr("rss_agents.training.setup.is_whole_start", _gone)
